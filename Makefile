@@ -1,0 +1,72 @@
+# `make help` lists what there is. Everything runs in a virtual environment of its own (VENV).
+
+# A Python 3.11 or newer; used once, to make the environment.
+PYTHON ?= python3
+VENV ?= .venv
+# More options for pip, such as a package index with CPU builds of torch.
+PIP_FLAGS ?=
+
+BIN := $(VENV)/bin
+# PIP_FLAGS may point elsewhere, but never past the versions that were tested together.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
+# What must be installed again when it changes.
+PACKAGING := pyproject.toml constraints.txt
+
+# The demonstration: new crystals around a real perovskite, with the model that the package ships.
+DEMO_FLAGS ?= --base SrTiO3 -n 12 --scale 1.0 --seed 0
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev install-docs demo test lint format bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "icsg3d needs Python 3.11 or newer: name one, as in 'make install PYTHON=python3.12'." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and alone: it is by far the largest, and nothing after it may exchange it.
+$(VENV)/.icsg3d-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) torch
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.icsg3d-dev: $(VENV)/.icsg3d-installed
+	$(PIP) -e '.[train,matminer,dev]'
+	@touch $@
+
+$(VENV)/.icsg3d-docs: $(VENV)/.icsg3d-installed
+	$(PIP) -e '.[train,docs]'
+	@touch $@
+
+install: $(VENV)/.icsg3d-installed ## install the package into .venv
+install-dev: $(VENV)/.icsg3d-dev ## install what tests and linters need as well
+install-docs: $(VENV)/.icsg3d-docs ## install what the documentation needs as well
+
+demo: install ## design crystals around SrTiO3 into runs/demo
+	rm -rf runs/demo
+	$(BIN)/icsg3d generate $(DEMO_FLAGS) --out runs/demo
+
+test: install-dev ## run the tests
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: install-dev ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev ## bring the code into style
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+bench: install ## measure speed into runs/bench
+	$(BIN)/python -m benchmarks.run --out runs/bench
+
+docs: install-docs ## build the documentation into docs/_build/html, warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+clean: ## remove what was built; the environment and runs/ stay
+	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find icsg3d tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -42,8 +42,13 @@ $(VENV)/.icsg3d-docs: $(VENV)/.icsg3d-installed
 	@touch $@
 
 install: $(VENV)/.icsg3d-installed ## install the package into .venv
+	@echo "icsg3d is installed: $(BIN)/icsg3d --help"
+
 install-dev: $(VENV)/.icsg3d-dev ## install what tests and linters need as well
+	@:
+
 install-docs: $(VENV)/.icsg3d-docs ## install what the documentation needs as well
+	@:
 
 demo: install ## design crystals around SrTiO3 into runs/demo
 	rm -rf runs/demo

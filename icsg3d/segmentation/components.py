@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+
+from icsg3d.elements import N_CLASSES
+
+if TYPE_CHECKING:
+    from icsg3d.voxels import VoxelConfig
 
 
 @dataclass(frozen=True)
@@ -17,10 +23,10 @@ class Regions:
     Attributes:
         flat: Index of each voxel in the flattened batch of grids, shape (V,).
         region: Region of each voxel, from 0 to R - 1, ascending, shape (V,).
-        coords: Grid coordinates of each voxel, shape (V, 3), integers. On a torus they are unwrapped: the region hangs
-            together without a seam and may lie partly outside 0 to G - 1.
-        spans: Whether a region occupies every layer of the grid along some axis of a torus and so cannot be unwrapped,
-            shape (R,).
+        coords: Grid coordinates of each voxel, shape (V, 3), integers. On a torus they are unwrapped: the
+            region hangs together without a seam and may lie partly outside 0 to G - 1.
+        spans: Whether a region occupies every layer of the grid along some axis of a torus and so cannot be
+            unwrapped, shape (R,).
     """
 
     flat: np.ndarray
@@ -46,6 +52,20 @@ class Regions:
         """Return the mean of the unwrapped coordinates of each region, shape (R, 3), in grid spacings."""
         sums = [np.bincount(self.region, self.coords[:, axis], len(self)) for axis in range(3)]
         return np.stack(sums, axis=1) / np.maximum(self.sizes, 1)[:, None]
+
+    def fractional(self, config: VoxelConfig) -> np.ndarray:
+        """Return the centroids in fractional coordinates of the cell, shape (R, 3)."""
+        axis = config.axis()
+        return axis[0] + self.centroids() * (axis[1] - axis[0])
+
+    def crystals(self, species: np.ndarray) -> np.ndarray:
+        """Return the grid of the batch, of shape (B, G, G, G), that each region lies in, shape (R,)."""
+        return self.flat[self.starts] // species[0].size
+
+    def majority(self, species: np.ndarray) -> np.ndarray:
+        """Return the most frequent species of each region, shape (R,), from maps of shape (B, G, G, G)."""
+        votes = np.bincount(self.region * N_CLASSES + species.reshape(-1)[self.flat], minlength=len(self) * N_CLASSES)
+        return votes.reshape(len(self), N_CLASSES).argmax(axis=1)
 
     def relabelled(self, region: np.ndarray, coords: np.ndarray | None = None) -> Regions:
         """Return the voxels in other regions, none of which spans; voxels with a negative label are left out.
@@ -106,13 +126,13 @@ def _edges(keys: np.ndarray, position: np.ndarray, *, periodic: bool) -> tuple[n
 
 
 def _unwrap(coords: np.ndarray, region: np.ndarray, count: int, grid: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shift voxels by whole grids so that no region crosses the seam, if it leaves a layer free along each axis.
+    """Shift voxels by whole grids so that no region with a free layer along each axis crosses the seam.
 
-    The layers that a connected region occupies along an axis are one interval on a circle; it is counted from its
-    beginning.
+    The layers that a connected region occupies along an axis are one interval on a circle; it is counted from
+    its beginning.
     """
     occupied = np.zeros((count, 3, grid), dtype=bool)
     occupied[region[:, None], np.arange(3), coords] = True
     full = occupied.all(axis=-1)
     begin = (occupied & ~np.roll(occupied, 1, axis=-1)).argmax(axis=-1)[region]
-    return (coords - begin) % grid + begin, full.any(axis=-1)
+    return (coords - begin) % grid + begin, np.asarray(full.any(axis=-1))

@@ -19,21 +19,26 @@ class SegmentationParameters:
     """All parameters of Algorithm S1 and of what is done to its result.
 
     Attributes:
-        per_species: Whether voxels are connected only within one species, so that touching atoms of different species
-            come apart at once; if not, the components are those of the binary foreground S_B.
-        min_convexity: A region whose voxels fill more than this share of its convex hull is one atom. Two touching
-            balls fill exactly 0.80 of theirs and overlapping ones more.
+        per_species: Whether voxels are connected only within one species, so that touching atoms of different
+            species come apart at once; if not, the components are those of the binary foreground S_B.
+        min_convexity: A region whose voxels fill more than this share of its convex hull is one atom. Two
+            touching balls fill exactly 0.80 of theirs and overlapping ones more.
         max_iterations: Erosions after which a region is taken as one atom.
         min_voxels: Regions below this many voxels are never split further, and a split leaves none behind.
-        min_part: A split leaves no part with fewer voxels than this share of a free ball of its species either; a
-            ball with deep dents must not lose its lobes. Needs a lattice.
+        min_part: A split leaves no part with fewer voxels than this share of a free ball of its species
+            either; a ball with deep dents must not lose its lobes. Needs a lattice.
         mask_threshold: Voxels whose atom mask (a probability) lies below are background.
-        merge_distance: Regions whose centroids are nearer than this many radii (of the larger of the two species) are
-            one atom that was labelled with two species or torn; 0 turns this off. Needs a lattice.
-        min_fill: Regions with fewer voxels than this share of a free ball of their species are noise; 0 turns this
-            off. Needs a lattice. In true maps the atoms cut most by their neighbours keep 0.59.
+        merge_distance: Regions whose centroids are nearer than this many radii (of the larger of the two
+            species) are one atom that was labelled with two species or torn; 0 turns this off. Needs a
+            lattice. Halves of a ball are 0.75 apart, the closest atoms of most crystals more than 1.
+        min_fill: Regions with fewer voxels than this share of a free ball of their species are noise: inside
+            an atom they join it, elsewhere they are dropped; 0 turns this off. Needs a lattice. In true maps
+            the atoms cut most by their neighbours keep 0.59.
         min_size: Regions with fewer voxels than this are noise, whatever the lattice.
-        refine_steps: Corrections of the sites by analysis and synthesis; 0 leaves the centroids. Needs a lattice.
+        hole_neighbours: Background voxels with at least this many of their six neighbours in one region are
+            holes in it and belong to it; 7 leaves them.
+        refine_steps: Corrections of the sites by analysis and synthesis; 0 leaves the centroids. Needs a
+            lattice.
         max_step: Largest correction in one step along each axis, in grid spacings.
         max_shift: Largest sum of all corrections along each axis, in grid spacings.
     """
@@ -44,9 +49,10 @@ class SegmentationParameters:
     min_voxels: int = 8
     min_part: float = 0.3
     mask_threshold: float = 0.8
-    merge_distance: float = 0.75
+    merge_distance: float = 0.8
     min_fill: float = 0.15
     min_size: int = 1
+    hole_neighbours: int = 5
     refine_steps: int = 3
     max_step: float = 0.5
     max_shift: float = 1.5
@@ -62,9 +68,7 @@ class SegmentationParameters:
                 raise InputError(f"{name} of a segmentation lies between 0 and 1, got {getattr(self, name)}")
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 0:
-                raise InputError(
-                    f"{field.name} of a segmentation is not negative, got {getattr(self, field.name)}"
-                )
+                raise InputError(f"{field.name} of a segmentation is not negative, got {getattr(self, field.name)}")
 
     @classmethod
     def preset(cls, name: Preset, **changes: object) -> SegmentationParameters:
@@ -88,8 +92,8 @@ class Sites:
 
     Attributes:
         numbers: Atomic numbers, shape (N,).
-        frac_coords: Fractional coordinates in the crystal's cell, shape (N, 3); in [0, 1) on a periodic grid, from
-            -margin to 1 + margin on a grid with a margin.
+        frac_coords: Fractional coordinates in the crystal's cell, shape (N, 3); in [0, 1) on a periodic grid,
+            from -margin to 1 + margin on a grid with a margin.
         voxels: Voxels of each atom's region, shape (N,).
     """
 

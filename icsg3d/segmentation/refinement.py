@@ -1,8 +1,8 @@
 """Sub-voxel correction of sites by analysis and synthesis.
 
-The centroid of a ball drawn on a coarse grid and cut by its neighbours is off by up to a few hundredths of an angstrom.
-Sites are therefore drawn again with the rule that made the map, and each is moved by the difference between the
-centroid that was observed and the one that its own drawing has.
+The centroid of a ball drawn on a coarse grid and cut by its neighbours is off by up to a few hundredths of an
+angstrom. Sites are therefore drawn again with the rule that made the map, and each is moved by the difference
+between the centroid that was observed and the one that its own drawing has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK_PAIRS = 2**19
 """Voxel-atom pairs handled at once: what stays in a processor's cache."""
 
 _TIE = 1e-4
-"""Square angstrom; a voxel this close to the border of two atoms is drawn with the species that was observed."""
+"""Square angstrom; a voxel this close to the border of two atoms is drawn with the species observed."""
 
 _FAR = 1e9
 """Square angstrom; added to the distance of an atom that must not own a voxel."""
@@ -37,8 +37,8 @@ def refine_sites(
 
     Args:
         batch: Found atoms and lattices, on the CPU.
-        observed: Species map without noise: at each voxel the species of the region it belongs to, else 0, integers,
-            shape (B, G, G, G).
+        observed: Species map without noise: at each voxel the species of the region it belongs to, else 0,
+            integers, shape (B, G, G, G).
         config: The grid.
         params: Number and bounds of the corrections.
 
@@ -71,9 +71,7 @@ def _refine_chunk(
         beyond = squared.sub(reach).mul_(_STEEP).clamp_(0, _FAR)
         drawn = _mean_offset(squared.add_(foreign, alpha=_TIE).add_(beyond), frac, config)
         # A mean of nothing is not a number and moves nothing.
-        step = torch.nan_to_num(seen - drawn, nan=0.0).clamp(
-            -params.max_step * spacing, params.max_step * spacing
-        )
+        step = torch.nan_to_num(seen - drawn, nan=0.0).clamp(-params.max_step * spacing, params.max_step * spacing)
         frac = first + (frac + step - first).clamp(-params.max_shift * spacing, params.max_shift * spacing)
     return frac
 
@@ -82,7 +80,8 @@ def _mean_offset(squared: torch.Tensor, frac: torch.Tensor, config: VoxelConfig)
     """Return the mean offset of each atom's voxels from the atom, NaN if it has none.
 
     Args:
-        squared: Squared distances, at least ``_FAR`` where an atom must not own a voxel, shape (B, N, G^3), float32.
+        squared: Squared distances, at least ``_FAR`` where an atom must not own a voxel, shape (B, N, G^3),
+            float32.
         frac: Fractional coordinates of the atoms, shape (B, N, 3).
         config: The grid.
 
@@ -102,10 +101,10 @@ def _mean_offset(squared: torch.Tensor, frac: torch.Tensor, config: VoxelConfig)
 
 
 def _nearest(squared: torch.Tensor) -> torch.Tensor:
-    """Return the atom with the smallest squared distance, -1 if that is not below ``_FAR``, shape (B, G^3).
+    """Return the atom with the smallest squared distance, -1 if none is below ``_FAR``, shape (B, G^3).
 
-    torch takes minima along an axis 30 times faster without their index. Positive floats sort as their bits do, so
-    the index travels in the last bits, where it costs 1e-5 of the distance.
+    torch takes minima along an axis 30 times faster without their index. Positive floats sort as their bits
+    do, so the index travels in the last bits, where it costs 1e-5 of the distance.
     """
     bits = (squared.shape[1] - 1).bit_length()
     index = torch.arange(squared.shape[1], dtype=torch.int32)[:, None]

@@ -46,14 +46,12 @@ def split_regions(regions: Regions, least: np.ndarray, grid: int, params: Segmen
     return regions.relabelled(label, coords)
 
 
-def _split(
-    coords: np.ndarray, least: float, params: SegmentationParameters, iteration: int = 0
-) -> np.ndarray:
+def _split(coords: np.ndarray, least: float, params: SegmentationParameters, iteration: int = 0) -> np.ndarray:
     """Split a region that is not convex.
 
-    Eroding the foreground is dilating the background: what the unit ball leaves of the foreground holds the markers,
-    and the rest is given to them by flooding the distance map. A binary image has no basins, flooding it would change
-    nothing.
+    Eroding the foreground is dilating the background: what the unit ball leaves of the foreground holds the
+    markers, and the rest is given to them by flooding the distance map. A binary image has no basins,
+    flooding it would change nothing.
 
     Args:
         coords: Unwrapped grid coordinates, shape (V, 3).
@@ -88,7 +86,7 @@ def _is_atom(coords: np.ndarray, params: SegmentationParameters) -> bool:
 def _split_parts(
     coords: np.ndarray, parts: np.ndarray, least: float, params: SegmentationParameters, step: int
 ) -> np.ndarray:
-    """Split the parts further where they are not convex; returns the part of each voxel, from 0, shape (V,)."""
+    """Split parts that are not convex further; returns the part of each voxel, from 0, shape (V,)."""
     result, used = np.zeros(len(coords), dtype=int), 0
     for part in np.unique(parts):
         own = parts == part
@@ -101,7 +99,7 @@ def _split_parts(
 
 
 def _flood(foreground: np.ndarray, markers: np.ndarray, least: float) -> np.ndarray:
-    """Return the basin of each foreground voxel, those of fewer than ``least`` voxels given to their neighbours."""
+    """Return the basin of each foreground voxel; those of fewer than ``least`` voxels go to others."""
     depth = -ndimage.distance_transform_edt(foreground)
     basins = watershed(depth, markers, mask=foreground)
     sizes = np.bincount(basins[foreground])
@@ -117,11 +115,11 @@ def _flood(foreground: np.ndarray, markers: np.ndarray, least: float) -> np.ndar
 def _split_spanning(
     coords: np.ndarray, least: float, grid: int, params: SegmentationParameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split a region that reaches around the torus: a chain, net or block of atoms that touch their own images.
+    """Split a region that reaches around the torus: a chain, net or block of atoms and their own images.
 
-    It certainly is not one ball, so it is eroded until every piece can be unwrapped. The markers and their images
-    then flood the grid and half of its neighbours on each side; a voxel that falls to an image of a marker moves to
-    the marker by whole grids.
+    It certainly is not one ball, so it is eroded until every piece can be unwrapped. The markers and their
+    images then flood the grid and half of its neighbours on each side; a voxel that falls to an image of a
+    marker moves to the marker by whole grids.
 
     Args:
         coords: Grid coordinates, shape (V, 3).
@@ -145,16 +143,12 @@ def _split_spanning(
     return _split_parts(unwrapped, parts, least, params, 0), unwrapped
 
 
-def _flood_torus(
-    torus: np.ndarray, coords: np.ndarray, markers: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the marker that floods each voxel, shape (V,), and the voxel's coordinates next to it, shape (V, 3)."""
+def _flood_torus(torus: np.ndarray, coords: np.ndarray, markers: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the marker that floods each voxel, and the voxel's coordinates next to it, shape (V, 3)."""
     grid = len(torus)
     low, high = coords.min(axis=0), coords.max(axis=0)
     pad = np.where(high - low + 1 < grid, 1, grid // 2)
-    cover = torus[
-        np.ix_(*(np.arange(a - p, b + p + 1) % grid for a, b, p in zip(low, high, pad, strict=True)))
-    ]
+    cover = torus[np.ix_(*(np.arange(a - p, b + p + 1) % grid for a, b, p in zip(low, high, pad, strict=True)))]
     images, owner, shift = _stamp(markers, cover.shape, grid, pad - low)
     basins = watershed(-ndimage.distance_transform_edt(cover), images, mask=cover)
     basin = basins[tuple((coords + pad - low).T)]
@@ -162,7 +156,7 @@ def _flood_torus(
 
 
 def _torus_markers(torus: np.ndarray) -> list[np.ndarray]:
-    """Return the unwrapped voxels of what erosion leaves of a region, each piece as soon as it does not span."""
+    """Return the unwrapped voxels of what erosion leaves, each piece as soon as it does not span."""
     markers = []
     eroded = torus
     for _ in range(len(torus) // 2):
@@ -191,11 +185,12 @@ def _stamp(
         origin: Where the grid point (0, 0, 0) lies in the picture, shape (3,).
 
     Returns:
-        Labels, of ``shape``; the marker of each label, shape (L,); and its translation in whole grids, shape (L, 3).
-        Label 0 is the background.
+        Labels, of ``shape``; the marker of each label, shape (L,); and its translation in whole grids, shape
+        (L, 3). Label 0 is the background.
     """
     images = np.zeros(shape, dtype=np.int32)
-    owner, shifts = [0], [(0, 0, 0)]
+    owner: list[int] = [0]
+    shifts: list[tuple[int, ...]] = [(0, 0, 0)]
     for index, marker in enumerate(markers):
         placed = marker + origin
         first = -(placed.max(axis=0) // grid)

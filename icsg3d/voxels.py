@@ -55,7 +55,7 @@ class VoxelConfig:
         Raises:
             ValueError: if the grid has fewer than 4 points or a periodic grid has a margin.
         """
-        if self.grid < 4:  # noqa: PLR2004 (below, no atom has an inside)
+        if self.grid < 4:
             msg = f"a voxel grid needs at least 4 points along each axis, got {self.grid}"
             raise ValueError(msg)
         if self.periodic and self.margin:
@@ -73,9 +73,7 @@ class VoxelConfig:
             ValueError: if the name is unknown.
         """
         presets = {
-            "paper": cls(
-                grid=32, periodic=False, margin=0.25, min_radius=0.0, chemistry=False, log_density=False
-            ),
+            "paper": cls(grid=32, periodic=False, margin=0.25, min_radius=0.0, chemistry=False, log_density=False),
             "periodic": cls(),
         }
         if name not in presets:
@@ -124,7 +122,7 @@ class VoxelBatch:
 def voxelize(batch: CrystalBatch, config: VoxelConfig | None = None) -> VoxelBatch:
     """Draw crystals on grids.
 
-    M(r) = sum_i Z_i / (sigma_i^3 (2 pi)^(3/2)) exp(-|r - r_i|^2 / (2 sigma_i^2)) with the mean ionic radius of the
+    ``M(r) = sum_i Z_i / (sigma_i^3 (2 pi)^(3/2)) exp(-|r - r_i|^2 / (2 sigma_i^2))`` with the mean ionic radius of the
     element as sigma_i; S(r) is the atomic number of the nearest atom within its radius, else 0 (section 2.2).
 
     Args:
@@ -138,10 +136,13 @@ def voxelize(batch: CrystalBatch, config: VoxelConfig | None = None) -> VoxelBat
     pairs = batch.numbers.shape[1] * config.grid**3
     size = max(1, _CHUNK_ELEMENTS.get(batch.lattice.device.type, 2**24) // pairs)
     parts = [_voxelize_chunk(batch[start : start + size], config) for start in range(0, len(batch), size)]
-    density, species, chemistry = (
-        None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True)
+    chemistry = [part[2] for part in parts if part[2] is not None]
+    return VoxelBatch(
+        torch.cat([part[0] for part in parts]),
+        torch.cat([part[1] for part in parts]),
+        torch.cat(chemistry) if chemistry else None,
+        config,
     )
-    return VoxelBatch(density, species, chemistry, config)
 
 
 def coordinate_channels(lattice: torch.Tensor, config: VoxelConfig) -> torch.Tensor:
@@ -176,9 +177,7 @@ def lattice_from_coordinates(coordinates: torch.Tensor, config: VoxelConfig) -> 
     axis = axis - axis.mean()
     scale = (axis**2).sum() * config.grid**2
     positions = coordinates.double()
-    rows = [
-        (positions.sum(dim=[d for d in (2, 3, 4) if d != kept]) * axis).sum(-1) / scale for kept in (2, 3, 4)
-    ]
+    rows = [(positions.sum(dim=[d for d in (2, 3, 4) if d != kept]) * axis).sum(-1) / scale for kept in (2, 3, 4)]
     return torch.stack(rows, dim=1)
 
 
@@ -194,9 +193,7 @@ def species_radii(numbers: torch.Tensor, config: VoxelConfig, dtype: torch.dtype
     return _tables(numbers.device, dtype)[0][numbers].clamp(min=config.min_radius)
 
 
-def _voxelize_chunk(
-    batch: CrystalBatch, config: VoxelConfig
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def _voxelize_chunk(batch: CrystalBatch, config: VoxelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     count, atoms = batch.numbers.shape
     shape = (count, config.grid, config.grid, config.grid)
     dtype = batch.lattice.dtype
@@ -224,7 +221,7 @@ def _voxelize_chunk(
 def squared_distances(batch: CrystalBatch, config: VoxelConfig) -> torch.Tensor:
     """Return the squared distance of every grid point from every atom (its nearest image on a periodic grid).
 
-    |d L|^2 = d G d^T is a sum over pairs of axes, so that small two-dimensional tables are built and added up.
+    ``|d L|^2 = d G d^T`` is a sum over pairs of axes, so that small two-dimensional tables are built and added up.
 
     Returns:
         Square angstrom, shape (B, N, G, G, G).

@@ -18,8 +18,19 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 # A new module or subpackage directly below icsg3d/ is registered here, in the lowest layer it can live in.
 LAYERS: dict[int, set[str]] = {
     0: {"elements", "errors", "random", "seeds"},
-    1: {"arrays", "graphs", "models", "segmentation", "training", "voxels"},
-    2: {"data", "evaluation", "generator", "predictor", "pretrained", "screening", "structures"},
+    1: {"arrays", "decoding", "graphs", "models", "segmentation", "training", "voxels"},
+    2: {
+        "candidates",
+        "data",
+        "evaluation",
+        "generator",
+        "latent",
+        "predictor",
+        "pretrained",
+        "prototypes",
+        "screening",
+        "structures",
+    },
     3: {"__main__", "cli", "featurizers", "report", "transformations", "workflows"},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}

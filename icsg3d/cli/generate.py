@@ -1,0 +1,166 @@
+"""``icsg3d generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_device, fail, progress_bar, say
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from icsg3d.generator import CrystalGenerator
+
+_EXAMPLES = """
+**Examples**
+
+    icsg3d generate --base SrTiO3 -n 20 --out runs/strontium-titanate
+
+    icsg3d generate --base my_crystal.cif -n 100 --scale 0.5 --seed 1 --out runs/wider
+
+    icsg3d generate -n 1000 --condition -1.5 --out runs/stable
+"""
+
+
+def generate(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|FORMULA",
+            help="Crystal to start from: a file, or an AB, ABX3 or A2BC formula. Without it, any crystal may come.",
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of draws.")] = 20,
+    scale: Annotated[
+        float, typer.Option(help="Size of the steps around the base, in spreads of the training crystals.")
+    ] = 0.3,
+    condition: Annotated[
+        float | None, typer.Option(help="Formation energy to ask for in eV/atom (without a base).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
+    model: ModelOption = "cubic",
+    device: DeviceOption = "cpu",
+    resume: ResumeOption = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
+    ] = False,
+    picture: Annotated[bool, typer.Option(help="Draw the first crystals and their grids.")] = True,
+) -> None:
+    """Design new crystals around a given one, or freely.
+
+    Writes `candidates.json.gz`, `candidates.csv`, `cifs/` and `candidates.png`. Every draw has a row; where it gave no
+    crystal the row says why.
+    """
+    from icsg3d.errors import InputError
+    from icsg3d.generator import CrystalGenerator
+    from icsg3d.report.folders import CandidateFolder
+
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}")
+    if base is not None and condition is not None:
+        raise InputError("--condition goes with free draws; leave out --base or --condition")
+    check_device(device)
+    structure = None if base is None else _base_structure(base)
+    generator = CrystalGenerator.from_pretrained(model, device)
+    if structure is None:
+        latent, origin = generator.latent_sample(n, condition, seed), None
+    else:
+        origin = generator.encode([structure])
+        latent = generator.latent_around(structure, n, scale, seed)
+    settings = _settings(generator, structure, scale, condition, seed)
+    folder = CandidateFolder(out, settings, resume=resume, overwrite=overwrite)
+    try:
+        _run(generator, folder, structure, latent, origin, settings)
+    except KeyboardInterrupt:
+        folder.write_tables()
+        fail(
+            f"interrupted after {len(folder.candidates)} of {n} draws, which are in {out}; repeat the command with "
+            "--resume to go on",
+            code=130,
+        )
+    folder.write_tables()
+    _summarise(folder, n)
+    if picture:
+        from icsg3d.report.pictures import draw_candidates
+
+        draw_candidates(generator, folder, latent, condition)
+
+
+generate.__doc__ = (generate.__doc__ or "") + _EXAMPLES
+
+
+def _base_structure(base: str) -> Structure:
+    from icsg3d.prototypes import looks_like_formula, prototype_structure
+    from icsg3d.structures import read_structure
+
+    if Path(base).exists() or not looks_like_formula(base):
+        return read_structure(base)
+    return prototype_structure(base)
+
+
+def _settings(
+    generator: CrystalGenerator, structure: Structure | None, scale: float, condition: float | None, seed: int
+) -> dict[str, Any]:
+    return {
+        "base": "" if structure is None else structure.composition.reduced_formula,
+        "base_structure": None if structure is None else structure.as_dict(),
+        "scale": None if structure is None else scale,
+        "condition": condition,
+        "seed": seed,
+    } | generator.as_dict()
+
+
+def _run(
+    generator: CrystalGenerator,
+    folder: Any,
+    structure: Structure | None,
+    latent: Any,
+    origin: Any,
+    settings: dict[str, Any],
+) -> None:
+    from icsg3d.candidates import Candidate
+    from icsg3d.screening import Duplicates
+
+    duplicates = Duplicates()
+    for candidate in folder.candidates:
+        if candidate.structure is not None and candidate.duplicate_of is None:
+            duplicates.first_of(candidate.index, candidate.structure)
+    formulas = generator.training_formulas()
+    setting = None if structure is None else generator.prepare(structure)[1]
+    distances = None if origin is None else generator.latent_distance(latent, origin)
+    common = {name: value for name, value in settings.items() if name != "base_structure"}
+    done = len(folder.candidates)
+    with progress_bar() as progress:
+        task = progress.add_task("generating", total=len(latent), completed=done)
+        for index, decoded in enumerate(generator.iter_decode(latent[done:], settings["condition"]), start=done):
+            crystal = decoded.structure
+            if crystal is not None and setting is not None:
+                crystal = setting.apply(crystal)
+            candidate = Candidate(
+                index,
+                crystal,
+                decoded.reason,
+                latent_distance=None if distances is None else float(distances[index]),
+                **common,
+            )
+            if crystal is not None:
+                candidate.duplicate_of = duplicates.first_of(index, crystal)
+                candidate.in_training = candidate.formula in formulas
+            folder.add(candidate)
+            progress.advance(task)
+
+
+def _summarise(folder: Any, n: int) -> None:
+    from icsg3d.report.folders import unique_structures
+
+    crystals = [c for c in folder.candidates if c.structure is not None]
+    unique = unique_structures(folder.candidates)
+    new = [c for c in unique if not c.in_training]
+    say(
+        f"{n} draws: {len(crystals)} crystals, {len(unique)} of them different, {len(new)} of a composition the model "
+        f"was not trained on, in [bold]{folder.folder}[/]"
+    )

@@ -1,0 +1,68 @@
+"""Dataframes of crystals in matminer's JSON format, read without letting a file choose what is imported."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from monty.json import MontyEncoder
+from pymatgen.core import Structure
+
+from icsg3d.errors import InputError
+from icsg3d.models.storage import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KEYS = {"columns", "data", "index"}
+
+
+def _decoded(value: Any) -> Any:
+    """Return a cell of the table; of all encoded objects only structures are made, so no file picks a class."""
+    if isinstance(value, dict) and value.get("@class") == "Structure":
+        return Structure.from_dict(value)
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, compressed if its name ends in ``.gz``.
+
+    Raises:
+        InputError: if it is missing, damaged or no JSON.
+    """
+    try:
+        data = path.read_bytes()
+        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}; give the path of a data set or crystal file"
+        raise InputError(msg) from error
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+        msg = f"{path} cannot be read as JSON ({error}); give an undamaged file"
+        raise InputError(msg) from error
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a dataframe that matminer's ``store_dataframe_as_json`` or :func:`write_frame` wrote.
+
+    Raises:
+        InputError: if the file is no such dataframe.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or set(content) != _KEYS:
+        msg = f"{path} is no dataframe in matminer's format; write one with matminer's store_dataframe_as_json"
+        raise InputError(msg)
+    try:
+        data = [[_decoded(value) for value in row] for row in content["data"]]
+        return pd.DataFrame(data, index=content["index"], columns=content["columns"])
+    except Exception as error:
+        msg = f"{path} is a damaged dataframe ({type(error).__name__}: {error}); fetch or write it again"
+        raise InputError(msg) from error
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a dataframe in matminer's format, compressed if the name ends in ``.gz``, whole or not at all."""
+    text = json.dumps(frame.to_dict(orient="split"), cls=MontyEncoder).encode()
+    write_atomically(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)

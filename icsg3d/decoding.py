@@ -1,0 +1,72 @@
+"""From latent vectors to crystals as arrays, each with a reason where it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from icsg3d.arrays import CrystalArrays
+from icsg3d.segmentation import segment_batch
+
+if TYPE_CHECKING:
+    from icsg3d.models.generator import GeneratorNetwork
+    from icsg3d.segmentation import SegmentationParameters
+
+MIN_DISTANCE = 0.5
+"""Angstrom; two sites nearer than this are no crystal (the field's criterion of structural validity)."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a latent vector decodes to.
+
+    Attributes:
+        crystal: The crystal, or None.
+        reason: Why there is none; empty if there is one.
+    """
+
+    crystal: CrystalArrays | None
+    reason: str = ""
+
+
+@torch.no_grad()
+def decode_crystals(
+    network: GeneratorNetwork,
+    latent: torch.Tensor,
+    condition: torch.Tensor,
+    parameters: SegmentationParameters | None = None,
+    count: int | None = None,
+) -> list[Decoded]:
+    """Decode latent vectors to crystals.
+
+    Args:
+        network: The generator, in evaluation mode.
+        latent: Shape (B, latent).
+        condition: Bins, shape (B,), int64, negative where unknown.
+        parameters: Of the segmentation.
+        count: How many of the vectors are asked for, if the rest is padding.
+    """
+    grids = network.decode(latent, condition)
+    lattices = grids.lattice[:count].double().cpu().numpy()
+    broken = ~np.isfinite(lattices).all((1, 2))
+    sites = segment_batch(
+        grids.species[:count].cpu().numpy(),
+        network.config.voxels,
+        np.where(broken[:, None, None], np.eye(3), lattices),
+        params=parameters,
+        atom_mask=grids.atom[:count].cpu().numpy(),
+    )
+    return [
+        Decoded(None, "the decoded angles enclose no cell") if bad else assemble(s.numbers, s.frac_coords, lattice)
+        for s, lattice, bad in zip(sites, lattices, broken, strict=True)
+    ]
+
+
+def assemble(numbers: np.ndarray, frac_coords: np.ndarray, lattice: np.ndarray) -> Decoded:
+    """Put sites into a cell, or say why they make no crystal."""
+    if not len(numbers):
+        return Decoded(None, "no atom was found in the decoded species map")
+    return Decoded(CrystalArrays(numbers, frac_coords % 1.0, lattice))

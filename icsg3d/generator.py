@@ -1,0 +1,323 @@
+"""The generator of crystals: structures to latent vectors and back, samples, and paths between crystals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from icsg3d import pretrained
+from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.decoding import Decoded, decode_crystals
+from icsg3d.elements import symbols
+from icsg3d.errors import InputError
+from icsg3d.latent import LatentDensity
+from icsg3d.models.generator import DecodedGrids, energy_bins
+from icsg3d.models.storage import load_network
+from icsg3d.structures import CellSetting, Crystal, as_structure, from_arrays, primitive_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from icsg3d.models.generator import GeneratorNetwork
+
+_BATCH = 32
+"""Crystals that go through the networks at once. It is always exactly this many, padded if need be: the last bits of a
+convolution depend on the size of the batch, and so might a voxel's species."""
+
+
+@dataclass(frozen=True)
+class DecodedCrystal:
+    """What a latent vector decodes to.
+
+    Attributes:
+        structure: The crystal; None where there is none.
+        reason: Why there is none; empty where there is one.
+        latent: The latent vector, shape (latent,).
+    """
+
+    structure: Structure | None
+    reason: str
+    latent: np.ndarray
+
+
+class CrystalGenerator:
+    """A trained generator.
+
+    Args:
+        network: Autoencoder and segmentation network.
+        density: Density of the training crystals in latent space.
+        name: Name of the model.
+        digest: SHA-256 of its weights.
+        folder: Where it was read from.
+        device: Where it runs.
+    """
+
+    def __init__(
+        self,
+        network: GeneratorNetwork,
+        density: LatentDensity,
+        *,
+        name: str = "",
+        digest: str = "",
+        folder: Path | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.density = density
+        self.name = name
+        self.digest = digest
+        self.folder = folder
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = "cubic", device: str | torch.device = "cpu") -> CrystalGenerator:
+        """Load a model that the package ships, or one from a folder that ``icsg3d train generator`` wrote.
+
+        Args:
+            model: Name or path.
+            device: Where it runs, such as ``cpu`` or ``cuda``.
+
+        Raises:
+            InputError: if there is no such model or its files are damaged.
+        """
+        folder = pretrained.find(model)
+        network, extra, digest = load_network(folder)
+        return cls(
+            network, LatentDensity.from_tensors(extra), name=folder.name, digest=digest, folder=folder, device=device
+        )
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Symbols of the elements that the model knows."""
+        return tuple(symbols()[number] for number in self.network.config.elements)
+
+    def training_formulas(self) -> frozenset[str]:
+        """Return the reduced formulas of the training crystals, for checks of novelty."""
+        return pretrained.training_formulas(self.folder) if self.folder else frozenset()
+
+    def prepare(self, crystal: Crystal) -> tuple[CrystalArrays, CellSetting]:
+        """Return the primitive cell that the networks see of a crystal, and how it was given.
+
+        Raises:
+            InputError: if the crystal is none, is disordered, has an element that the model does not know, or a cell
+                larger than the model takes.
+        """
+        structure = as_structure(crystal)
+        arrays, setting = primitive_cell(structure)
+        config = self.network.config
+        name = structure.composition.reduced_formula
+        unknown = sorted(set(arrays.numbers.tolist()) - set(config.elements))
+        if unknown:
+            names = ", ".join(symbols()[number] for number in unknown)
+            msg = f"{name} has {names}, which the model {self.name} was not trained on; it knows {self._elements()}"
+            raise InputError(msg)
+        longest = float(np.linalg.norm(arrays.lattice, axis=1).max())
+        if longest > config.max_length:
+            msg = (
+                f"the primitive cell of {name} is {longest:.1f} angstrom long, and the model {self.name} takes "
+                f"cells up to {config.max_length:.1f} angstrom; use a smaller crystal or another --model"
+            )
+            raise InputError(msg)
+        return arrays, setting
+
+    def _elements(self) -> str:
+        return " ".join(self.elements)
+
+    def bins(self, condition: Sequence[float | None] | float | None, count: int) -> torch.Tensor:
+        """Return condition bins of formation energies in eV/atom, -1 where None.
+
+        Raises:
+            InputError: if there are not as many energies as crystals, or the model has no condition.
+        """
+        values = [condition] * count if condition is None or isinstance(condition, int | float) else list(condition)
+        if len(values) != count:
+            msg = f"{len(values)} conditions were given for {count} crystals; give one, or one for each"
+            raise InputError(msg)
+        if any(value is not None for value in values) and not self.network.config.energy_edges:
+            msg = f"the model {self.name} was trained without formation energies; leave the condition out"
+            raise InputError(msg)
+        energies = torch.tensor([float("nan") if value is None else float(value) for value in values])
+        return energy_bins(energies, self.network.config.energy_edges)
+
+    @torch.no_grad()
+    def encode(
+        self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
+    ) -> np.ndarray:
+        """Return the latent means of crystals.
+
+        Args:
+            crystals: Structures, Atoms or paths.
+            condition: Formation energies in eV/atom, where known.
+
+        Returns:
+            Shape (n, latent).
+
+        Raises:
+            InputError: as in :meth:`prepare`, :meth:`bins`.
+        """
+        if not crystals:
+            msg = "no crystal was given; give at least one"
+            raise InputError(msg)
+        return self.encode_arrays(
+            [self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals))
+        )
+
+    def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
+        """Return the latent means of primitive cells with their condition bins, shape (n, latent)."""
+        parts = []
+        for start in range(0, len(arrays), _BATCH):
+            chosen = list(arrays[start : start + _BATCH])
+            padded = chosen + [chosen[0]] * (_BATCH - len(chosen))
+            condition = torch.full((_BATCH,), -1)
+            condition[: len(chosen)] = bins[start : start + _BATCH]
+            batch = CrystalBatch.from_arrays(padded, device=self.device)
+            with torch.no_grad():
+                mean = self.network.encode(batch, condition.to(self.device)).mean
+            parts.append(mean[: len(chosen)].cpu().numpy())
+        return np.concatenate(parts)
+
+    def decode(
+        self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
+    ) -> list[DecodedCrystal]:
+        """Decode latent vectors: for each either a structure or the reason why there is none.
+
+        Args:
+            latent: Shape (n, latent).
+            condition: Formation energies in eV/atom asked for; one for all, or one for each.
+
+        Raises:
+            InputError: if the vectors have the wrong length or are not finite.
+        """
+        return list(self.iter_decode(latent, condition))
+
+    def iter_decode(
+        self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
+    ) -> Iterator[DecodedCrystal]:
+        """Decode latent vectors one after the other, as :meth:`decode` does, so that each can be used at once."""
+        latent = np.atleast_2d(np.asarray(latent, dtype=np.float32))
+        size = self.network.config.vae.latent
+        if latent.ndim != 2 or latent.shape[1] != size or not np.isfinite(latent).all():
+            msg = f"expected finite latent vectors of shape (n, {size}), got {latent.shape}; use encode or sample"
+            raise InputError(msg)
+        bins = self.bins(condition, len(latent))
+        for start in range(0, len(latent), _BATCH):
+            part = latent[start : start + _BATCH]
+            for vector, decoded in zip(part, self._decode(part, bins[start : start + _BATCH]), strict=True):
+                structure = None if decoded.crystal is None else from_arrays(decoded.crystal)
+                yield DecodedCrystal(structure, decoded.reason, vector)
+
+    @torch.no_grad()
+    def decode_grids(self, latent: np.ndarray, condition: float | None = None) -> DecodedGrids:
+        """Return the grids that up to 32 latent vectors decode to, before atoms are looked for, on the CPU."""
+        latent = np.atleast_2d(latent)[:_BATCH]
+        padded, bins = self._padded(latent, self.bins(condition, len(latent)))
+        return DecodedGrids(*(tensor[: len(latent)].cpu() for tensor in self.network.decode(padded, bins)))
+
+    def _padded(self, latent: np.ndarray, bins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        padded = torch.zeros(_BATCH, latent.shape[1])
+        padded[: len(latent)] = torch.as_tensor(latent)
+        condition = torch.full((_BATCH,), -1)
+        condition[: len(latent)] = bins
+        return padded.to(self.device), condition.to(self.device)
+
+    def _decode(self, latent: np.ndarray, bins: torch.Tensor) -> list[Decoded]:
+        return decode_crystals(self.network, *self._padded(latent, bins), count=len(latent))
+
+    def reconstruct(
+        self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
+    ) -> list[DecodedCrystal]:
+        """Encode crystals and decode their latent means, in the cells in which they were given.
+
+        Raises:
+            InputError: as in :meth:`encode`.
+        """
+        prepared = [self.prepare(crystal) for crystal in crystals]
+        latent = self.encode_arrays([arrays for arrays, _ in prepared], self.bins(condition, len(prepared)))
+        decoded = self.decode(latent, condition)
+        return [_in_setting(d, setting) for d, (_, setting) in zip(decoded, prepared, strict=True)]
+
+    def sample_around(self, structure: Crystal, n: int, scale: float = 0.3, seed: int = 0) -> list[DecodedCrystal]:
+        """Decode random steps away from a crystal, in the cell in which it was given.
+
+        Args:
+            structure: Where to start.
+            n: Number of draws; the first of them do not depend on it.
+            scale: Size of the steps in standard deviations of the training crystals in latent space.
+            seed: Of the draws.
+
+        Raises:
+            InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
+        """
+        _, setting = self.prepare(structure)
+        latent = self.latent_around(structure, n, scale, seed)
+        return [_in_setting(decoded, setting) for decoded in self.iter_decode(latent)]
+
+    def latent_around(self, structure: Crystal, n: int, scale: float = 0.3, seed: int = 0) -> np.ndarray:
+        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
+        _check_count(n)
+        if not (np.isfinite(scale) and scale > 0):
+            msg = f"the scale of the steps must be above 0, got {scale}"
+            raise InputError(msg)
+        return self.encode([structure]) + scale * self.density.steps(n, seed)
+
+    def sample(self, n: int, condition: float | None = None, seed: int = 0) -> list[DecodedCrystal]:
+        """Decode draws from the density of the training crystals in latent space.
+
+        Args:
+            n: Number of draws; the first of them do not depend on it.
+            condition: Formation energy asked for, in eV/atom.
+            seed: Of the draws.
+
+        Raises:
+            InputError: if ``n`` is below 1, or the model has no condition.
+        """
+        return self.decode(self.latent_sample(n, condition, seed), condition)
+
+    def latent_sample(self, n: int, condition: float | None = None, seed: int = 0) -> np.ndarray:
+        """Return the latent vectors that :meth:`sample` decodes, shape (n, latent)."""
+        _check_count(n)
+        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed)
+
+    def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:
+        """Decode points at equal distances on the straight line between two crystals in latent space.
+
+        Args:
+            start: First crystal.
+            end: Last crystal.
+            steps: Number of points with both ends.
+
+        Raises:
+            InputError: as in :meth:`prepare`, and if there are fewer than two steps.
+        """
+        if steps < 2:
+            msg = f"a path has at least 2 steps, its ends; got {steps}"
+            raise InputError(msg)
+        first, last = self.encode([start, end])
+        shares = np.linspace(0, 1, steps)[:, None]
+        return self.decode((1 - shares) * first + shares * last)
+
+    def latent_distance(self, latent: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        """Return root-mean-square distances in standard deviations of the training crystals, shape (n,)."""
+        return np.sqrt((((latent - origin) / self.density.scale()) ** 2).mean(-1))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what identifies the model: its name and the hash of its weights."""
+        return {"model": self.name, "model_sha256": self.digest}
+
+
+def _in_setting(decoded: DecodedCrystal, setting: CellSetting) -> DecodedCrystal:
+    if decoded.structure is None:
+        return decoded
+    return DecodedCrystal(setting.apply(decoded.structure), decoded.reason, decoded.latent)
+
+
+def _check_count(n: int) -> None:
+    if n < 1:
+        msg = f"the number of crystals must be at least 1, got {n}"
+        raise InputError(msg)

@@ -1,0 +1,153 @@
+"""The generator's two networks as one: crystals to latent vectors, latent vectors to species maps and lattices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from icsg3d.arrays import CrystalBatch, centred, lattice_from_parameters, lattice_parameters
+from icsg3d.elements import N_CLASSES
+from icsg3d.models.unet import SegmentationUNet, SegmentationUNetConfig
+from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, Posterior
+from icsg3d.voxels import VoxelBatch, VoxelConfig, coordinate_channels, lattice_from_coordinates, voxelize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GeneratorPreset = Literal["paper", "periodic"]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that shapes a generator's networks.
+
+    Attributes:
+        voxels: How crystals become grids.
+        vae: Size of the autoencoder.
+        unet: Size of the segmentation network.
+        elements: Atomic numbers that the model knows, ascending.
+        energy_edges: The nine inner edges of the condition's ten bins in eV/atom; empty without a condition.
+        max_length: Longest cell edge that the model takes, in angstrom.
+    """
+
+    voxels: VoxelConfig
+    vae: CrystalVAEConfig
+    unet: SegmentationUNetConfig
+    elements: tuple[int, ...] = ()
+    energy_edges: tuple[float, ...] = ()
+    max_length: float = 10.0
+
+    @classmethod
+    def preset(cls, name: GeneratorPreset, *, grid: int | None = None) -> GeneratorConfig:
+        """Return the sizes of a name.
+
+        ``paper``: the networks of Court et al. 2020 on a 32^3 grid with coordinate channels.
+        ``periodic``: circular convolutions on a grid of the primitive cell with chemistry channels.
+
+        Args:
+            name: The preset.
+            grid: Another number of points along each axis.
+
+        Raises:
+            ValueError: if the name is unknown.
+        """
+        if name == "paper":
+            return cls(VoxelConfig.preset("paper"), CrystalVAEConfig.paper(), SegmentationUNetConfig.paper())
+        if name != "periodic":
+            msg = f"unknown generator preset {name!r}; there are paper, periodic"
+            raise ValueError(msg)
+        voxels = VoxelConfig.preset("periodic", grid=grid or 12)
+        vae = CrystalVAEConfig(grid=voxels.grid, channels=voxels.channels)
+        return cls(voxels, vae, SegmentationUNetConfig(voxels.channels))
+
+
+class DecodedGrids(NamedTuple):
+    """What the networks make of latent vectors.
+
+    Attributes:
+        grid: Decoded input channels, shape (B, C, G, G, G).
+        species: S', atomic numbers, 0 for background, shape (B, G, G, G).
+        atom: S'_B, probability of an atom, shape (B, G, G, G).
+        lattice: Lattice vectors as rows, shape (B, 3, 3), in angstrom.
+    """
+
+    grid: torch.Tensor
+    species: torch.Tensor
+    atom: torch.Tensor
+    lattice: torch.Tensor
+
+
+class GeneratorNetwork(nn.Module):
+    """Autoencoder and segmentation network with the grids between them.
+
+    Args:
+        config: Sizes of both.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vae = CrystalVAE(config.vae)
+        self.unet = SegmentationUNet(config.unet)
+        known = torch.zeros(N_CLASSES, dtype=torch.bool)
+        known[[0, *(config.elements or range(1, N_CLASSES))]] = True
+        self.register_buffer("known_classes", known, persistent=False)
+        self.known_classes: torch.Tensor
+
+    def draw(self, batch: CrystalBatch) -> tuple[VoxelBatch, torch.Tensor]:
+        """Return the grids of crystals and the channels the networks see of them, (B, C, G, G, G)."""
+        voxels = voxelize(batch, self.config.voxels)
+        grid = voxels.inputs()
+        if not self.config.vae.lattice_head:
+            grid = torch.cat([grid, coordinate_channels(batch.lattice, self.config.voxels)], dim=1)
+        return voxels, grid
+
+    def encode(self, batch: CrystalBatch, condition: torch.Tensor) -> Posterior:
+        """Encode crystals, with their canonical origin on a periodic grid.
+
+        Args:
+            batch: Crystals.
+            condition: Bins, shape (B,), int64, negative where unknown.
+        """
+        if self.config.voxels.periodic:
+            batch = centred(batch)
+        return self.vae.encode(self.draw(batch)[1], condition, lattice_parameters(batch.lattice))
+
+    def lattices(self, grid: torch.Tensor, parameters: torch.Tensor | None) -> torch.Tensor:
+        """Return lattices (B, 3, 3) from the lattice head's numbers or, without one, from coordinate channels."""
+        if parameters is not None:
+            return lattice_from_parameters(parameters)
+        return lattice_from_coordinates(grid[:, -3:], self.config.voxels).float()
+
+    def decode(self, latent: torch.Tensor, condition: torch.Tensor) -> DecodedGrids:
+        """Decode latent vectors to species maps and lattices.
+
+        Args:
+            latent: Shape (B, latent).
+            condition: Bins, shape (B,), int64, negative where unknown.
+        """
+        grid, parameters = self.vae.decode(latent, condition)
+        segmentation = self.unet(grid)
+        logits = segmentation.species.masked_fill(~self.known_classes[:, None, None, None], -torch.inf)
+        return DecodedGrids(
+            grid.float(),
+            logits.argmax(1),
+            segmentation.atom.float().sigmoid(),
+            self.lattices(grid, parameters),
+        )
+
+
+def energy_bins(energies: torch.Tensor, edges: Sequence[float]) -> torch.Tensor:
+    """Return the condition bin of formation energies, -1 where the energy is NaN or there are no bins.
+
+    Args:
+        energies: eV/atom, shape (B,).
+        edges: Ascending inner edges.
+    """
+    if not edges:
+        return torch.full(energies.shape, -1, dtype=torch.int64, device=energies.device)
+    bins = torch.bucketize(energies.nan_to_num(), torch.tensor(edges, dtype=energies.dtype, device=energies.device))
+    return bins.masked_fill(energies.isnan(), -1)

@@ -1,0 +1,128 @@
+"""Networks on disk: sizes as JSON, weights as safetensors, both checked when they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from icsg3d.errors import InputError
+from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
+from icsg3d.models.unet import SegmentationUNetConfig
+from icsg3d.models.vae import CrystalVAEConfig
+from icsg3d.voxels import VoxelConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+_FORMAT = "icsg3d-generator-1"
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under another name first, so that no half-written file is ever found under ``path``."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)  # noqa: PTH105 (Path.replace differs on nothing but style)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _build(cls: type, values: Mapping[str, Any]) -> Any:
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if set(values) != fields:
+        msg = f"{cls.__name__} wants {sorted(fields)}, found {sorted(values)}"
+        raise KeyError(msg)
+    return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def config_from_dict(values: Mapping[str, Any]) -> GeneratorConfig:
+    """Return the configuration that ``dataclasses.asdict`` wrote.
+
+    Raises:
+        KeyError: if a name is missing or unknown.
+    """
+    parts = {"voxels": VoxelConfig, "vae": CrystalVAEConfig, "unet": SegmentationUNetConfig}
+    return _build(GeneratorConfig, {k: _build(parts[k], v) if k in parts else v for k, v in values.items()})
+
+
+def save_network(
+    network: GeneratorNetwork, folder: Path, extra: Mapping[str, torch.Tensor] | None = None, *, half: bool = False
+) -> str:
+    """Write a network into a folder.
+
+    Args:
+        network: What is written.
+        folder: Made if it does not exist.
+        extra: Further tensors that travel with the weights, such as the density of the latent space.
+        half: Whether floating-point weights are stored in 16 bits.
+
+    Returns:
+        The SHA-256 of the weights file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    tensors |= {f"extra.{name}": tensor for name, tensor in (extra or {}).items()}
+    data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = sha256(data)
+    write_atomically(folder / WEIGHTS_FILE, data)
+    config = {"format": _FORMAT, "weights_sha256": digest, "network": dataclasses.asdict(network.config)}
+    write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=1).encode())
+    return digest
+
+
+def load_network(folder: Path) -> tuple[GeneratorNetwork, dict[str, torch.Tensor], str]:
+    """Read what :func:`save_network` wrote.
+
+    Returns:
+        The network in evaluation mode, the further tensors, and the SHA-256 of the weights.
+
+    Raises:
+        InputError: if a file is missing, damaged, or does not fit the sizes.
+    """
+    way_out = "copy or train the model again, or name another with --model"
+    try:
+        settings = json.loads((folder / CONFIG_FILE).read_text())
+        data = (folder / WEIGHTS_FILE).read_bytes()
+    except FileNotFoundError as error:
+        msg = f"{folder} is no model: it lacks {Path(error.filename).name}; {way_out}"
+        raise InputError(msg) from error
+    except (OSError, ValueError) as error:
+        msg = f"the model {folder} cannot be read ({error}); {way_out}"
+        raise InputError(msg) from error
+    if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
+        msg = f"{folder / CONFIG_FILE} is not the configuration of an icsg3d generator ({_FORMAT}); {way_out}"
+        raise InputError(msg)
+    digest = sha256(data)
+    if digest != settings.get("weights_sha256"):
+        msg = f"{folder / WEIGHTS_FILE} is damaged: its SHA-256 is not the one in {CONFIG_FILE}; {way_out}"
+        raise InputError(msg)
+    try:
+        network = GeneratorNetwork(config_from_dict(settings["network"]))
+        tensors = load_tensors(data)
+        weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+        network.load_state_dict(weights, strict=True)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError) as error:
+        msg = f"the model {folder} does not fit this version of icsg3d ({error}); {way_out}"
+        raise InputError(msg) from error
+    extra = {n.removeprefix("extra."): t for n, t in tensors.items() if n.startswith("extra.")}
+    return network.eval(), extra, digest

@@ -1,0 +1,237 @@
+"""Conditional variational autoencoder of crystal grids."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from icsg3d.models.blocks import ConvBlock, convolution, one_hot_condition
+
+N_LATTICE = 6
+"""Numbers of a lattice beside the grid: three log lengths, three cosines of angles."""
+
+
+@dataclass(frozen=True)
+class CrystalVAEConfig:
+    """Size of a :class:`CrystalVAE`.
+
+    Attributes:
+        grid: Points along each axis.
+        channels: Channels of the grid.
+        periodic: Whether convolutions wrap around.
+        filters: Filters of each level of the encoder; the decoder mirrors them.
+        depths: Convolutions of each level.
+        pool_last: Whether the last level of the encoder is pooled too.
+        bottleneck: Channels of the coarsest grid on either side of the latent space.
+        bottleneck_conv: Whether a convolution leads to the bottleneck (else the last level has that many filters).
+        hidden: Units of the dense layer before the latent space.
+        decoder_hidden: Units of the dense layers after it; empty for none but the one onto the coarsest grid.
+        latent: Dimensions of the latent space.
+        bins: Bins of the condition (formation energy per atom).
+        lattice_head: Whether six lattice numbers are encoded and decoded beside the grid.
+        rectified: Whether the decoded grid ends in batch norm and ReLU, as in the paper.
+    """
+
+    grid: int
+    channels: int
+    periodic: bool = True
+    filters: tuple[int, ...] = (32, 64, 128)
+    depths: tuple[int, ...] = (1, 2, 2)
+    pool_last: bool = False
+    bottleneck: int = 128
+    bottleneck_conv: bool = False
+    hidden: int = 512
+    decoder_hidden: tuple[int, ...] = (512,)
+    latent: int = 256
+    bins: int = 10
+    lattice_head: bool = True
+    rectified: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the sizes fit together.
+
+        Raises:
+            ValueError: if the grid cannot be halved as often as the levels ask, or levels and depths differ.
+        """
+        if self.grid % 2 ** (len(self.filters) - 1 + self.pool_last):
+            msg = f"a grid of {self.grid} points cannot be halved for {len(self.filters)} levels"
+            raise ValueError(msg)
+        if len(self.depths) != len(self.filters):
+            msg = f"filters {self.filters} and depths {self.depths} differ in the number of levels"
+            raise ValueError(msg)
+
+    @classmethod
+    def paper(cls) -> CrystalVAEConfig:
+        """Return the size of Court et al. 2020: encoder 451,412 and decoder 375,428 values."""
+        return cls(
+            grid=32,
+            channels=4,
+            periodic=False,
+            filters=(16, 32, 64, 128),
+            depths=(1, 1, 1, 1),
+            pool_last=True,
+            bottleneck=4,
+            bottleneck_conv=True,
+            hidden=256,
+            decoder_hidden=(),
+            lattice_head=False,
+            rectified=True,
+        )
+
+    @property
+    def coarse(self) -> int:
+        """Points along an axis of the decoder's first grid."""
+        return self.grid // 2 ** (len(self.filters) - 1)
+
+
+class Posterior(NamedTuple):
+    """Gaussian over the latent space: mean and log variance, each of shape (B, latent)."""
+
+    mean: torch.Tensor
+    log_variance: torch.Tensor
+
+    def sample(self, noise: torch.Tensor) -> torch.Tensor:
+        """Return mean + standard deviation times ``noise``."""
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+
+class Encoder(nn.Module):
+    """Grid, condition and lattice numbers to a latent Gaussian."""
+
+    def __init__(self, config: CrystalVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        inputs = config.channels + config.bins
+        levels = []
+        for width, depth in zip(config.filters, config.depths, strict=True):
+            blocks = [ConvBlock(inputs, width, periodic=config.periodic)]
+            blocks += [ConvBlock(width, width, periodic=config.periodic) for _ in range(depth - 1)]
+            levels.append(nn.Sequential(*blocks))
+            inputs = width
+        self.levels = nn.ModuleList(levels)
+        if config.bottleneck_conv:
+            conv = convolution(inputs, config.bottleneck, periodic=config.periodic)
+            self.bottleneck: nn.Module = nn.Sequential(conv, nn.LeakyReLU(0.3))
+            inputs = config.bottleneck
+        else:
+            self.bottleneck = nn.Identity()
+        size = inputs * (config.coarse // (2 if config.pool_last else 1)) ** 3
+        size += N_LATTICE if config.lattice_head else 0
+        self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU())
+        self.mean = nn.Linear(config.hidden, config.latent)
+        self.log_variance = nn.Linear(config.hidden, config.latent)
+
+    def forward(self, grid: torch.Tensor, condition: torch.Tensor, lattice: torch.Tensor | None) -> Posterior:
+        """Encode; shapes as in :meth:`CrystalVAE.encode`, ``condition`` one-hot."""
+        tiled = condition[:, :, None, None, None].expand(-1, -1, *grid.shape[2:])
+        x = torch.cat([grid, tiled.to(grid.dtype)], dim=1)
+        for number, level in enumerate(self.levels, start=1):
+            x = level(x)
+            if number < len(self.levels) or self.config.pool_last:
+                x = nn.functional.max_pool3d(x, 2)
+        x = self.bottleneck(x).flatten(1)
+        if lattice is not None:
+            x = torch.cat([x, lattice.to(x.dtype)], dim=1)
+        x = self.dense(x)
+        return Posterior(self.mean(x).float(), self.log_variance(x).float().clamp(-12.0, 6.0))
+
+
+class Decoder(nn.Module):
+    """Latent vector and condition to a grid."""
+
+    def __init__(self, config: CrystalVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = (config.latent + config.bins, *config.decoder_hidden)
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.3)]
+        self.dense = nn.Sequential(*layers, nn.Linear(sizes[-1], config.bottleneck * config.coarse**3))
+        levels, width_in = [], config.bottleneck
+        for width, depth in zip(reversed(config.filters), reversed(config.depths), strict=True):
+            blocks = [ConvBlock(width_in, width, periodic=config.periodic)]
+            blocks += [ConvBlock(width, width, periodic=config.periodic) for _ in range(depth - 1)]
+            levels.append(nn.Sequential(*blocks))
+            width_in = width
+        self.levels = nn.ModuleList(levels)
+        output = convolution(width_in, config.channels, periodic=config.periodic)
+        rectified = nn.Sequential(output, nn.BatchNorm3d(config.channels), nn.ReLU())
+        self.output = rectified if config.rectified else output
+
+    def forward(self, latent: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Decode; shapes as in :meth:`CrystalVAE.decode`, ``condition`` one-hot."""
+        x = self.dense(torch.cat([latent, condition.to(latent.dtype)], dim=1))
+        x = x.unflatten(1, (self.config.bottleneck, *(self.config.coarse,) * 3))
+        for number, level in enumerate(self.levels, start=1):
+            x = level(x)
+            if number < len(self.levels):
+                x = nn.functional.interpolate(x, scale_factor=2.0)
+        return self.output(x)
+
+
+class LatticeHead(nn.Sequential):
+    """Latent vector to six lattice numbers in units of their spread over the training crystals."""
+
+    def __init__(self, latent: int, hidden: int = 256) -> None:
+        super().__init__(
+            nn.Linear(latent, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, N_LATTICE),
+        )
+
+
+class CrystalVAE(nn.Module):
+    """Conditional variational autoencoder (Court et al. 2020, section 2.4 and Figure 4).
+
+    In the ``paper`` size the lattice lies in three coordinate channels of the grid. On a torus those would jump at the
+    seam, so the ``periodic`` size takes and gives six lattice numbers beside the grid.
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: CrystalVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.lattice_head = LatticeHead(config.latent) if config.lattice_head else None
+        self.register_buffer("lattice_mean", torch.zeros(N_LATTICE))
+        self.register_buffer("lattice_scale", torch.ones(N_LATTICE))
+        self.lattice_mean: torch.Tensor
+        self.lattice_scale: torch.Tensor
+
+    def encode(self, grid: torch.Tensor, condition: torch.Tensor, lattice: torch.Tensor | None = None) -> Posterior:
+        """Encode grids.
+
+        Args:
+            grid: Shape (B, channels, G, G, G).
+            condition: Bins, shape (B,), int64, negative where unknown.
+            lattice: Log lengths and cosines, shape (B, 6), where there is a lattice head.
+        """
+        if self.lattice_head is None:
+            lattice = None
+        elif lattice is not None:
+            lattice = (lattice - self.lattice_mean) / self.lattice_scale
+        return self.encoder(grid, one_hot_condition(condition, self.config.bins), lattice)
+
+    def decode(self, latent: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Decode latent vectors.
+
+        Args:
+            latent: Shape (B, latent).
+            condition: Bins, shape (B,), int64, negative where unknown.
+
+        Returns:
+            Grid, shape (B, channels, G, G, G), and log lengths and cosines, shape (B, 6), or None without a head.
+        """
+        grid = self.decoder(latent, one_hot_condition(condition, self.config.bins))
+        if self.lattice_head is None:
+            return grid, None
+        return grid, self.lattice_head(latent).float() * self.lattice_scale + self.lattice_mean

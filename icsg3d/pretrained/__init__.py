@@ -1,0 +1,64 @@
+"""Models that the package ships, each in a folder of its name: sizes, weights, card, training crystals."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+from icsg3d.errors import InputError
+from icsg3d.models.storage import CONFIG_FILE, write_atomically
+
+CARD_FILE = "README.md"
+IDS_FILE = "training_crystals.csv.gz"
+
+_FOLDER = Path(__file__).parent
+
+
+def available() -> list[str]:
+    """Return the names of the shipped models."""
+    return sorted(path.parent.name for path in _FOLDER.glob(f"*/{CONFIG_FILE}"))
+
+
+def find(model: str | Path) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        model: Name of a shipped model, or path of a folder.
+
+    Raises:
+        InputError: if there is neither.
+    """
+    if str(model) in available():
+        return _FOLDER / str(model)
+    if Path(model).is_dir():
+        return Path(model)
+    msg = f"there is no model {str(model)!r}; shipped are {', '.join(available()) or 'none'}, or give a model's folder"
+    raise InputError(msg)
+
+
+def write_training_crystals(folder: Path, ids: list[str], formulas: list[str]) -> None:
+    """Write ids and reduced formulas of the training crystals beside a model, the same bytes for the same crystals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("material_id", "formula"))
+    writer.writerows(zip(ids, formulas, strict=True))
+    write_atomically(folder / IDS_FILE, gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def training_formulas(folder: Path) -> frozenset[str]:
+    """Return the reduced formulas of a model's training crystals; none if the folder does not list them.
+
+    Raises:
+        InputError: if the list is damaged.
+    """
+    path = folder / IDS_FILE
+    if not path.is_file():
+        return frozenset()
+    try:
+        with gzip.open(path, "rt", newline="") as file:
+            return frozenset(row["formula"] for row in csv.DictReader(file))
+    except (OSError, EOFError, KeyError, UnicodeDecodeError) as error:
+        msg = f"{path} is damaged ({error}); copy the model again"
+        raise InputError(msg) from error

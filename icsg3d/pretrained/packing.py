@@ -1,0 +1,120 @@
+"""From a trained network to a model folder: weights, latent density, ids of the training crystals, card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from icsg3d.generator import CrystalGenerator
+from icsg3d.latent import LatentDensity
+from icsg3d.models.generator import energy_bins
+from icsg3d.models.storage import save_network, sha256, write_atomically
+from icsg3d.pretrained import CARD_FILE, write_training_crystals
+from icsg3d.structures import from_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from icsg3d.models.generator import GeneratorNetwork
+    from icsg3d.training.data import CrystalSet
+
+RECORD_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a model came about.
+
+    Attributes:
+        command: The exact command line.
+        data: Name, role, SHA-256 and number of rows of each data file.
+        options: Of the training.
+        seconds: Wall time of the training, all runs together.
+        machine: What it ran on.
+        metrics: Shares on the validation crystals, by name.
+    """
+
+    command: str
+    data: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+    seconds: float
+    machine: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def describe_file(path: Path, role: str, rows: int) -> dict[str, Any]:
+    """Return name, role, SHA-256 and number of rows of a data file."""
+    digest = sha256(path.read_bytes()) if path.is_file() else ""
+    return {"name": path.name, "role": role, "sha256": digest, "rows": rows}
+
+
+def pack_model(network: GeneratorNetwork, training: CrystalSet, folder: Path, record: TrainingRecord) -> str:
+    """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
+
+    The weights are stored in 16 bits, and the density of the latent space is that of the network as stored.
+
+    Returns:
+        The SHA-256 of the weights.
+    """
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half().float())
+    bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
+    placeholder = LatentDensity(*(np.zeros((1, 1)) for _ in range(4)))
+    latent = CrystalGenerator(network, placeholder).encode_arrays(training.crystals, bins)
+    density = LatentDensity.fit(latent, bins.numpy(), network.config.vae.bins)
+    digest = save_network(network, folder, density.tensors(), half=True)
+    formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
+    write_training_crystals(folder, list(training.ids), formulas)
+    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
+    write_atomically(folder / CARD_FILE, card(folder.name, network, record, digest).encode())
+    return digest
+
+
+def card(name: str, network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:
+    """Return the card of a model in Markdown."""
+    config = network.config
+    parameters = sum(p.numel() for p in network.parameters())
+    files = [f"| `{d['name']}` | {d['role']} | {d['rows']} | `{d['sha256']}` |" for d in record.data]
+    metrics = [f"| {key} | {value:.4f} |" for key, value in record.metrics.items()]
+    sizes = f"{parameters:,} parameters, {config.voxels.grid}^3 voxels of the primitive cell, "
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            (
+                f"Generator of crystals: {sizes}"
+                f"latent space of {config.vae.latent} dimensions, {len(config.elements)} elements, cells up to "
+                f"{config.max_length:g} angstrom. SHA-256 of the weights: `{digest}`."
+            ),
+            "",
+            "## Data",
+            "",
+            "| file | role | rows | SHA-256 |",
+            "| --- | --- | --- | --- |",
+            *files,
+            "",
+            "The training crystals are listed in `training_crystals.csv.gz`.",
+            "",
+            "## Training",
+            "",
+            "```console",
+            record.command,
+            "```",
+            "",
+            f"{record.seconds / 3600:.2f} hours on {record.machine}. Options in full: `{RECORD_FILE}`.",
+            "",
+            "## Metrics",
+            "",
+            "| on the validation crystals | share |",
+            "| --- | --- |",
+            *metrics,
+            "",
+        ]
+    )

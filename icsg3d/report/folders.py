@@ -1,0 +1,161 @@
+"""A folder of candidates that is written as they come, and can be gone on with."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from monty.json import MontyEncoder
+from pymatgen.core import Structure
+
+from icsg3d.candidates import Candidate
+from icsg3d.errors import InputError
+from icsg3d.models.storage import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+RESULT_FILE = "candidates.json.gz"
+TABLE_FILE = "candidates.csv"
+CIF_FOLDER = "cifs"
+PICTURE_FILE = "candidates.png"
+_SETTINGS_FILE = "run.json"
+_PARTIAL_FILE = "candidates.partial.jsonl"
+_OWN = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _SETTINGS_FILE, _PARTIAL_FILE, CIF_FOLDER)
+
+
+def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
+    """Return a candidate of its monty dictionary, making nothing but a Candidate and its Structure.
+
+    Raises:
+        InputError: if the dictionary is something else.
+    """
+    try:
+        fields = {name: value for name, value in values.items() if not name.startswith("@")}
+        if fields["structure"] is not None:
+            fields["structure"] = Structure.from_dict(fields["structure"])
+        return Candidate(**fields)
+    except Exception as error:
+        msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
+        raise InputError(msg) from error
+
+
+class CandidateFolder:
+    """Candidates on disk: one line and one CIF each as they come, table and archive when the run ends.
+
+    Args:
+        folder: Where; made if need be.
+        settings: What makes the run what it is; a run goes on only with the same.
+        resume: Go on with what is there.
+        overwrite: Remove what an earlier run left.
+
+    Raises:
+        InputError: if the folder holds another run, or cannot be made.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        self.folder = folder
+        self.candidates: list[Candidate] = []
+        occupied = [name for name in _OWN if (folder / name).exists()]
+        if occupied and overwrite:
+            self._clear()
+        elif occupied and resume:
+            self._check_settings(settings)
+            self.candidates = self._read_partial()
+        elif occupied:
+            msg = (
+                f"{folder} holds candidates of an earlier run; go on with --resume, replace them with --overwrite, "
+                "or name another --out"
+            )
+            raise InputError(msg)
+        try:
+            (folder / CIF_FOLDER).mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / _SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
+        except OSError as error:
+            msg = f"the folder {folder} cannot be written ({error.strerror}); name another with --out"
+            raise InputError(msg) from error
+
+    def _clear(self) -> None:
+        for name in _OWN:
+            path = self.folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        path = self.folder / _SETTINGS_FILE
+        try:
+            earlier = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            msg = f"{path} cannot be read ({error}), so the run cannot go on; use --overwrite or another --out"
+            raise InputError(msg) from error
+        changed = [name for name in settings if earlier.get(name) != settings[name]]
+        if changed:
+            msg = (
+                f"{self.folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "
+                "--overwrite or another --out"
+            )
+            raise InputError(msg)
+
+    def _read_partial(self) -> list[Candidate]:
+        path = self.folder / _PARTIAL_FILE
+        if not path.exists():
+            return []
+        candidates = []
+        for line in path.read_text().splitlines(keepends=True):
+            if not line.endswith("\n"):  # the line that was being written when the run was cut off
+                break
+            candidates.append(candidate_from_dict(json.loads(line)))
+        text = "".join(json.dumps(c.as_dict(), cls=MontyEncoder) + "\n" for c in candidates)
+        write_atomically(path, text.encode())
+        return candidates
+
+    def add(self, candidate: Candidate) -> None:
+        """Keep a candidate."""
+        if candidate.structure is not None:
+            name = f"{candidate.index:05d}_{candidate.formula}.cif"
+            cif = candidate.structure.to(fmt="cif", symprec=None)
+            write_atomically(self.folder / CIF_FOLDER / name, cif.encode())
+        with (self.folder / _PARTIAL_FILE).open("a") as file:
+            file.write(json.dumps(candidate.as_dict(), cls=MontyEncoder) + "\n")
+        self.candidates.append(candidate)
+
+    def write_tables(self) -> None:
+        """Write the table and the archive of what there is."""
+        text = io.StringIO()
+        rows = [candidate.row() for candidate in self.candidates]
+        names = list(dict.fromkeys(name for row in rows for name in row)) or ["index"]
+        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.folder / TABLE_FILE, text.getvalue().encode())
+        archive = json.dumps([c.as_dict() for c in self.candidates], cls=MontyEncoder).encode()
+        write_atomically(self.folder / RESULT_FILE, gzip.compress(archive, mtime=0))
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """Read ``candidates.json.gz``.
+
+    Raises:
+        InputError: if the file is missing or something else.
+    """
+    from icsg3d.data.frames import read_json
+
+    content = read_json(path)
+    if not isinstance(content, list):
+        msg = f"{path} is no list of candidates; give the candidates.json.gz of icsg3d generate"
+        raise InputError(msg)
+    return [candidate_from_dict(entry) for entry in content]
+
+
+def unique_structures(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that have a structure and repeat no earlier one."""
+    return [c for c in candidates if c.structure is not None and c.duplicate_of is None]

@@ -1,0 +1,41 @@
+"""Whether crystals repeat each other, and how near their atoms come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+class Duplicates:
+    """Crystals seen so far, to tell whether another repeats one of them.
+
+    Args:
+        matcher: What counts as the same crystal; by default pymatgen's with its default tolerances.
+    """
+
+    def __init__(self, matcher: StructureMatcher | None = None) -> None:
+        self._matcher = matcher or StructureMatcher()
+        self._seen: dict[str, list[tuple[int, Structure]]] = defaultdict(list)
+
+    def first_of(self, index: int, structure: Structure) -> int | None:
+        """Return the index of the first crystal that this one repeats, or None, and remember it if it is new."""
+        group = self._seen[structure.composition.reduced_formula]
+        for earlier, other in group:
+            if self._matcher.fit(structure, other):
+                return earlier
+        group.append((index, structure))
+        return None
+
+
+def shortest_distance(structure: Structure) -> float:
+    """Return the shortest distance between two atoms or an atom and its own image, in angstrom."""
+    centres, _, _, distances = structure.get_neighbor_list(r=min(8.0, max(structure.lattice.abc) + 0.1))
+    if not len(centres):
+        return float(min(structure.lattice.abc))
+    return float(np.min(distances))

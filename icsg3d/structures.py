@@ -1,0 +1,176 @@
+"""Structures, Atoms and files to arrays and back, and the cell that the networks see."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spglib
+from ase import Atoms
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from icsg3d.arrays import CrystalArrays
+from icsg3d.elements import MAX_NUMBER, symbols
+from icsg3d.errors import InputError
+
+Crystal = Structure | Atoms | str | Path
+"""What stands for a crystal everywhere in the package: a Structure, ase.Atoms, or the path of a file."""
+
+SYMPREC = 0.01
+"""Angstrom; how far atoms may be off a pure translation of the cell for it to be taken as smaller than given."""
+
+
+def read_structure(path: str | Path) -> Structure:
+    """Read a crystal from any file that pymatgen or, failing that, ASE reads.
+
+    Raises:
+        InputError: if there is no such file or none of the two finds a crystal in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"there is no file {path}; give the path of a CIF, POSCAR or other crystal file"
+        raise InputError(msg)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Structure.from_file(path)
+        except Exception as first:  # noqa: BLE001 (readers of foreign files raise whatever they like)
+            try:
+                return _from_atoms(_read_with_ase(path))
+            except Exception:  # noqa: BLE001
+                reason = str(first).splitlines()[0] if str(first) else type(first).__name__
+                msg = f"{path} holds no crystal that pymatgen or ASE can read ({reason}); give a CIF or POSCAR"
+                raise InputError(msg) from first
+
+
+def _read_with_ase(path: Path) -> Atoms:
+    from ase.io import read
+
+    atoms = read(path)
+    if not isinstance(atoms, Atoms):
+        msg = f"{path} holds several crystals"
+        raise TypeError(msg)
+    return atoms
+
+
+def _from_atoms(atoms: Atoms) -> Structure:
+    if atoms.cell.rank != 3:
+        msg = f"the Atoms object {atoms.get_chemical_formula()} has no cell; set one with atoms.set_cell"
+        raise InputError(msg)
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    if not isinstance(structure, Structure):
+        msg = f"the Atoms object {atoms.get_chemical_formula()} is no crystal"
+        raise InputError(msg)
+    return structure
+
+
+def as_structure(crystal: Crystal) -> Structure:
+    """Return a Structure of whatever stands for a crystal.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if isinstance(crystal, Structure):
+        return crystal
+    if isinstance(crystal, Atoms):
+        return _from_atoms(crystal)
+    if isinstance(crystal, str | Path):
+        return read_structure(crystal)
+    msg = f"expected a pymatgen Structure, ase.Atoms or the path of a file, got {type(crystal).__name__}"
+    raise InputError(msg)
+
+
+def to_arrays(structure: Structure) -> CrystalArrays:
+    """Return atomic numbers, fractional coordinates and lattice of an ordered structure.
+
+    Raises:
+        InputError: if sites are disordered or partly occupied, an element is beyond plutonium or no element at all, or
+            a number is not finite.
+    """
+    name = structure.composition.formula
+    if not len(structure):
+        msg = "the structure has no sites; give one with atoms"
+        raise InputError(msg)
+    for number, site in enumerate(structure):
+        if not site.is_ordered:
+            msg = (
+                f"site {number} of {name} is disordered or partly occupied ({site.species_string}); "
+                "order it first, for instance with pymatgen's OrderDisorderedStructureTransformation"
+            )
+            raise InputError(msg)
+    numbers = np.array([getattr(site.specie, "Z", 0) for site in structure])
+    if numbers.min() < 1 or numbers.max() > MAX_NUMBER:
+        odd = structure[int(np.argmax((numbers < 1) | (numbers > MAX_NUMBER)))].species_string
+        msg = f"{name} has {odd}, which is not among the elements H to {symbols()[MAX_NUMBER]}; replace it"
+        raise InputError(msg)
+    lattice = np.array(structure.lattice.matrix)
+    if not (np.isfinite(lattice).all() and np.isfinite(structure.frac_coords).all()):
+        msg = f"{name} has a coordinate or lattice vector that is not a number; correct the file"
+        raise InputError(msg)
+    if abs(np.linalg.det(lattice)) < 1e-3:
+        msg = f"the cell of {name} has no volume; correct its lattice vectors"
+        raise InputError(msg)
+    return CrystalArrays(numbers, np.array(structure.frac_coords), lattice)
+
+
+def from_arrays(crystal: CrystalArrays, **properties: Any) -> Structure:
+    """Return a Structure of arrays."""
+    species = [symbols()[number] for number in crystal.numbers]
+    structure = Structure(crystal.lattice, species, crystal.frac_coords, to_unit_cell=True)
+    structure.properties.update(properties)
+    return structure
+
+
+@dataclass(frozen=True)
+class CellSetting:
+    """How a crystal was given, so that what is decoded can be given back alike.
+
+    Attributes:
+        transformation: Integer matrix that makes the given cell from the primitive one, shape (3, 3).
+    """
+
+    transformation: np.ndarray
+
+    def apply(self, primitive: Structure) -> Structure:
+        """Return the supercell in which the crystal was given, in the standard orientation."""
+        cell = primitive.make_supercell(self.transformation, in_place=False)
+        lattice = Lattice.from_parameters(*cell.lattice.parameters)
+        return Structure(lattice, cell.species, cell.frac_coords, to_unit_cell=True)
+
+
+def primitive_cell(structure: Structure) -> tuple[CrystalArrays, CellSetting]:
+    """Reduce a structure to its primitive Niggli cell, without moving an atom.
+
+    Raises:
+        InputError: as in :func:`to_arrays`.
+    """
+    given = to_arrays(structure)
+    lattice, frac_coords, numbers = _without_translations(given)
+    reduced = _niggli(lattice)
+    frac_coords = frac_coords @ lattice @ np.linalg.inv(reduced)
+    if np.linalg.det(reduced) < 0:
+        reduced, frac_coords = -reduced, -frac_coords
+    transformation = np.rint(given.lattice @ np.linalg.inv(reduced)).astype(int)
+    return CrystalArrays(numbers, frac_coords % 1.0, reduced), CellSetting(transformation)
+
+
+def _without_translations(given: CrystalArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lattice, coordinates and numbers of the smallest cell; the given one where spglib finds none."""
+    cell: Any = (given.lattice, given.frac_coords, given.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
+    if found is None:
+        return given.lattice, given.frac_coords, given.numbers
+    lattice, frac_coords, numbers = found
+    return np.asarray(lattice), np.asarray(frac_coords), np.asarray(numbers, dtype=np.int64)
+
+
+def _niggli(lattice: np.ndarray) -> np.ndarray:
+    vectors: Any = lattice
+    reduced = spglib.niggli_reduce(vectors)
+    return lattice if reduced is None else np.asarray(reduced)

@@ -1,0 +1,304 @@
+"""Training of the generator: the U-Net first, the autoencoder second, then both end to end.
+
+The order is that of Court et al. 2020; the last stage is ours: the species loss flows through the decoded grid into the
+autoencoder. Grids are drawn on the device, batch by batch. Whatever is random depends on the seed, the epoch and the
+step alone, so that an interrupted training goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
+from icsg3d.decoding import decode_crystals
+from icsg3d.models.generator import GeneratorNetwork, energy_bins
+from icsg3d.training.augment import Augmentation
+from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.training.metrics import Rebuilt, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from icsg3d.models.generator import GeneratorConfig
+    from icsg3d.training.data import CrystalSet
+
+Stage = Literal["unet", "vae", "joint"]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a generator is trained.
+
+    Attributes:
+        unet_epochs: Epochs of the U-Net on true grids.
+        vae_epochs: Epochs of the autoencoder with the U-Net's features as perceptual loss.
+        joint_epochs: Epochs of both, end to end.
+        batch_size: Crystals of a step (and device).
+        learning_rate: Of AdamW, reached after the warm-up.
+        warm_up: Share of all steps in which the learning rate rises.
+        decay: Share of all steps at the end in which it falls to nothing (a cosine).
+        weight_decay: Of AdamW.
+        condition_dropout: Share of crystals whose condition is hidden, so that it may be left out later.
+        patience: Epochs without a better share of rebuilt crystals before training stops; None for no early stop.
+        seed: Of everything random.
+        weights: Of the terms of the loss.
+        augmentation: Of the training crystals.
+    """
+
+    unet_epochs: int = 2
+    vae_epochs: int = 4
+    joint_epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warm_up: float = 0.02
+    decay: float = 0.4
+    weight_decay: float = 1e-4
+    condition_dropout: float = 0.3
+    patience: int | None = None
+    seed: int = 0
+    weights: LossWeights = field(default_factory=LossWeights)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return self.unet_epochs + self.vae_epochs + self.joint_epochs
+
+    def stage(self, epoch: int) -> Stage:
+        """Return the stage of an epoch, counted from 0."""
+        if epoch < self.unet_epochs:
+            return "unet"
+        return "vae" if epoch < self.unet_epochs + self.vae_epochs else "joint"
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rate, as a share of its maximum, after a share of all steps."""
+        if progress < self.warm_up:
+            return progress / self.warm_up
+        left = max(0.0, 1 - progress)
+        return 1.0 if left > self.decay else 0.5 - 0.5 * math.cos(math.pi * left / self.decay)
+
+
+class _Indices(Dataset[int]):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class GeneratorTraining(lightning.LightningModule):
+    """One network, the crystals it learns from and the crystals it is judged by.
+
+    Args:
+        config: Sizes; its elements and energy edges are those of the training crystals.
+        training: Crystals to learn from.
+        validation: Crystals to judge by.
+        options: How to train.
+    """
+
+    def __init__(
+        self, config: GeneratorConfig, training: CrystalSet, validation: CrystalSet, options: TrainingOptions
+    ) -> None:
+        super().__init__()
+        self.network = GeneratorNetwork(config)
+        self.options = options
+        self.sets = {"training": training, "validation": validation}
+        self._on_device: dict[str, tuple[CrystalBatch, torch.Tensor]] = {}
+        parameters = lattice_parameters(training.batch().lattice)
+        self.network.vae.lattice_mean.copy_(parameters.mean(0))
+        self.network.vae.lattice_scale.copy_(parameters.std(0).clamp(min=0.02))
+
+    def crystals(self, name: str) -> tuple[CrystalBatch, torch.Tensor]:
+        """Return a set's crystals and condition bins on the module's device."""
+        if name not in self._on_device:
+            crystal_set = self.sets[name]
+            bins = energy_bins(torch.as_tensor(crystal_set.energies), self.network.config.energy_edges)
+            self._on_device[name] = (crystal_set.batch(self.device), bins.to(self.device))
+        return self._on_device[name]
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Return the shuffled indices of the training crystals."""
+        sampler: DistributedSampler[int] = DistributedSampler(
+            _Indices(len(self.sets["training"])),
+            num_replicas=self.trainer.world_size,
+            rank=self.trainer.global_rank,
+            seed=self.options.seed,
+            drop_last=True,
+        )
+        return DataLoader(
+            sampler.dataset, batch_size=self.options.batch_size, sampler=sampler, drop_last=True, num_workers=0
+        )
+
+    def val_dataloader(self) -> DataLoader[int]:
+        """Return the indices of the validation crystals."""
+        return DataLoader(_Indices(len(self.sets["validation"])), batch_size=64, num_workers=0)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the current epoch."""
+        return self.options.stage(self.current_epoch)
+
+    def on_train_epoch_start(self) -> None:
+        """Let only the networks of the stage learn; the others keep their batch-norm statistics too."""
+        for network, learns in (
+            (self.network.vae, self.stage != "unet"),
+            (self.network.unet, self.stage != "vae"),
+        ):
+            network.requires_grad_(learns)
+            network.train(learns)
+
+    def training_step(self, batch: torch.Tensor, _batch_idx: int) -> torch.Tensor:
+        """Return the loss of a batch of indices."""
+        random = torch.Generator().manual_seed((self.options.seed << 40) + (self.global_step << 8) + self.global_rank)
+        everything, bins = self.crystals("training")
+        indices = batch.to(self.device)
+        crystals = everything[indices].trimmed()
+        known = torch.tensor(self.network.config.elements, device=self.device)
+        crystals, original = self.options.augmentation(crystals, known, random)
+        shown = torch.rand(len(crystals), generator=random).to(self.device) >= self.options.condition_dropout
+        condition = bins[indices].masked_fill(~(original & shown), -1)
+        terms = self._terms(crystals, condition, random)
+        weights = self.options.weights
+        loss = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def _terms(
+        self, crystals: CrystalBatch, condition: torch.Tensor, random: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        if self.network.config.voxels.periodic:
+            crystals = centred(crystals)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            voxels, grid = self.network.draw(crystals)
+        if self.stage == "unet":
+            return self._species_terms(grid, voxels.species)
+        parameters = lattice_parameters(crystals.lattice)
+        vae = self.network.vae
+        posterior = vae.encode(grid, condition, parameters)
+        noise = torch.randn(posterior.mean.shape, generator=random).to(self.device)
+        decoded, lattice = vae.decode(posterior.sample(noise), condition)
+        terms = {"grid": grid_loss(decoded, grid), "kl": kl_loss(posterior)}
+        if lattice is not None:
+            terms["lattice"] = ((lattice - parameters) / vae.lattice_scale).square().mean()
+        if self.stage == "vae":
+            with torch.no_grad():
+                true_features = self.network.unet.features(grid)
+            return terms | {"perceptual": perceptual_loss(self.network.unet.features(decoded), true_features)}
+        return terms | self._species_terms(decoded, voxels.species)
+
+    def _species_terms(self, grid: torch.Tensor, species: torch.Tensor) -> dict[str, torch.Tensor]:
+        by_class, by_mask = segmentation_loss(self.network.unet(grid), species, self.options.weights)
+        return {"species": by_class, "atom": by_mask}
+
+    def validation_step(self, batch: torch.Tensor, _batch_idx: int) -> None:
+        """Rebuild a batch of crystals from their latent means and compare."""
+        everything, bins = self.crystals("validation")
+        indices = batch.to(self.device)
+        results = rebuild(self.network, everything[indices].trimmed(), bins[indices])
+        shares = {f"val/{name}": value for name, value in _shares(results).items()}
+        self.log_dict(shares, prog_bar=True, batch_size=len(results), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with warm-up, a plateau and a cosine decay over the whole training."""
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.options.rate((step + 1) / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def rebuild(network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor) -> list[Rebuilt]:
+    """Rebuild crystals from their latent means and compare, one result per crystal."""
+    if network.config.voxels.periodic:
+        crystals = centred(crystals)
+    with torch.no_grad():
+        found = decode_crystals(network, network.encode(crystals, condition).mean, condition)
+    return [compare(true, decoded.crystal) for true, decoded in zip(crystals.arrays(), found, strict=True)]
+
+
+def _shares(results: Sequence[Rebuilt]) -> dict[str, float]:
+    return {name: float(np.mean([getattr(r, name) for r in results])) for name in ("count", "species", "rebuilt")}
+
+
+def rebuilt_shares(network: GeneratorNetwork, crystals: CrystalSet) -> dict[str, float]:
+    """Return the shares of crystals with the right atom count, besides the right species, and rebuilt altogether."""
+    bins = energy_bins(torch.as_tensor(crystals.energies), network.config.energy_edges)
+    everything = crystals.batch()
+    results = []
+    for start in range(0, len(crystals), 32):
+        part = slice(start, start + 32)
+        results += rebuild(network, everything[part].trimmed(), bins[part])
+    return _shares(results)
+
+
+def train_generator(
+    config: GeneratorConfig,
+    training: CrystalSet,
+    validation: CrystalSet,
+    out: Path,
+    options: TrainingOptions | None = None,
+    *,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    resume: bool = False,
+    progress: bool = True,
+) -> GeneratorNetwork:
+    """Train a generator and return it as it was at its best on the validation crystals.
+
+    Args:
+        config: Sizes of the networks.
+        training: Crystals to learn from.
+        validation: Crystals to judge by.
+        out: Folder of checkpoints and logs.
+        options: How to train.
+        accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
+        devices: Lightning's number of devices; more than one share each epoch.
+        resume: Go on from the last checkpoint in ``out``, if there is one.
+        progress: Whether to show a progress bar.
+    """
+    options = options or TrainingOptions()
+    torch.manual_seed(options.seed)
+    module = GeneratorTraining(config, training, validation, options)
+    folder = out / "checkpoints"
+    best = ModelCheckpoint(folder, filename="best", monitor="val/rebuilt", mode="max", enable_version_counter=False)
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[Callback] = [best, last]
+    if progress:
+        callbacks.append(RichProgressBar())
+    if options.patience is not None:
+        callbacks.append(EarlyStopping("val/rebuilt", mode="max", patience=options.patience))
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp_find_unused_parameters_true" if devices not in (1, "auto") else "auto",
+        precision="bf16-mixed",
+        max_epochs=options.epochs,
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=CSVLogger(out, name="", version="log"),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        log_every_n_steps=50,
+    )
+    latest = folder / "last.ckpt"
+    trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)
+    chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(chosen["state_dict"])
+    return module.network.eval()

@@ -13,7 +13,7 @@ from icsg3d.errors import InputError
 from icsg3d.segmentation.cleaning import ball_voxels, clean_map, merge_fragments, without_noise
 from icsg3d.segmentation.components import Regions, label_regions
 from icsg3d.segmentation.parameters import SegmentationParameters, Sites
-from icsg3d.segmentation.refinement import refine_sites
+from icsg3d.segmentation.refinement import is_too_flat, refine_sites
 from icsg3d.segmentation.splitting import split_regions
 
 if TYPE_CHECKING:
@@ -170,8 +170,9 @@ def _refined(
     order = np.argsort(crystal, kind="stable")
     atoms = np.split(order, np.cumsum(counts)[:-1])
     # Crystals of similar size go together, so that a map full of noise does not pad all the others.
-    by_size = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
-    result = np.empty_like(found.frac_coords)
+    refinable = (counts > 0) & ~is_too_flat(found.lattice)
+    by_size = np.flatnonzero(refinable)[np.argsort(counts[refinable], kind="stable")]
+    result = found.frac_coords.copy()
     for start in range(0, len(by_size), _CHUNK_CRYSTALS):
         rows = by_size[start : start + _CHUNK_CRYSTALS]
         crystals = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from icsg3d.arrays import CrystalBatch
@@ -23,11 +24,27 @@ _CHUNK_PAIRS = 2**19
 _TIE = 1e-4
 """Square angstrom; a voxel this close to the border of two atoms is drawn with the species observed."""
 
+_MOST_CELLS = 16
+"""Cells that a nearest image may lie away; the flattest crystals of the data sets reach 10."""
+
 _FAR = 1e9
 """Square angstrom; added to the distance of an atom that must not own a voxel."""
 
 _STEEP = 1e12
 """Turns a squared distance beyond an atom's reach, however small the excess, into ``_FAR``."""
+
+
+def is_too_flat(lattices: np.ndarray) -> np.ndarray:
+    """Return which cells have so many near images that distances on their torus would cost too much, shape (B,).
+
+    Networks that have learned little decode such cells; crystals fill a cell.
+
+    Args:
+        lattices: Lattice vectors as rows, shape (B, 3, 3), in angstrom.
+    """
+    heights = 1 / np.linalg.norm(np.linalg.inv(lattices), axis=1)
+    half_way = 0.5 * np.linalg.norm(lattices, axis=2).sum(axis=1)
+    return (half_way > _MOST_CELLS * heights.min(axis=1)).astype(bool)
 
 
 def refine_sites(

@@ -1,0 +1,1 @@
+"""Measurements of how well crystals are found, rebuilt and generated."""

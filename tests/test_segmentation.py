@@ -15,6 +15,7 @@ from icsg3d.errors import InputError
 from icsg3d.segmentation import SegmentationParameters, segment, segment_batch
 from icsg3d.segmentation.components import label_regions
 from icsg3d.segmentation.convexity import convexity, is_convex
+from icsg3d.segmentation.refinement import is_too_flat
 from icsg3d.voxels import VoxelConfig, voxelize
 
 PERIODIC = VoxelConfig.preset("periodic")
@@ -179,6 +180,17 @@ def test_atom_that_touches_all_its_images_is_one_atom():
     assert errors(sites, [place], cube(2.45)) < 0.05
 
 
+def test_atom_that_touches_its_image_is_placed_in_its_own_middle():
+    # A square column around the torus with a waist in layer 3, so the atom's middle is half a grid from there.
+    species = np.zeros((16, 16, 16), dtype=int)
+    species[6:10, 6:10] = 8
+    species[:, :, 3] = 0
+    species[7:9, 7:9, 3] = 8
+    sites = segment(species, PERIODIC)
+    assert sites.voxels.tolist() == [15 * 16 + 4]
+    assert sites.frac_coords[0] == pytest.approx([7.5 / 16, 7.5 / 16, 11 / 16], abs=0.01)
+
+
 def test_small_regions_are_never_split():
     species = np.zeros((16, 16, 16), dtype=int)
     species[4:7, 4, 4] = species[4, 4:7, 4] = 8  # an L of five voxels fills 5/6 of its hull
@@ -212,7 +224,8 @@ def test_specks_are_noise_and_holes_are_filled():
     clean = draw({(0.5, 0.5, 0.5): 8}, 6.0, 16, 1.26)
     noisy = clean.copy()
     noisy[0, 0, 0] = noisy[2, 3, 12] = 40
-    noisy[8, 8, 8], noisy[9, 8, 8], noisy[8, 8, 6] = 40, 0, 9
+    noisy[8:10, 8:10, 8], noisy[8, 8, 6] = 40, 0
+    assert (clean[8:10, 8:10, 6:9] == 8).all()
     sites = segment(noisy, PERIODIC, cube(6.0))
     assert sites.numbers.tolist() == [8]
     assert sites.voxels.tolist() == [np.count_nonzero(clean)]
@@ -269,14 +282,34 @@ def test_noise_neither_fails_nor_leaves_the_cell(per_species):
             assert (sites.numbers > 0).all()
 
 
-def test_refinement_is_bounded():
-    # The map shows a ball much smaller than the one that caesium is drawn with, near a neighbour: no fixed point.
+@pytest.mark.parametrize("bound", [{"max_step": 0.05, "refine_steps": 1}, {"max_shift": 0.05, "refine_steps": 9}])
+def test_refinement_is_bounded(bound):
+    crystal = CrystalArrays(np.array([55, 8]), np.array([[0.2, 0.5, 0.5], [0.52, 0.51, 0.5]]), cube(7.0))
+    species = true_map(crystal)
+    plain, free, bounded = (
+        segment(species, PERIODIC, crystal.lattice, dataclasses.replace(PLAIN, **changes)).frac_coords
+        for changes in ({}, {"refine_steps": 9}, bound)
+    )
+    assert np.abs(free - plain).max() > 0.1 / 16
+    assert np.abs(bounded - plain).max() == pytest.approx(0.05 / 16, rel=1e-3)
+
+
+def test_refinement_of_a_map_that_no_crystal_makes_stays_near():
+    # Caesium is drawn three times as wide as what is seen, and swallows its neighbour.
     species = draw({(0.4, 0.5, 0.5): 55, (0.52, 0.5, 0.5): 8}, 8.0, 16, 0.6)
-    plain = segment(species, PERIODIC, cube(8.0), dataclasses.replace(PLAIN, min_fill=0, merge_distance=0))
     params = SegmentationParameters(refine_steps=50, min_fill=0, merge_distance=0)
-    refined = segment(species, PERIODIC, cube(8.0), params)
-    between = refined.frac_coords - plain.frac_coords
-    assert np.abs(between - np.round(between)).max() <= 1.5 / 16 + 1e-6
+    sites = segment(species, PERIODIC, cube(8.0), params)
+    assert errors(sites, [(0.4, 0.5, 0.5), (0.52, 0.5, 0.5)], cube(8.0)).max() < 3**0.5 * 1.5 * 8 / 16
+
+
+def test_nearly_flat_cells_are_not_refined():
+    lattices = np.stack([cube(4.0), np.diag([3.1, 3.1, 53.0]), np.array([[4, 0, 0], [3.99, 0.02, 0], [0, 0, 4]])])
+    assert is_too_flat(lattices).tolist() == [False, False, True]
+    species = draw({(0.4, 0.5, 0.5): 8}, 4.0, 16, 1.0)
+    params = SegmentationParameters(min_fill=0)
+    sites = segment_batch(np.stack([species] * 3), PERIODIC, lattices, params)
+    assert [len(s) for s in sites] == [1, 1, 1]
+    assert sites[2].frac_coords == pytest.approx(segment(species, PERIODIC).frac_coords)
 
 
 # Batches and input

@@ -10,7 +10,7 @@ import torch
 from icsg3d import elements
 from icsg3d.arrays import CrystalArrays, CrystalBatch
 from icsg3d.errors import InputError
-from icsg3d.segmentation.cleaning import ball_voxels, clean_map, merge_fragments, without_noise
+from icsg3d.segmentation.cleaning import ball_voxels, clean_map, merge_fragments
 from icsg3d.segmentation.components import Regions, label_regions
 from icsg3d.segmentation.parameters import SegmentationParameters, Sites
 from icsg3d.segmentation.refinement import is_too_flat, refine_sites
@@ -133,7 +133,6 @@ def _segment_chunk(
     regions = label_regions(keys, periodic=config.periodic)
     least = np.maximum(params.min_part * ball_voxels(regions, species, config, cells), params.min_voxels)
     regions = split_regions(regions, least, config.grid, params)
-    regions = without_noise(regions, species, config, cells, params)
     if cells is not None and params.merge_distance > 0:
         regions = merge_fragments(regions, species, config, cells, params.merge_distance)
     numbers, crystal, frac = regions.majority(species), regions.crystals(species), regions.fractional(config)

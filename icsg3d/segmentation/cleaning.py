@@ -43,7 +43,8 @@ def clean_map(
         params: What is a speck and what is a hole.
     """
     regions = label_regions(species, periodic=config.periodic)
-    small = regions.sizes < _least_voxels(regions, species, config, cells, params)
+    least = np.maximum(params.min_fill * ball_voxels(regions, species, config, cells), params.min_size)
+    small = regions.sizes < least
     labels = np.zeros(species.shape, dtype=np.int64)
     labels.reshape(-1)[regions.flat] = np.where(small, -1, np.arange(1, len(regions) + 1))[regions.region]
     _replace(labels, labels < 0, 1, config)
@@ -61,18 +62,6 @@ def _replace(labels: np.ndarray, chosen: np.ndarray, least: int, config: VoxelCo
     flat = np.flatnonzero(chosen)
     if len(flat):
         labels.reshape(-1)[flat] = _most_frequent(_around(labels, flat, config), least)
-
-
-def without_noise(
-    regions: Regions,
-    species: np.ndarray,
-    config: VoxelConfig,
-    cells: np.ndarray | None,
-    params: SegmentationParameters,
-) -> Regions:
-    """Drop regions with too few voxels for an atom."""
-    keep = regions.sizes >= _least_voxels(regions, species, config, cells, params)
-    return regions if keep.all() else regions.take(keep)
 
 
 def merge_fragments(
@@ -104,17 +93,6 @@ def merge_fragments(
     moved = frac - frac[leader[group]]
     shift = np.round(moved).astype(int) if config.periodic else np.zeros(moved.shape, dtype=int)
     return regions.relabelled(group[regions.region], regions.coords - (shift * config.grid)[regions.region])
-
-
-def _least_voxels(
-    regions: Regions,
-    species: np.ndarray,
-    config: VoxelConfig,
-    cells: np.ndarray | None,
-    params: SegmentationParameters,
-) -> np.ndarray:
-    """Return the voxels below which each region is noise, shape (R,)."""
-    return np.maximum(params.min_fill * ball_voxels(regions, species, config, cells), params.min_size)
 
 
 def _radii(numbers: np.ndarray, config: VoxelConfig) -> np.ndarray:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 _CHUNK_PAIRS = 2**19
 """Voxel-atom pairs handled at once: what stays in a processor's cache."""
 
-_TIE = 1e-4
-"""Square angstrom; a voxel this close to the border of two atoms is drawn with the species observed."""
-
 _MOST_CELLS = 16
 """Cells that a nearest image may lie away; the flattest crystals of the data sets reach 10."""
 
@@ -86,7 +83,7 @@ def _refine_chunk(
         seen = _mean_offset(torch.add(squared, foreign, alpha=_FAR), frac, config)
         # What is drawn: each voxel within reach of an atom belongs to the nearest of these.
         beyond = squared.sub(reach).mul_(_STEEP).clamp_(0, _FAR)
-        drawn = _mean_offset(squared.add_(foreign, alpha=_TIE).add_(beyond), frac, config)
+        drawn = _mean_offset(squared.add_(beyond), frac, config)
         # A mean of nothing is not a number and moves nothing.
         step = torch.nan_to_num(seen - drawn, nan=0.0).clamp(-params.max_step * spacing, params.max_step * spacing)
         frac = first + (frac + step - first).clamp(-params.max_shift * spacing, params.max_shift * spacing)

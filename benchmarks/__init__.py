@@ -1,0 +1,1 @@
+"""Speed of the package against plain renderings of the published formulas: ``python -m benchmarks.run``."""

@@ -40,7 +40,7 @@ def generator(
     unet_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the U-Net on true grids.")] = 2,
     vae_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the autoencoder alone.")] = 4,
     joint_epochs: Annotated[int, typer.Option(min=0, help="Epochs of both, end to end.")] = 60,
-    batch_size: Annotated[int, typer.Option(min=2, help="Crystals of a step on each device.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=2, help="Crystals of a step on each device.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
     substitute: Annotated[
         float, typer.Option(min=0, max=1, help="Share of crystals in which elements are exchanged at random.")

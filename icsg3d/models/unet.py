@@ -29,9 +29,9 @@ class SegmentationUNetConfig:
 
     channels: int
     periodic: bool = True
-    down: tuple[Widths, ...] = ((32, 32), (64, 64))
-    bottom: Widths = (128, 128)
-    up: tuple[Widths, ...] = ((64, 64), (32, 32))
+    down: tuple[Widths, ...] = ((16, 16), (32, 32))
+    bottom: Widths = (64, 64)
+    up: tuple[Widths, ...] = ((32, 32), (32, 32))
     classes: int = N_CLASSES
 
     @classmethod

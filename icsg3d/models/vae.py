@@ -30,6 +30,8 @@ class CrystalVAEConfig:
         bottleneck_conv: Whether a convolution leads to the bottleneck (else the last level has that many filters).
         hidden: Units of the dense layer before the latent space.
         decoder_hidden: Units of the dense layers after it; empty for none but the one onto the coarsest grid.
+        dense_blocks: Residual dense blocks on either side of the latent space. They cost next to nothing beside the
+            convolutions, and it is there that an element is bound to a site.
         latent: Dimensions of the latent space.
         bins: Bins of the condition (formation energy per atom).
         lattice_head: Whether six lattice numbers are encoded and decoded beside the grid.
@@ -44,8 +46,9 @@ class CrystalVAEConfig:
     pool_last: bool = False
     bottleneck: int = 128
     bottleneck_conv: bool = False
-    hidden: int = 512
-    decoder_hidden: tuple[int, ...] = (512,)
+    hidden: int = 768
+    decoder_hidden: tuple[int, ...] = (768,)
+    dense_blocks: int = 2
     latent: int = 256
     bins: int = 10
     lattice_head: bool = True
@@ -78,6 +81,7 @@ class CrystalVAEConfig:
             bottleneck_conv=True,
             hidden=256,
             decoder_hidden=(),
+            dense_blocks=0,
             lattice_head=False,
             rectified=True,
         )
@@ -97,6 +101,18 @@ class Posterior(NamedTuple):
     def sample(self, noise: torch.Tensor) -> torch.Tensor:
         """Return mean + standard deviation times ``noise``."""
         return self.mean + (0.5 * self.log_variance).exp() * noise
+
+
+class DenseBlock(nn.Module):
+    """Normalisation and two dense layers, added to what came in."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, size) to (B, size)."""
+        return x + self.layers(x)
 
 
 class Encoder(nn.Module):
@@ -121,7 +137,8 @@ class Encoder(nn.Module):
             self.bottleneck = nn.Identity()
         size = inputs * (config.coarse // (2 if config.pool_last else 1)) ** 3
         size += N_LATTICE if config.lattice_head else 0
-        self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU())
+        blocks = [DenseBlock(config.hidden) for _ in range(config.dense_blocks)]
+        self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU(), *blocks)
         self.mean = nn.Linear(config.hidden, config.latent)
         self.log_variance = nn.Linear(config.hidden, config.latent)
 
@@ -150,6 +167,7 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.3)]
+        layers += [DenseBlock(sizes[-1]) for _ in range(config.dense_blocks)]
         self.dense = nn.Sequential(*layers, nn.Linear(sizes[-1], config.bottleneck * config.coarse**3))
         levels, width_in = [], config.bottleneck
         for width, depth in zip(reversed(config.filters), reversed(config.depths), strict=True):

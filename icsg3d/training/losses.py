@@ -29,7 +29,7 @@ class LossWeights:
         background: Class weight of voxels without an atom in the species loss; atoms have 1.
     """
 
-    grid: float = 1.0
+    grid: float = 10.0
     perceptual: float = 0.5
     species: float = 1.0
     atom: float = 0.3

@@ -1,0 +1,68 @@
+"""What several tests need: a tiny untrained model on disk, and the folder of real data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from icsg3d.models.generator import GeneratorConfig
+from icsg3d.models.unet import SegmentationUNetConfig
+from icsg3d.models.vae import CrystalVAEConfig
+from icsg3d.prototypes import prototype_structure
+from icsg3d.structures import primitive_cell
+from icsg3d.training.data import CrystalSet
+from icsg3d.voxels import VoxelConfig
+
+FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "CaTiO3", "KMgF3", "MgO", "CsCl", "Cu2MnAl", "Fe2VAl", "LiF", "KBr", "LaAlO3")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder of the public data sets; the test is skipped where it is missing."""
+    folder = Path(os.environ.get("ICSG3D_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}; name their folder with ICSG3D_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_crystals() -> CrystalSet:
+    """Return twelve prototype crystals with made-up energies."""
+    crystals = [primitive_cell(prototype_structure(formula))[0] for formula in FORMULAS]
+    return CrystalSet(crystals, list(FORMULAS), np.linspace(-3, 0, len(FORMULAS)))
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_crystals) -> GeneratorConfig:
+    """Return sizes of networks that run in milliseconds."""
+    voxels = VoxelConfig.preset("periodic", grid=8)
+    vae = CrystalVAEConfig(
+        grid=8,
+        channels=voxels.channels,
+        filters=(8, 16),
+        depths=(1, 1),
+        bottleneck=16,
+        hidden=32,
+        decoder_hidden=(32,),
+        dense_blocks=1,
+        latent=16,
+    )
+    unet = SegmentationUNetConfig(voxels.channels, down=((8, 8),), bottom=(16, 16), up=((8, 8),))
+    edges = tuple(float(edge) for edge in np.quantile(tiny_crystals.energies, np.arange(1, 10) / 10))
+    return GeneratorConfig(voxels, vae, unet, elements=tiny_crystals.elements, energy_edges=edges)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_config, tiny_crystals) -> Path:
+    """Return the folder of an untrained model: everything works, nothing is learned."""
+    from icsg3d.models.generator import GeneratorNetwork
+    from icsg3d.pretrained.packing import TrainingRecord, pack_model
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    pack_model(GeneratorNetwork(tiny_config), tiny_crystals, folder, TrainingRecord("none", [], {}, 1.0, "a test"))
+    return folder

@@ -312,7 +312,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
         generator = CrystalGenerator.from_pretrained(options.model)
-        latent = generator.latent_around(prototype_structure(BASE), 32 if options.quick else DRAWS, scale=1.0, seed=0)
+        latent = generator.latent_around(prototype_structure(BASE), 32 if options.quick else DRAWS, seed=0)
         if options.data is None:
             crystals = prototypes([*PEROVSKITES, *ROCK_SALTS, *HEUSLERS])
         else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from icsg3d.arrays import (
     centred,
     lattice_from_parameters,
     lattice_parameters,
+    periodic_distances,
     wrap,
 )
 
@@ -205,3 +207,21 @@ def test_angles_that_enclose_no_cell_give_nan():
     lattices = lattice_from_parameters(torch.cat([torch.ones(2, 3), angles], dim=1))
     assert lattices[0].isnan().any()
     assert lattices[1].isfinite().all()
+
+
+# Distances
+
+
+def test_distances_are_to_nearest_images_in_a_skewed_cell():
+    lattice = np.array([[4.0, 0, 0], [1.9, 3.5, 0], [-1.0, 1.5, 4.0]])
+    random = np.random.default_rng(1)
+    first, second = random.uniform(-1, 2, (6, 3)), random.uniform(-1, 2, (4, 3))
+    found = periodic_distances(first, second, lattice)
+    images = np.array(list(itertools.product(range(-6, 7), repeat=3)))
+    expected = [[np.linalg.norm((a - b + images) @ lattice, axis=1).min() for b in second] for a in first]
+    assert found == pytest.approx(np.array(expected))
+
+
+def test_distances_worked_out_by_hand():
+    first, second = np.array([[0.0, 0, 0]]), np.array([[0.9, 0, 0], [0.5, 0.5, 0.5], [1.0, 0, -2.0]])
+    assert periodic_distances(first, second, 4 * np.eye(3))[0] == pytest.approx([0.4, 2 * math.sqrt(3), 0])

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.elements import atomic_radii
+from icsg3d.training.augment import Augmentation
+
+PEROVSKITE = CrystalArrays(
+    np.array([38, 22, 8, 8, 8]),
+    np.array([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+    3.9 * np.eye(3),
+)
+SKEWED = CrystalArrays(
+    np.array([55, 17, 17]),
+    np.array([[0.1, 0.2, 0.3], [0.55, 0.9, 0.05], [0.8, 0.45, 0.7]]),
+    np.array([[4.0, 0.3, 0], [1.1, 4.6, 0.2], [-0.9, 1.2, 5.4]]),
+)
+KNOWN = torch.tensor([3, 8, 17, 22, 26, 38, 55])
+COUNT = 200
+
+
+def crystals(count=COUNT):
+    return CrystalBatch.from_arrays([PEROVSKITE, SKEWED] * (count // 2), dtype=torch.float64)
+
+
+def augment(seed=0, batch=None, **changes):
+    settings = dict.fromkeys(("permute_axes", "mirror", "translate"), False) | {"strain": 0.0, "substitute": 0.0}
+    batch = crystals() if batch is None else batch
+    return Augmentation(**(settings | changes))(batch, KNOWN, torch.Generator().manual_seed(seed))
+
+
+def distances(crystal):
+    """Distances of all pairs of atoms, each over 125 images."""
+    images = np.array(list(itertools.product(range(-2, 3), repeat=3)))
+    offsets = crystal.frac_coords[:, None] - crystal.frac_coords[None]
+    offsets = offsets - np.round(offsets)
+    return np.linalg.norm((offsets[:, :, None] + images) @ crystal.lattice, axis=-1).min(-1)
+
+
+def test_without_any_part_nothing_changes():
+    augmented, original = augment()
+    assert torch.equal(augmented.numbers, crystals().numbers)
+    assert torch.allclose(augmented.frac_coords, crystals().frac_coords)
+    assert torch.allclose(augmented.lattice, crystals().lattice)
+    assert original.all()
+
+
+@pytest.mark.parametrize(
+    "part", [{"permute_axes": True}, {"mirror": True}, {"translate": True}], ids=lambda part: next(iter(part))
+)
+def test_moves_keep_distances_and_elements(part):
+    augmented, original = augment(**part)
+    moved = 0
+    for before, after in zip(crystals().arrays(), augmented.arrays(), strict=True):
+        assert (after.numbers == before.numbers).all()
+        assert np.abs(distances(after) - distances(before)).max() < 1e-9
+        assert abs(np.linalg.det(after.lattice)) == pytest.approx(abs(np.linalg.det(before.lattice)))
+        moved += not np.allclose(after.frac_coords, before.frac_coords % 1)
+    assert moved > COUNT // 5
+    assert original.all()
+
+
+def test_axes_come_in_all_six_orders():
+    augmented, _ = augment(permute_axes=True)
+    lengths = SKEWED.lattice
+    orders = set()
+    for crystal in augmented.arrays()[1::2]:
+        order = [int(np.abs(lengths - row).sum(1).argmin()) for row in crystal.lattice]
+        assert crystal.lattice == pytest.approx(SKEWED.lattice[order])
+        assert crystal.frac_coords == pytest.approx(SKEWED.frac_coords[:, order])
+        orders.add(tuple(order))
+    assert len(orders) == 6
+
+
+def test_about_every_second_crystal_is_mirrored():
+    augmented, _ = augment(mirror=True)
+    found = [crystal.frac_coords for crystal in augmented.arrays()[1::2]]
+    mirrored = [np.allclose(f, -SKEWED.frac_coords % 1) for f in found]
+    kept = [np.allclose(f, SKEWED.frac_coords) for f in found]
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+    assert 0.35 < np.mean(mirrored) < 0.65
+
+
+def test_translations_are_rigid_and_differ():
+    augmented, _ = augment(translate=True)
+    vectors = []
+    for crystal in augmented.arrays()[1::2]:
+        shift = crystal.frac_coords - SKEWED.frac_coords
+        assert np.abs((shift - shift[0]) - np.round(shift - shift[0])).max() < 1e-6
+        vectors.append(shift[0] % 1)
+    assert np.std(vectors, axis=0).min() > 0.2
+
+
+def test_strain_scales_the_cell_alone():
+    augmented, original = augment(strain=0.02)
+    ratio = augmented.lattice / crystals().lattice
+    scales = ratio[::2, 0, 0]
+    assert torch.allclose(
+        augmented.lattice,
+        crystals().lattice * (augmented.lattice.det() / crystals().lattice.det()).pow(1 / 3)[:, None, None],
+    )
+    assert scales.log().std().item() == pytest.approx(0.02, rel=0.25)
+    assert scales.log().mean().abs() < 0.01
+    assert torch.allclose(augmented.frac_coords, crystals().frac_coords)
+    assert original.all()
+
+
+# Substitution
+
+
+def test_substitution_is_a_bijection_of_the_elements():
+    augmented, original = augment(substitute=1.0)
+    assert not original.any()
+    pairs = set()
+    for before, after in zip(crystals().numbers.tolist(), augmented.numbers.tolist(), strict=True):
+        mapping = {}
+        for old, new in zip(before, after, strict=True):
+            assert mapping.setdefault(old, new) == new  # equal atoms stay equal
+        assert len(set(mapping.values())) == len(mapping)  # and different ones different
+        assert mapping.get(0, 0) == 0
+        pairs |= set(mapping.items())
+    # Every element comes on every site.
+    assert {new for old, new in pairs if old == 38} == {new for old, new in pairs if old == 8} == set(KNOWN.tolist())
+
+
+def test_only_known_elements_are_put_in():
+    augmented, _ = augment(substitute=1.0)
+    assert set(augmented.numbers.unique().tolist()) <= {0, *KNOWN.tolist()}
+
+
+def test_about_a_third_of_the_elements_stays():
+    before, (after, _) = crystals(2000), augment(batch=crystals(2000), substitute=1.0)
+    # Those that are not moved, and those that the permutation leaves in place: 1/3 + about 1/7 of the rest's share.
+    stays = (before.numbers == after.numbers)[before.mask].double().mean().item()
+    assert 1 / 3 < stays < 0.6
+
+
+def test_elements_beyond_the_known_ones_stay():
+    alone = CrystalArrays(np.array([79, 8]), np.zeros((2, 3)), np.eye(3) * 4)
+    batch = CrystalBatch.from_arrays([alone] * 50)
+    augmented, _ = augment(batch=batch, substitute=1.0)
+    assert (augmented.numbers[:, 0] == 79).all()
+    assert (augmented.numbers[:, 1] != 8).any()
+
+
+def test_the_flag_tells_crystals_that_are_still_the_given_ones():
+    batch = crystals(1000)
+    augmented, original = augment(batch=batch, substitute=0.3, strain=0.0)
+    assert 0.65 < original.double().mean() < 0.75
+    assert torch.equal(augmented.numbers[original], batch.numbers[original])
+    assert torch.allclose(augmented.lattice[original], batch.lattice[original])
+    changed = (augmented.numbers != batch.numbers).any(1)
+    assert not (changed & original).any()
+    assert changed.sum() > 0.7 * (~original).sum()  # in the rest every element was left in place
+
+
+def test_the_cell_takes_the_size_of_its_atoms_within_bounds():
+    batch = crystals(600)
+    augmented, _ = augment(batch=batch, substitute=1.0)
+    radii = atomic_radii()
+    bounded = set()
+    for before, after in zip(batch.arrays(), augmented.arrays(), strict=True):
+        ratio = radii[after.numbers].sum() / radii[before.numbers].sum()
+        bounded.add(-1 if ratio < 0.75 else 1 if ratio > 1.35 else 0)
+        assert after.lattice == pytest.approx(before.lattice * min(max(ratio, 0.75), 1.35), rel=1e-5)
+    assert bounded == {-1, 0, 1}
+
+
+# Randomness
+
+
+def test_the_same_seed_gives_the_same_batch_whatever_else_is_random():
+    full = {"permute_axes": True, "mirror": True, "translate": True, "strain": 0.02, "substitute": 0.5}
+    torch.manual_seed(1)
+    one, one_flags = augment(7, **full)
+    torch.manual_seed(2)
+    other, other_flags = augment(7, **full)
+    assert torch.equal(one.numbers, other.numbers)
+    assert torch.equal(one.frac_coords, other.frac_coords)
+    assert torch.equal(one.lattice, other.lattice)
+    assert torch.equal(one_flags, other_flags)
+    third, _ = augment(8, **full)
+    assert not torch.equal(one.numbers, third.numbers)
+
+
+def test_coordinates_stay_in_the_cell_and_padding_at_zero():
+    augmented, _ = augment(permute_axes=True, mirror=True, translate=True, strain=0.02, substitute=0.5)
+    assert ((augmented.frac_coords >= 0) & (augmented.frac_coords < 1)).all()
+    padding = ~crystals().mask
+    assert padding.any()
+    assert not augmented.numbers[padding].any()
+    assert not augmented.frac_coords[padding].any()
+
+
+def test_the_given_batch_is_left_alone():
+    batch = crystals()
+    augment(batch=batch, permute_axes=True, mirror=True, translate=True, strain=0.1, substitute=1.0)
+    assert torch.equal(batch.numbers, crystals().numbers)
+    assert torch.equal(batch.frac_coords, crystals().frac_coords)
+    assert torch.equal(batch.lattice, crystals().lattice)
+
+
+def test_defaults_do_all_but_translate():
+    augmented, original = Augmentation()(crystals(), KNOWN, torch.Generator().manual_seed(0))
+    assert 0.35 < original.double().mean() < 0.65
+    # The perovskite's A site stays at the origin, so nothing was translated.
+    assert not augmented.frac_coords[::2, 0].any()
+    assert math.isfinite(augmented.lattice.sum().item())

@@ -177,3 +177,20 @@ def lattice_from_parameters(parameters: torch.Tensor) -> torch.Tensor:
         torch.stack([c * cos_beta, c * c_y, c * c_z], -1),
     ]
     return torch.stack(rows, dim=1)
+
+
+def periodic_distances(first: np.ndarray, second: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+    """Return distances between nearest images of sites, for cells whose vectors are not far from the shortest ones.
+
+    Args:
+        first: Fractional coordinates, shape (N, 3).
+        second: Fractional coordinates, shape (M, 3).
+        lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
+
+    Returns:
+        Angstrom, shape (N, M).
+    """
+    offsets = first[:, None] - second[None]
+    offsets = offsets - np.round(offsets)
+    shifts = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    return np.linalg.norm((offsets[:, :, None] + shifts) @ lattice, axis=-1).min(-1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.arrays import CrystalArrays, periodic_distances
 from icsg3d.segmentation import segment_batch
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MIN_DISTANCE = 0.5
 """Angstrom; two sites nearer than this are no crystal (the field's criterion of structural validity)."""
+
+MIN_VOLUME = 0.1
+"""Cubic angstrom; a cell below this is flat (the same criterion)."""
 
 
 @dataclass(frozen=True)
@@ -69,4 +72,11 @@ def assemble(numbers: np.ndarray, frac_coords: np.ndarray, lattice: np.ndarray) 
     """Put sites into a cell, or say why they make no crystal."""
     if not len(numbers):
         return Decoded(None, "no atom was found in the decoded species map")
+    if abs(np.linalg.det(lattice)) < MIN_VOLUME:
+        return Decoded(None, "the decoded cell is flat")
+    distances = periodic_distances(frac_coords, frac_coords, lattice)
+    np.fill_diagonal(distances, np.inf)
+    shortest = min(float(distances.min()), float(np.linalg.norm(lattice, axis=1).min()))
+    if shortest < MIN_DISTANCE:
+        return Decoded(None, f"two decoded atoms are {shortest:.2f} angstrom apart")
     return Decoded(CrystalArrays(numbers, frac_coords % 1.0, lattice))

@@ -26,6 +26,9 @@ Preset = Literal["paper", "periodic"]
 _CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 """Voxel-atom pairs handled at once: on a CPU what stays in the cache, on a GPU what fits its memory."""
 
+_MAX_SHIFTS = 50_000
+"""Lattice translations that are looked at for nearest images; only absurd cells need more."""
+
 
 @dataclass(frozen=True)
 class VoxelConfig:
@@ -133,14 +136,20 @@ def voxelize(batch: CrystalBatch, config: VoxelConfig | None = None) -> VoxelBat
         Grids on the batch's device, in its floating-point type.
     """
     config = config or VoxelConfig.preset("periodic")
-    pairs = batch.numbers.shape[1] * config.grid**3
-    size = max(1, _CHUNK_ELEMENTS.get(batch.lattice.device.type, 2**24) // pairs)
-    parts = [_voxelize_chunk(batch[start : start + size], config) for start in range(0, len(batch), size)]
-    chemistry = [part[2] for part in parts if part[2] is not None]
+    count, atoms = batch.numbers.shape
+    points = config.grid**3
+    density = batch.lattice.new_empty(count, points)
+    species = torch.empty(count, points, dtype=torch.int64, device=density.device)
+    chemistry = batch.lattice.new_empty(count, config.channels - 1, points)
+    size = max(1, _CHUNK_ELEMENTS.get(density.device.type, 2**24) // (atoms * points))
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        _draw(batch[part], config, density[part], species[part], chemistry[part])
+    cube = (config.grid,) * 3
     return VoxelBatch(
-        torch.cat([part[0] for part in parts]),
-        torch.cat([part[1] for part in parts]),
-        torch.cat(chemistry) if chemistry else None,
+        density.unflatten(-1, cube),
+        species.unflatten(-1, cube),
+        chemistry.unflatten(-1, cube) if config.chemistry else None,
         config,
     )
 
@@ -193,29 +202,25 @@ def species_radii(numbers: torch.Tensor, config: VoxelConfig, dtype: torch.dtype
     return _tables(numbers.device, dtype)[0][numbers].clamp(min=config.min_radius)
 
 
-def _voxelize_chunk(batch: CrystalBatch, config: VoxelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    count, atoms = batch.numbers.shape
-    shape = (count, config.grid, config.grid, config.grid)
+def _draw(
+    batch: CrystalBatch, config: VoxelConfig, density: torch.Tensor, species: torch.Tensor, chemistry: torch.Tensor
+) -> None:
+    """Draw a few crystals into grids that are there already, points flattened."""
     dtype = batch.lattice.dtype
-    squared = squared_distances(batch, config).reshape(count, atoms, -1)
-
+    squared = squared_distances(batch, config).flatten(2)
     radii, vectors = _tables(batch.numbers.device, dtype)
     sigma = radii[batch.numbers]
-    weight = batch.numbers / (sigma**3 * (2 * math.pi) ** 1.5)
+    weight = (batch.numbers / (sigma**3 * (2 * math.pi) ** 1.5)).to(dtype)
     gaussians = (squared * (-0.5 / sigma**2)[..., None]).exp_()
-    density = torch.bmm(weight.to(dtype)[:, None], gaussians).reshape(shape)
-
-    chemistry = None
+    torch.bmm(weight[:, None], gaussians, out=density[:, None])
     if config.chemistry:
         torch.mul(squared, -0.5 / config.width**2, out=gaussians).exp_()
-        embedding = vectors[batch.numbers].transpose(1, 2)
-        chemistry = torch.bmm(embedding, gaussians).reshape(count, -1, *shape[1:])
-
+        torch.bmm(vectors[batch.numbers].transpose(1, 2), gaussians, out=chemistry)
     reach = species_radii(batch.numbers, config, dtype).masked_fill(~batch.mask, -1.0)
     outside = squared > (reach * reach.abs())[..., None]
     nearest, which = squared.masked_fill_(outside, torch.inf).min(dim=1)
-    species = batch.numbers.gather(1, which).masked_fill_(nearest.isinf(), 0)
-    return density, species.reshape(shape), chemistry
+    torch.gather(batch.numbers, 1, which, out=species)
+    species.masked_fill_(nearest.isinf(), 0)
 
 
 def squared_distances(batch: CrystalBatch, config: VoxelConfig) -> torch.Tensor:
@@ -268,6 +273,9 @@ def _image_shifts(metric: torch.Tensor) -> np.ndarray:
     reach = 0.5 * np.sqrt(np.diagonal(gram, axis1=1, axis2=2)).sum(1)
     heights = 1 / np.sqrt(np.diagonal(np.linalg.inv(gram), axis1=1, axis2=2))
     limits = np.floor((reach[:, None] / heights + 0.5).max(0)).astype(int)
+    if np.prod(2 * limits + 1) > _MAX_SHIFTS:
+        msg = "a cell is too flat or skewed for its nearest images; reduce it first (Niggli)"
+        raise ValueError(msg)
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in limits))))
     products = shifts @ gram
     gain = np.abs(products).sum(-1) - (products * shifts).sum(-1)

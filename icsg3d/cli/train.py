@@ -41,12 +41,15 @@ def generator(
     vae_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the autoencoder alone.")] = 4,
     joint_epochs: Annotated[int, typer.Option(min=0, help="Epochs of both, end to end.")] = 60,
     batch_size: Annotated[int, typer.Option(min=2, help="Crystals of a step on each device.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     substitute: Annotated[
         float, typer.Option(min=0, max=1, help="Share of crystals in which elements are exchanged at random.")
     ] = 0.5,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better share of rebuilt crystals.")
+    ] = None,
+    notes: Annotated[
+        Path | None, typer.Option(help="Markdown to add to the model card: use, licences, citations.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto (Lightning's).")] = "auto",
@@ -113,7 +116,7 @@ def generator(
         machine=f"{platform.machine()}, {accelerator}, {devices} device(s)",
         metrics=rebuilt_shares(network.cpu(), held_back),
     )
-    pack_model(network.cpu(), crystals, out / "model", record)
+    pack_model(network.cpu(), crystals, out / "model", record, "" if notes is None else notes.read_text())
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
 
 

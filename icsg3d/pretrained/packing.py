@@ -53,10 +53,19 @@ def describe_file(path: Path, role: str, rows: int) -> dict[str, Any]:
     return {"name": path.name, "role": role, "sha256": digest, "rows": rows}
 
 
-def pack_model(network: GeneratorNetwork, training: CrystalSet, folder: Path, record: TrainingRecord) -> str:
+def pack_model(
+    network: GeneratorNetwork, training: CrystalSet, folder: Path, record: TrainingRecord, notes: str = ""
+) -> str:
     """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
 
     The weights are stored in 16 bits, and the density of the latent space is that of the network as stored.
+
+    Args:
+        network: What is written; its weights are rounded in place.
+        training: The crystals it learned from.
+        folder: Made if it does not exist.
+        record: How it came about.
+        notes: Markdown that follows in the card: use, licences, citations.
 
     Returns:
         The SHA-256 of the weights.
@@ -73,11 +82,12 @@ def pack_model(network: GeneratorNetwork, training: CrystalSet, folder: Path, re
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
     write_training_crystals(folder, list(training.ids), formulas)
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
-    write_atomically(folder / CARD_FILE, card(folder.name, network, record, digest).encode())
+    text = card(network, record, digest)
+    write_atomically(folder / CARD_FILE, (text + notes).encode())
     return digest
 
 
-def card(name: str, network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:
+def card(network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:
     """Return the card of a model in Markdown."""
     config = network.config
     parameters = sum(p.numel() for p in network.parameters())
@@ -86,7 +96,7 @@ def card(name: str, network: GeneratorNetwork, record: TrainingRecord, digest: s
     sizes = f"{parameters:,} parameters, {config.voxels.grid}^3 voxels of the primitive cell, "
     return "\n".join(
         [
-            f"# {name}",
+            "# Model card",
             "",
             (
                 f"Generator of crystals: {sizes}"

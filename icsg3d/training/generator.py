@@ -63,7 +63,7 @@ class TrainingOptions:
     vae_epochs: int = 4
     joint_epochs: int = 60
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     warm_up: float = 0.02
     decay: float = 0.4
     weight_decay: float = 1e-4

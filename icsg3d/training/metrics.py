@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from icsg3d.arrays import periodic_distances
+
 if TYPE_CHECKING:
     from icsg3d.arrays import CrystalArrays
 
@@ -65,17 +67,8 @@ def _lengths_angles(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))
 
 
-def site_distances(true: CrystalArrays, found: CrystalArrays) -> np.ndarray:
-    """Return distances of true from found sites in the true cell, nearest images, shape (N, M), in angstrom."""
-    offsets = true.frac_coords[:, None] - found.frac_coords[None]
-    offsets = offsets - np.round(offsets)
-    shifts = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    vectors = (offsets[:, :, None] + shifts) @ true.lattice
-    return np.linalg.norm(vectors, axis=-1).min(-1)
-
-
 def _sites_agree(true: CrystalArrays, found: CrystalArrays) -> bool:
-    distances = site_distances(true, found)
+    distances = periodic_distances(true.frac_coords, found.frac_coords, true.lattice)
     distances = np.where(true.numbers[:, None] == found.numbers[None], distances, np.inf)
     allowed = distances < SITE_TOLERANCE
     rows, columns = linear_sum_assignment(np.where(allowed, distances, 1e3))

@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import math
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from monty.json import MontyDecoder
+from pymatgen.core import Lattice, Structure
+
+from icsg3d.data import load_structures, read_frame, write_frame
+from icsg3d.data.frames import read_json
+from icsg3d.errors import InputError
+
+
+def rock_salt(cation="Na", anion="Cl"):
+    return Structure(
+        2.83 * (np.ones((3, 3)) - np.eye(3)), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]], site_properties=None
+    )
+
+
+def frame():
+    return pd.DataFrame(
+        {
+            "material_id": ["mp-1", "mp-2", "mp-3"],
+            "structure": [rock_salt(), None, rock_salt("K", "Br")],
+            "formation_energy_per_atom": [-1.5, math.nan, -2.25],
+            "tags": [["a", "µ"], [], ["b"]],
+            "sites": [2, 0, 2],
+        },
+        index=[10, 20, 30],
+    )
+
+
+def assert_same(one, other):
+    assert list(one.columns) == list(other.columns)
+    assert list(one.index) == list(other.index)
+    for name in one.columns:
+        for a, b in zip(one[name], other[name], strict=True):
+            missing = [value is None or (isinstance(value, float) and math.isnan(value)) for value in (a, b)]
+            assert missing == [True, True] or a == b, name
+
+
+# Dataframes
+
+
+@pytest.mark.parametrize("name", ["frame.json", "frame.json.gz"])
+def test_frames_come_back(tmp_path, name):
+    write_frame(frame(), tmp_path / name)
+    back = read_frame(tmp_path / name)
+    assert_same(back, frame())
+    assert isinstance(back["structure"].iloc[0], Structure)
+    assert back["structure"].iloc[1] is None
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_only_names_that_end_in_gz_are_compressed(tmp_path):
+    write_frame(frame(), tmp_path / "frame.json")
+    write_frame(frame(), tmp_path / "frame.json.gz")
+    plain, packed = (tmp_path / "frame.json").read_bytes(), (tmp_path / "frame.json.gz").read_bytes()
+    assert gzip.decompress(packed) == plain
+    assert set(json.loads(plain)) == {"columns", "data", "index"}
+
+
+def test_the_same_frame_gives_the_same_bytes(tmp_path):
+    for name in ("one.json.gz", "other.json.gz"):
+        write_frame(frame(), tmp_path / name)
+    assert (tmp_path / "one.json.gz").read_bytes() == (tmp_path / "other.json.gz").read_bytes()
+
+
+@pytest.fixture
+def matminer():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("matminer.utils.io")
+
+
+@pytest.mark.parametrize("name", ["frame.json", "frame.json.gz"])
+def test_matminer_reads_what_is_written(tmp_path, matminer, name):
+    write_frame(frame(), tmp_path / name)
+    assert_same(matminer.load_dataframe_from_json(str(tmp_path / name), pbar=False), frame())
+
+
+@pytest.mark.parametrize("name", ["frame.json", "frame.json.gz"])
+def test_what_matminer_writes_is_read(tmp_path, matminer, name):
+    matminer.store_dataframe_as_json(frame(), str(tmp_path / name), pbar=False)
+    assert_same(read_frame(tmp_path / name), frame())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"columns": [], "data": []},
+        {"columns": [], "data": [], "index": [], "surplus": 1},
+        {"@class": "Structure"},
+        "text",
+        None,
+    ],
+)
+def test_json_that_is_no_frame_is_named(tmp_path, content):
+    path = tmp_path / "frame.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{path} is no dataframe in matminer's format"):
+        read_frame(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": [[1, 2, 3]]},
+        {"data": 3},
+        {"data": [[{"@class": "Structure"}]], "columns": ["structure"]},
+        {"data": [[{"@class": "Structure", "lattice": {"matrix": 1}, "sites": []}]]},
+        {"data": [[1], [2]], "index": [0, 1, 2]},
+        {"columns": ["a", "b"]},
+    ],
+)
+def test_damaged_frames_are_named(tmp_path, changes):
+    path = tmp_path / "frame.json"
+    path.write_text(json.dumps({"columns": ["a"], "data": [[1]], "index": [0]} | changes))
+    with pytest.raises(InputError, match=f"{path} is a damaged dataframe"):
+        read_frame(path)
+
+
+def _packed():
+    return gzip.compress(json.dumps({"columns": ["a"], "data": [[i] for i in range(999)], "index": [0]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("frame.json", b"{"),
+        ("frame.json", b""),
+        ("frame.json", b"\xff\xfe\x00\x01\x02"),
+        ("frame.json", b"[" * 200_000),
+        ("frame.json.gz", b"no gzip"),
+        ("frame.json.gz", b""),
+        ("frame.json.gz", _packed()[:-30]),
+        ("frame.json.gz", _packed()[:40] + b"\x00\xff" * 20 + _packed()[80:]),
+    ],
+    ids=["open", "empty", "binary", "deep", "no gzip", "empty gzip", "cut off", "flipped"],
+)
+def test_damaged_json_is_named(tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"{path} cannot be read as JSON"):
+        read_json(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"there is no file .*nowhere\.json"):
+        read_frame(tmp_path / "nowhere.json")
+
+
+# Files that would choose what is imported or called
+
+
+class Trap:
+    """A module that leaves a mark when it is imported, and another when its class is built."""
+
+    def __init__(self, folder):
+        folder.mkdir()
+        self.folder = folder
+        self.module = f"icsg3d_trap_{next(COUNTER)}"  # monty remembers classes, so each test has a module of its own
+        (folder / f"{self.module}.py").write_text(
+            "from pathlib import Path\n"
+            "HERE = Path(__file__).parent\n"
+            "(HERE / 'imported').touch()\n"
+            "class Trap:\n"
+            "    def __init__(self, **kwargs):\n"
+            "        (HERE / 'called').touch()\n"
+            "    @classmethod\n"
+            "    def from_dict(cls, dct):\n"
+            "        return cls()\n"
+        )
+
+    def bait(self, kind):
+        keys = {"@class": "Trap"} if kind == "class" else {"@callable": "Trap", "@bound": None}
+        return {"@module": self.module, "x": 1} | keys
+
+    def marks(self):
+        return sorted(path.name for path in self.folder.iterdir() if path.name in {"imported", "called"})
+
+
+COUNTER = itertools.count()
+KINDS = pytest.mark.parametrize("kind", ["class", "callable"])
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    trap = Trap(tmp_path / "trap")
+    monkeypatch.syspath_prepend(str(trap.folder))
+    yield trap
+    sys.modules.pop(trap.module, None)
+
+
+@pytest.mark.parametrize(("kind", "marks"), [("class", ["called", "imported"]), ("callable", ["imported"])])
+def test_the_trap_works(trap, kind, marks):
+    MontyDecoder().process_decoded(trap.bait(kind))
+    assert trap.marks() == marks
+
+
+def write_baited(path, change):
+    """Write a dataframe with a bait put into its encoded structure by ``change``."""
+    encoded = rock_salt().as_dict()
+    value = change(encoded)
+    content = {"columns": ["structure", "other"], "data": [[value, 1]], "index": [0]}
+    path.write_text(json.dumps(content))
+
+
+def _instead(encoded, bait):
+    return bait
+
+
+def _as_subclass(encoded, bait):
+    return encoded | {key: value for key, value in bait.items() if key == "@module"}
+
+
+def _in_properties(encoded, bait):
+    return encoded | {"properties": {"x": bait}}
+
+
+def _in_lattice(encoded, bait):
+    return encoded | {"lattice": encoded["lattice"] | bait}
+
+
+def _in_site(encoded, bait):
+    encoded["sites"][0] |= bait
+    return encoded
+
+
+def _in_species(encoded, bait):
+    encoded["sites"][0]["species"][0] |= bait
+    return encoded
+
+
+def _in_list(encoded, bait):
+    return [bait, {"deeper": bait}]
+
+
+def _in_site_properties(encoded, bait):
+    encoded["sites"][0]["properties"] = {"x": bait}
+    return encoded
+
+
+PLACES = [
+    _instead,
+    _as_subclass,
+    _in_properties,
+    _in_lattice,
+    _in_site,
+    _in_species,
+    _in_list,
+    pytest.param(
+        _in_site_properties,
+        marks=pytest.mark.xfail(
+            raises=AssertionError, reason="pymatgen's PeriodicSite.from_dict decodes site properties with MontyDecoder"
+        ),
+    ),
+]
+
+
+@KINDS
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dataframe_imports_and_calls_nothing(tmp_path, trap, place, kind):
+    path = tmp_path / "frame.json"
+    write_baited(path, lambda encoded: place(encoded, trap.bait(kind)))
+    try:
+        read_frame(path)
+        load_structures(path)
+    except InputError:
+        pass
+    assert trap.marks() == []
+    assert trap.module not in sys.modules
+
+
+@pytest.mark.xfail(
+    raises=AssertionError, reason="pymatgen's PeriodicSite.from_dict decodes site properties with MontyDecoder"
+)
+@KINDS
+def test_a_crystal_in_json_imports_and_calls_nothing(tmp_path, trap, kind):
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    (folder / "crystal.json").write_text(json.dumps(_in_site_properties(rock_salt().as_dict(), trap.bait(kind))))
+    load_structures(folder)
+    assert trap.marks() == []
+
+
+# Whatever holds crystals
+
+
+def test_tables_are_loaded_with_their_columns(tmp_path):
+    path = tmp_path / "frame.json.gz"
+    write_frame(frame(), path)
+    table = load_structures(path)
+    assert table.ids == ["mp-1", "mp-3"]
+    assert [s.composition.reduced_formula for s in table.structures] == ["NaCl", "KBr"]
+    assert list(table.frame["formation_energy_per_atom"]) == [-1.5, -2.25]
+    assert "structure" not in table.frame.columns
+    assert list(table.frame.index) == [0, 1]
+    assert table.skipped == {"mp-2": "the row has no structure"}
+    assert table.sources == (path,)
+    assert len(table) == 2
+
+
+def test_without_ids_the_index_names_crystals(tmp_path):
+    write_frame(frame().drop(columns="material_id"), tmp_path / "frame.json")
+    table = load_structures(str(tmp_path / "frame.json"))
+    assert table.ids == ["10", "30"]
+    assert set(table.skipped) == {"20"}
+
+
+def test_the_head_keeps_rows_together(tmp_path):
+    write_frame(frame(), tmp_path / "frame.json")
+    table = load_structures(tmp_path / "frame.json")
+    head = table.head(1)
+    assert (head.ids, len(head), len(head.frame)) == (["mp-1"], 1, 1)
+    assert len(table.head(None)) == 2
+    assert len(table.head(99)) == 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of good crystal files, a bad one, and files that are no crystals."""
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    rock_salt().to(filename=str(folder / "b-salt.cif"))
+    rock_salt("K", "Br").to(filename=str(folder / "POSCAR_kbr"), fmt="poscar")
+    rock_salt("Li", "F").to(filename=str(folder / "c-fluoride.vasp"), fmt="poscar")
+    (folder / "a-bad.cif").write_text("data_nothing\n")
+    (folder / "notes.txt").write_text("no crystal")
+    (folder / "deeper").mkdir()
+    rock_salt().to(filename=str(folder / "deeper" / "hidden.cif"))
+    return folder
+
+
+def test_folders_are_loaded_and_bad_files_named(folder):
+    table = load_structures(folder)
+    assert table.ids == ["POSCAR_kbr", "b-salt", "c-fluoride"]
+    assert [s.composition.reduced_formula for s in table.structures] == ["KBr", "NaCl", "LiF"]
+    assert list(table.skipped) == ["a-bad.cif"]
+    assert "holds no crystal" in table.skipped["a-bad.cif"]
+    assert len(table.frame) == 3
+
+
+def test_one_file_is_one_crystal(folder):
+    table = load_structures(folder / "b-salt.cif")
+    assert (table.ids, len(table), len(table.frame)) == (["b-salt"], 1, 1)
+    assert table.sources == (folder / "b-salt.cif",)
+
+
+def test_several_sources_are_joined_in_order(folder, tmp_path):
+    write_frame(frame(), tmp_path / "frame.json")
+    table = load_structures([tmp_path / "frame.json", folder / "b-salt.cif", str(folder)])
+    assert table.ids == ["mp-1", "mp-3", "b-salt", "POSCAR_kbr", "b-salt", "c-fluoride"]
+    assert len(table.structures) == len(table.frame) == 6
+    assert table.frame["formation_energy_per_atom"].tolist()[:2] == [-1.5, -2.25]
+    assert table.frame["formation_energy_per_atom"].isna().tolist() == [False, False, True, True, True, True]
+    assert set(table.skipped) == {"mp-2", "a-bad.cif"}
+    assert table.sources[0] == tmp_path / "frame.json"
+
+
+@pytest.mark.xfail(raises=InputError, reason="a .json file is only ever taken for a dataframe, except in a folder")
+def test_a_crystal_in_json_is_a_crystal_file(tmp_path):
+    rock_salt().to(filename=str(tmp_path / "salt.json"))
+    assert load_structures(tmp_path / "salt.json").ids == ["salt"]
+
+
+# Bad input
+
+
+def test_no_source_is_refused():
+    with pytest.raises(InputError, match="no data was given"):
+        load_structures([])
+
+
+def test_a_folder_without_crystals_is_named(tmp_path):
+    with pytest.raises(InputError, match=rf"the folder {tmp_path} holds no crystal \(it has no CIF"):
+        load_structures(tmp_path)
+    (tmp_path / "bad.cif").write_text("data_nothing\n")
+    with pytest.raises(InputError, match=r"none of its 1 files is one"):
+        load_structures(tmp_path)
+
+
+def test_a_frame_without_structures_is_named(tmp_path):
+    path = tmp_path / "frame.json"
+    write_frame(frame().drop(columns="structure"), path)
+    with pytest.raises(InputError, match=f"{path} has no column 'structure', only material_id, formation"):
+        load_structures(path)
+    write_frame(frame().iloc[1:2], path)
+    with pytest.raises(InputError, match=f"{path} holds no crystal: none of its 1 rows"):
+        load_structures(path)
+
+
+@pytest.mark.parametrize("name", ["nowhere.json", "nowhere.json.gz", "nowhere.cif", "nowhere"])
+def test_missing_sources_are_named(tmp_path, name):
+    with pytest.raises(InputError, match=f"there is no file {tmp_path / name}"):
+        load_structures([tmp_path / name])
+
+
+def test_structures_other_than_crystals_are_skipped(tmp_path):
+    content = {
+        "columns": ["structure"],
+        "data": [[rock_salt().as_dict()], [{"@class": "Molecule"}], [7]],
+        "index": [0, 1, 2],
+    }
+    (tmp_path / "frame.json").write_text(json.dumps(content))
+    table = load_structures(tmp_path / "frame.json")
+    assert (table.ids, set(table.skipped)) == (["0"], {"1", "2"})
+
+
+def test_lattices_keep_all_digits(tmp_path):
+    structure = Structure(Lattice.from_parameters(3.123456789012, 4, 5, 71.1, 82.2, 93.3), ["Fe"], [[1 / 3, 0.1, 0.7]])
+    write_frame(pd.DataFrame({"structure": [structure]}), tmp_path / "frame.json")
+    back = read_frame(tmp_path / "frame.json")["structure"][0]
+    assert np.array_equal(back.lattice.matrix, structure.lattice.matrix)
+    assert np.array_equal(back.frac_coords, structure.frac_coords)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icsg3d.models.blocks import count_values
-from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, DenseBlock, Posterior
+from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, DenseBlock, Posterior, coarse_map, spread_map
 
 SMALL = CrystalVAEConfig(
     grid=8,
@@ -88,7 +88,11 @@ def test_shapes(network, grids):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"grid": 10}, "grid of 10 points cannot be halved"), ({"depths": (1, 2)}, "differ in the number of levels")],
+    [
+        ({"grid": 10}, "grid of 10 points cannot be halved"),
+        ({"grid": 6, "filters": (4, 6), "depths": (1, 1)}, "grid of 6 points has no coarse map"),
+        ({"depths": (1, 2)}, "differ in the number of levels"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -99,7 +103,9 @@ def test_a_pooled_last_level_asks_for_one_more_halving():
     dataclasses.replace(SMALL, grid=12)
     with pytest.raises(ValueError, match="cannot be halved"):
         dataclasses.replace(SMALL, grid=12, pool_last=True)
-    assert CrystalVAE(dataclasses.replace(SMALL, pool_last=True)).encoder.dense[0].in_features == 8 * 1 + 6
+    plain = dataclasses.replace(SMALL, shortcut=False)
+    assert CrystalVAE(plain).encoder.dense[0].in_features == 8 * 2**3 + 6
+    assert CrystalVAE(dataclasses.replace(plain, pool_last=True)).encoder.dense[0].in_features == 8 * 1 + 6
 
 
 def test_the_first_level_has_as_many_channels_as_grid_and_condition():
@@ -201,3 +207,42 @@ def test_every_parameter_learns(grids):
     grid, lattice = network.decode(posterior.sample(torch.randn(3, 12)), BINS)
     (grid.square().mean() + lattice.square().mean()).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+# The coarse map
+
+
+@pytest.mark.parametrize("size", [4, 8, 12, 16])
+def test_the_coarse_map_holds_means_around_quarters_of_the_cell(size):
+    grid = torch.rand(2, 3, size, size, size, dtype=torch.float64)
+    found, block = coarse_map(grid), size // 4
+    assert found.shape == (2, 3, 4, 4, 4)
+    for corner in ((0, 0, 0), (1, 2, 3), (0, 3, 1)):
+        indices = [[(k * block - block // 2 + step) % size for step in range(block)] for k in corner]
+        part = grid[:, :, indices[0]][:, :, :, indices[1]][..., indices[2]]
+        assert torch.allclose(found[(..., *corner)], part.mean((2, 3, 4)))
+        assert all(k * block in points for k, points in zip(corner, indices, strict=True))
+
+
+@pytest.mark.parametrize("size", [4, 8, 12])
+def test_a_spread_map_has_the_coarse_map_it_was_made_of(size):
+    coarse = torch.rand(2, 3, 4, 4, 4)
+    spread = spread_map(coarse, size)
+    assert spread.shape == (2, 3, size, size, size)
+    assert torch.allclose(coarse_map(spread), coarse, atol=1e-6)
+    step = size // 4
+    assert torch.equal(spread[..., ::step, ::step, ::step], coarse)
+
+
+@torch.no_grad()
+def test_without_the_shortcut_nothing_runs_past_the_convolutions(grids):
+    network = settled(dataclasses.replace(SMALL, shortcut=False))
+    assert network.encoder.shortcut is None
+    assert network.decoder.shortcut is None
+    for level in network.encoder.levels:
+        level[-1][0].weight.zero_()  # nothing passes through the convolutions
+    assert torch.equal(network.encode(grids, BINS, LATTICES).mean, network.encode(grids.flip(2), BINS, LATTICES).mean)
+    past = settled(SMALL)
+    for level in past.encoder.levels:
+        level[-1][0].weight.zero_()
+    assert not torch.equal(past.encode(grids, BINS, LATTICES).mean, past.encode(grids.flip(2), BINS, LATTICES).mean)

@@ -319,6 +319,14 @@ def test_inputs_stack_density_and_chemistry():
     assert torch.equal(bare.inputs()[:, 0], drawn.density)
 
 
+@pytest.mark.parametrize("height", [1e-2, 1e-3])
+def test_cells_too_flat_for_nearest_images_are_refused(height):
+    flat = CrystalArrays(np.array([3]), np.zeros((1, 3)), np.array([[5.0, 0, 0], [0, 5, 0], [5, 5, height]]))
+    with pytest.raises(ValueError, match="too flat or skewed"):
+        voxelize(batch_of(flat), VoxelConfig(grid=4))
+    assert voxelize(batch_of(flat), VoxelConfig(grid=4, periodic=False)).density.isfinite().all()
+
+
 # Coordinate channels
 
 

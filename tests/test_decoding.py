@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.decoding import assemble, decode_crystals
+from icsg3d.models.generator import DecodedGrids
+from icsg3d.training.metrics import Rebuilt, compare
+from icsg3d.voxels import VoxelConfig, voxelize
+
+PEROVSKITE = CrystalArrays(
+    np.array([38, 22, 8, 8, 8]),
+    np.array([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+    3.9 * np.eye(3),
+)
+ROCK_SALT = CrystalArrays(
+    np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 2.83 * (np.ones((3, 3)) - np.eye(3))
+)
+CONFIG = VoxelConfig(grid=16)
+UNKNOWN = torch.tensor([-1, -1])
+
+
+class Perfect:
+    """A network that decodes every latent vector to the true grids of the given crystals."""
+
+    def __init__(self, *crystals, lattice=None, empty=()):
+        self.config = SimpleNamespace(voxels=CONFIG)
+        batch = CrystalBatch.from_arrays(crystals)
+        drawn = voxelize(batch, CONFIG)
+        self.grids = DecodedGrids(
+            drawn.inputs(), drawn.species, (drawn.species > 0).float(), batch.lattice if lattice is None else lattice
+        )
+        for index in empty:
+            self.grids.species[index] = 0
+            self.grids.atom[index] = 0
+
+    def decode(self, latent, condition):
+        assert len(latent) == len(condition)
+        return self.grids
+
+
+def test_perfect_grids_give_back_the_crystals():
+    found = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT), torch.zeros(2, 4), UNKNOWN)
+    for true, decoded in zip((PEROVSKITE, ROCK_SALT), found, strict=True):
+        assert decoded.reason == ""
+        assert compare(true, decoded.crystal) == Rebuilt(count=True, species=True, rebuilt=True)
+        assert decoded.crystal.lattice == pytest.approx(true.lattice, abs=1e-5)
+        assert ((decoded.crystal.frac_coords >= 0) & (decoded.crystal.frac_coords < 1)).all()
+
+
+def test_each_failure_has_its_reason_and_the_others_go_on():
+    lattice = torch.tensor(np.stack([PEROVSKITE.lattice, np.full((3, 3), np.nan)]), dtype=torch.float32)
+    first, second = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT, lattice=lattice), torch.zeros(2, 4), UNKNOWN)
+    assert first.crystal is not None
+    assert (second.crystal, second.reason) == (None, "the decoded angles enclose no cell")
+    first, second = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT, empty=[0]), torch.zeros(2, 4), UNKNOWN)
+    assert first.crystal is None
+    assert "no atom was found" in first.reason
+    assert second.crystal is not None
+
+
+def test_padding_is_not_decoded():
+    found = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT), torch.zeros(2, 4), UNKNOWN, count=1)
+    assert [len(decoded.crystal) for decoded in found] == [5]
+
+
+@pytest.mark.parametrize(
+    ("frac_coords", "lattice", "reason"),
+    [
+        ([[0, 0, 0], [0.5, 0.5, 0.5]], np.eye(3) * 4, ""),
+        ([[0, 0, 0], [0.13, 0, 0]], np.eye(3) * 4, ""),
+        ([[0, 0, 0], [0.12, 0, 0]], np.eye(3) * 4, "two decoded atoms are 0.48 angstrom apart"),
+        ([[0.98, 0, 0], [0.02, 0, 0]], np.eye(3) * 4, "two decoded atoms are 0.16 angstrom apart"),
+        ([[0, 0, 0], [0.5, 0.5, 0.5]], np.diag([8, 8, 0.4]), "two decoded atoms are 0.40 angstrom apart"),
+        ([[0, 0, 0], [0.5, 0.5, 0.5]], [[4, 0, 0], [0, 4, 0], [4, 4, 0.001]], "the decoded cell is flat"),
+    ],
+)
+def test_sites_that_make_no_crystal_are_refused_with_a_reason(frac_coords, lattice, reason):
+    decoded = assemble(np.array([26, 8]), np.array(frac_coords, dtype=float), np.array(lattice, dtype=float))
+    assert decoded.reason == reason
+    assert (decoded.crystal is None) == bool(reason)
+
+
+def test_one_atom_is_not_too_near_to_itself():
+    decoded = assemble(np.array([26]), np.array([[1.25, -0.25, 0.0]]), 2.5 * np.eye(3))
+    assert decoded.crystal.frac_coords.tolist() == [[0.25, 0.75, 0.0]]

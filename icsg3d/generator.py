@@ -16,7 +16,7 @@ from icsg3d.errors import InputError
 from icsg3d.latent import LatentDensity
 from icsg3d.models.generator import DecodedGrids, energy_bins
 from icsg3d.models.storage import load_network
-from icsg3d.structures import CellSetting, Crystal, as_structure, from_arrays, primitive_cell
+from icsg3d.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,15 +102,15 @@ class CrystalGenerator:
         return pretrained.training_formulas(self.folder) if self.folder else frozenset()
 
     def prepare(self, crystal: Crystal) -> tuple[CrystalArrays, CellSetting]:
-        """Return the primitive cell that the networks see of a crystal, and how it was given.
+        """Return the cell that the networks see of a crystal, and how it was given.
 
         Raises:
             InputError: if the crystal is none, is disordered, has an element that the model does not know, or a cell
                 larger than the model takes.
         """
         structure = as_structure(crystal)
-        arrays, setting = primitive_cell(structure)
         config = self.network.config
+        arrays, setting = network_cell(structure, primitive=config.voxels.periodic)
         name = structure.composition.reduced_formula
         unknown = sorted(set(arrays.numbers.tolist()) - set(config.elements))
         if unknown:
@@ -120,8 +120,8 @@ class CrystalGenerator:
         longest = float(np.linalg.norm(arrays.lattice, axis=1).max())
         if longest > config.max_length:
             msg = (
-                f"the primitive cell of {name} is {longest:.1f} angstrom long, and the model {self.name} takes "
-                f"cells up to {config.max_length:.1f} angstrom; use a smaller crystal or another --model"
+                f"the cell of {name} that the networks see is {longest:.1f} angstrom long, and the model {self.name} "
+                f"takes cells up to {config.max_length:.1f} angstrom; use a smaller crystal or another --model"
             )
             raise InputError(msg)
         return arrays, setting

@@ -158,6 +158,17 @@ def primitive_cell(structure: Structure) -> tuple[CrystalArrays, CellSetting]:
     return CrystalArrays(numbers, frac_coords % 1.0, reduced), CellSetting(transformation)
 
 
+def network_cell(structure: Structure, *, primitive: bool) -> tuple[CrystalArrays, CellSetting]:
+    """Return the cell that networks see: the primitive one or, for non-periodic grids, the one given.
+
+    Raises:
+        InputError: as in :func:`to_arrays`.
+    """
+    if primitive:
+        return primitive_cell(structure)
+    return to_arrays(structure), CellSetting(np.eye(3, dtype=int))
+
+
 def _without_translations(given: CrystalArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return lattice, coordinates and numbers of the smallest cell; the given one where spglib finds none."""
     cell: Any = (given.lattice, given.frac_coords, given.numbers)

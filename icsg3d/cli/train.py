@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, report_skipped, say
+from icsg3d.cli.console import ResumeOption, fail, report_skipped, say
 
 if TYPE_CHECKING:
     from icsg3d.data import CrystalTable
@@ -101,9 +101,13 @@ def generator(
     say(f"{len(crystals)} crystals to learn from, {len(held_back)} to judge by, {len(config.elements)} elements")
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    network = train_generator(
-        config, crystals, held_back, out, options, accelerator=accelerator, devices=devices, resume=resume
-    )
+    try:
+        network = train_generator(
+            config, crystals, held_back, out, options, accelerator=accelerator, devices=devices, resume=resume
+        )
+    except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
+        _all_seconds(out, time.monotonic() - started, resume=resume)
+        fail(f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on", code=130)
     seconds = _all_seconds(out, time.monotonic() - started, resume=resume)
     roles = [(path, "training", len(table)) for path in table.sources]
     if judged is not None:
@@ -134,11 +138,12 @@ def _sets(table: CrystalTable, judged: CrystalTable | None, preset: str) -> tupl
     import numpy as np
 
     from icsg3d.models.storage import sha256
+    from icsg3d.structures import from_arrays
 
     everything = _crystal_set(table, preset)
     if judged is not None:
         return everything, _crystal_set(judged, preset)
-    formulas = [structure.composition.reduced_formula for structure in table.structures]
+    formulas = [from_arrays(crystal).composition.reduced_formula for crystal in everything.crystals]
     apart = np.array([int(sha256(formula.encode())[:8], 16) % 20 == 0 for formula in formulas])
     if apart.all() or not apart.any():
         apart[:] = False
@@ -147,18 +152,25 @@ def _sets(table: CrystalTable, judged: CrystalTable | None, preset: str) -> tupl
 
 
 def _crystal_set(table: CrystalTable, preset: str) -> CrystalSet:
+    """Return what the networks can see of a table's crystals; what they cannot is named and left out."""
     import numpy as np
     import pandas as pd
 
-    from icsg3d.structures import primitive_cell, to_arrays
+    from icsg3d.errors import InputError
+    from icsg3d.structures import network_cell
     from icsg3d.training.data import CrystalSet
 
-    crystals = [
-        to_arrays(structure) if preset == "paper" else primitive_cell(structure)[0] for structure in table.structures
-    ]
-    energies = (
-        pd.to_numeric(table.frame[_ENERGY], errors="coerce").to_numpy(dtype=float)
-        if _ENERGY in table.frame.columns
-        else np.full(len(crystals), np.nan)
-    )
-    return CrystalSet(crystals, table.ids, energies)
+    crystals, kept, skipped = [], [], {}
+    for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
+        try:
+            crystals.append(network_cell(structure, primitive=preset != "paper")[0])
+            kept.append(row)
+        except InputError as error:
+            skipped[name] = str(error)
+    report_skipped(skipped)
+    if not crystals:
+        raise InputError(f"{table.sources[0]} holds no crystal that can be learned from; give another file")
+    energies = np.full(len(table), np.nan)
+    if _ENERGY in table.frame.columns:
+        energies = pd.to_numeric(table.frame[_ENERGY], errors="coerce").to_numpy(dtype=float)
+    return CrystalSet(crystals, [table.ids[row] for row in kept], energies[kept])

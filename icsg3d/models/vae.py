@@ -15,8 +15,8 @@ N_LATTICE = 6
 """Numbers of a lattice beside the grid: three log lengths, three cosines of angles."""
 
 COARSE = 4
-"""Points of the coarse map along each axis: halves and quarters, where most atoms of simple crystals lie, are centres of
-its blocks."""
+"""Points of the coarse map along each axis: halves and quarters, where most atoms of simple crystals lie, are the
+centres of its blocks."""
 
 
 @dataclass(frozen=True)

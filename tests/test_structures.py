@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import DummySpecies, Lattice, Species, Structure
 
-from icsg3d.arrays import CrystalArrays
 from icsg3d.errors import InputError
 from icsg3d.structures import CellSetting, as_structure, from_arrays, primitive_cell, read_structure, to_arrays
 
@@ -278,8 +277,21 @@ def test_the_heaviest_element_is_taken():
     assert to_arrays(single(["Pu", "O"])).numbers.tolist() == [94, 8]
 
 
-def test_two_atoms_at_one_place_are_kept():
-    crystal = CrystalArrays(np.array([26, 26]), np.array([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]]), 4 * np.eye(3))
-    arrays, setting = primitive_cell(from_arrays(crystal))
-    assert len(arrays) == 2
-    assert len(setting.apply(from_arrays(arrays))) == 2
+def distances(structure):
+    return sorted(n.nn_distance for site in structure for n in structure.get_neighbors(site, 6.0))
+
+
+def test_a_crystal_that_spglib_refuses_is_reduced_all_the_same():
+    # Two atoms at one place, in a left-handed and skewed cell.
+    lattice = Lattice.from_parameters(4.2, 5.1, 6.3, 80, 85, 95).matrix
+    skewed = np.array([[1, 2, 0], [0, 1, 0], [0, 1, -1]]) @ lattice
+    crystal = Structure(skewed, ["Fe", "Fe", "O"], [[0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.4, 0.5, 0.6]])
+    assert np.linalg.det(skewed) < 0
+    arrays, setting = primitive_cell(crystal)
+    assert np.linalg.det(arrays.lattice) > 0
+    niggli = Lattice(lattice).get_niggli_reduced_lattice()
+    assert Lattice(arrays.lattice).parameters == pytest.approx(niggli.parameters, abs=1e-3)
+    back = setting.apply(from_arrays(arrays))
+    assert distances(from_arrays(arrays)) == pytest.approx(distances(crystal), abs=1e-6)
+    assert distances(back) == pytest.approx(distances(crystal), abs=1e-6)
+    assert back.lattice.parameters == pytest.approx(crystal.lattice.parameters, abs=1e-6)

@@ -237,8 +237,17 @@ def test_a_resumed_training_ends_as_if_it_had_never_stopped(short_run, tmp_path,
             train(tmp_path)
     first = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert first["global_step"] == step // 3 * 3
+    taken, whole = [], GeneratorTraining.training_step
+
+    def watched(self, batch, batch_idx):
+        taken.append(self.global_step)
+        return whole(self, batch, batch_idx)
+
     torch.manual_seed(999)
-    resumed = train(tmp_path, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(GeneratorTraining, "training_step", watched)
+        resumed = train(tmp_path, resume=True)
+    assert taken == list(range(step // 3 * 3, 9))  # it did go on and not start anew
     assert differing(state_of(short_run[0]), state_of(resumed)) == set()
     ends = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True) for out in (short_run[1], tmp_path)]
     assert differing(ends[0]["state_dict"], ends[1]["state_dict"]) == set()
@@ -364,6 +373,7 @@ def test_conditions_are_hidden_from_substituted_crystals_and_at_random(monkeypat
         substituted += changed.sum().item()
         hidden.append((condition == -1).double().mean().item())
     assert substituted > 200
+    assert not torch.equal(seen[0][0], seen[1][0])  # every step has randomness of its own
     assert np.mean(hidden) == pytest.approx(1 - 0.5 * 0.75, abs=0.06)
 
 

@@ -301,7 +301,7 @@ def train_generator(
         precision="bf16-mixed",
         max_epochs=options.epochs,
         callbacks=callbacks,
-        logger=CSVLogger(out, name="", version="log"),
+        logger=CSVLogger(out, name="log"),  # a new version_N each time training goes on
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_progress_bar=progress,

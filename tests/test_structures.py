@@ -189,12 +189,18 @@ def test_structures_are_taken_as_they_are():
     assert as_structure(crystal) is crystal
 
 
-@pytest.mark.parametrize("name", ["crystal.cif", "POSCAR", "crystal.json", "crystal.yaml", "crystal.xsf"])
+@pytest.mark.parametrize("name", ["crystal.cif", "POSCAR", "crystal.json", "crystal.xsf"])
 def test_files_of_pymatgen_are_read(tmp_path, name):
     path = tmp_path / name
     triclinic().to(filename=str(path))
     assert SAME.fit(as_structure(path), triclinic())
     assert SAME.fit(as_structure(str(path)), triclinic())
+
+
+def test_disordered_and_charged_sites_survive_json(tmp_path):
+    crystal = Structure(Lattice.cubic(5), [{"Fe": 0.5, "Ni": 0.25}, Species("O", -2)], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal.to(filename=str(tmp_path / "crystal.json"))
+    assert read_structure(tmp_path / "crystal.json") == crystal
 
 
 @pytest.mark.parametrize("name", ["crystal.extxyz", "crystal.traj", "crystal.cell.xyz"])
@@ -219,9 +225,16 @@ def test_a_missing_file_is_named(path, tmp_path, monkeypatch):
 def test_garbage_is_named(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(InputError, match=f"{path} holds no crystal that pymatgen or ASE can read") as caught:
+    with pytest.raises(InputError, match=f"{path} (holds no crystal|cannot be read as JSON)") as caught:
         read_structure(path)
     assert "\n" not in str(caught.value)
+
+
+def test_yaml_is_refused_as_it_may_pick_classes(tmp_path):
+    path = tmp_path / "crystal.yaml"
+    triclinic().to(filename=str(path))
+    with pytest.raises(InputError, match=f"{path} holds no crystal"):
+        read_structure(path)
 
 
 def test_a_cif_cut_off_in_the_middle_is_named(tmp_path):

@@ -95,6 +95,7 @@ def test_wrap_leads_into_the_cell():
     assert wrap(values).tolist() == pytest.approx([0, 0.25, 0, 0.75, 0.75, 0, 0, 0], abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=5))
 def test_wrapped_coordinates_lie_in_the_cell_and_differ_by_whole_numbers(values):
     given_ = torch.tensor(values, dtype=torch.float64)
@@ -142,6 +143,7 @@ def test_centred_puts_the_origin_at_zero_and_leaves_padding_alone():
     assert (batch.lattice == batch_of(shifted, PEROVSKITE).lattice).all()
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(-2, 2)] * 3), st.permutations(range(5)))
 def test_centred_depends_neither_on_translation_nor_on_the_order_of_atoms(vector, order):
     moved = CrystalArrays(
@@ -169,7 +171,7 @@ def volume_factor(angles):
     return math.sqrt(max(0.0, 1 + 2 * x * y * z - x * x - y * y - z * z))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(cells())
 def test_lattices_come_back_from_their_parameters(cell):
     lengths, angles = cell

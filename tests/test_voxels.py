@@ -160,7 +160,7 @@ def cells(draw):
     norms = np.linalg.norm(matrix, axis=1)
     assume(norms.min() > 0.1)
     matrix = matrix / norms[:, None]
-    assume(abs(np.linalg.det(matrix)) > 0.25)
+    assume(abs(matrix[0] @ np.cross(matrix[1], matrix[2])) > 0.25)
     return matrix * lengths[:, None]
 
 

@@ -242,7 +242,7 @@ class CrystalGenerator:
         decoded = self.decode(latent, condition)
         return [_in_setting(d, setting) for d, (_, setting) in zip(decoded, prepared, strict=True)]
 
-    def sample_around(self, structure: Crystal, n: int, scale: float = 0.3, seed: int = 0) -> list[DecodedCrystal]:
+    def sample_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> list[DecodedCrystal]:
         """Decode random steps away from a crystal, in the cell in which it was given.
 
         Args:
@@ -258,7 +258,7 @@ class CrystalGenerator:
         latent = self.latent_around(structure, n, scale, seed)
         return [_in_setting(decoded, setting) for decoded in self.iter_decode(latent)]
 
-    def latent_around(self, structure: Crystal, n: int, scale: float = 0.3, seed: int = 0) -> np.ndarray:
+    def latent_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> np.ndarray:
         """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
         _check_count(n)
         if not (np.isfinite(scale) and scale > 0):

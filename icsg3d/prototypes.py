@@ -44,7 +44,8 @@ def prototype_structure(formula: str) -> Structure:
     if unknown:
         msg = f"{formula!r} has {unknown[0]}, which is no element; {way_out}"
         raise InputError(msg)
-    reduced = composition.reduced_composition
+    # Not pymatgen's reduced formula, which keeps O2, Cl2 and the like together: LiO is AB.
+    reduced = composition / math.gcd(*(int(amount) for amount in composition.values()))
     amounts = sorted(reduced.values())
     build = {(1, 1): _binary, (1, 1, 3): _perovskite, (1, 1, 2): _heusler}.get(tuple(int(a) for a in amounts))
     if build is None:

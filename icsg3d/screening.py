@@ -1,11 +1,10 @@
-"""Whether crystals repeat each other, and how near their atoms come."""
+"""Whether crystals repeat each other."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 if TYPE_CHECKING:
@@ -31,11 +30,3 @@ class Duplicates:
                 return earlier
         group.append((index, structure))
         return None
-
-
-def shortest_distance(structure: Structure) -> float:
-    """Return the shortest distance between two atoms or an atom and its own image, in angstrom."""
-    centres, _, _, distances = structure.get_neighbor_list(r=min(8.0, max(structure.lattice.abc) + 0.1))
-    if not len(centres):
-        return float(min(structure.lattice.abc))
-    return float(np.min(distances))

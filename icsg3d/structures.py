@@ -2,26 +2,72 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import spglib
 from ase import Atoms
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Element, Lattice, Species, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.arrays import CrystalArrays
 from icsg3d.elements import MAX_NUMBER, symbols
 from icsg3d.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 Crystal = Structure | Atoms | str | Path
 """What stands for a crystal everywhere in the package: a Structure, ase.Atoms, or the path of a file."""
 
 SYMPREC = 0.01
 """Angstrom; how far atoms may be off a pure translation of the cell for it to be taken as smaller than given."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, compressed if its name ends in ``.gz``.
+
+    Raises:
+        InputError: if it is missing, damaged or no JSON.
+    """
+    try:
+        data = path.read_bytes()
+        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}; give the path of a data set or crystal file"
+        raise InputError(msg) from error
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+        msg = f"{path} cannot be read as JSON ({error}); give an undamaged file"
+        raise InputError(msg) from error
+
+
+def structure_from_dict(values: Mapping[str, Any]) -> Structure:
+    """Return the structure that pymatgen's ``as_dict`` described: cell, species and coordinates, no properties.
+
+    pymatgen's own ``from_dict`` lets site properties name classes to import and call; files of unknown origin must not.
+
+    Raises:
+        InputError: if something is missing or of the wrong kind.
+    """
+    try:
+        species = [{_specie(entry): float(entry["occu"]) for entry in site["species"]} for site in values["sites"]]
+        frac_coords = np.array([site["abc"] for site in values["sites"]], dtype=float)
+        lattice = Lattice(np.array(values["lattice"]["matrix"], dtype=float))
+        return Structure(lattice, species, frac_coords.reshape(-1, 3))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        msg = f"an entry is no crystal ({type(error).__name__}: {error}); write it with pymatgen's Structure.as_dict"
+        raise InputError(msg) from error
+
+
+def _specie(entry: Mapping[str, Any]) -> Element | Species:
+    charge = entry.get("oxidation_state")
+    return Element(entry["element"]) if charge is None else Species(entry["element"], float(charge))
 
 
 def read_structure(path: str | Path) -> Structure:
@@ -33,6 +79,15 @@ def read_structure(path: str | Path) -> Structure:
     path = Path(path)
     if not path.is_file():
         msg = f"there is no file {path}; give the path of a CIF, POSCAR or other crystal file"
+        raise InputError(msg)
+    if path.name.endswith((".json", ".json.gz")):
+        content = read_json(path)
+        if not isinstance(content, dict) or "sites" not in content:
+            msg = f"{path} holds no crystal; give a CIF or POSCAR, or JSON of pymatgen's Structure.as_dict"
+            raise InputError(msg)
+        return structure_from_dict(content)
+    if path.suffix.lower() in {".yaml", ".yml"}:  # pymatgen would let the file choose classes to import
+        msg = f"{path} holds no crystal that is read: YAML may name code to run; give a CIF or POSCAR"
         raise InputError(msg)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -50,7 +50,6 @@ def test_order_and_multiples_in_a_formula_do_not_count(formula):
     assert prototype_structure(formula) == prototype_structure("NaCl")
 
 
-@pytest.mark.xfail(raises=InputError, reason="pymatgen reduces these AB formulas to A2B2, and they are refused")
 @pytest.mark.parametrize("formula", ["LiO", "NaO", "KO", "HO"])
 def test_formulas_of_peroxides_are_ab_formulas(formula):
     assert len(prototype_structure(formula)) in {2, 8}

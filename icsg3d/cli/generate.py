@@ -19,7 +19,7 @@ _EXAMPLES = """
 
     icsg3d generate --base SrTiO3 -n 20 --out runs/strontium-titanate
 
-    icsg3d generate --base my_crystal.cif -n 100 --scale 0.5 --seed 1 --out runs/wider
+    icsg3d generate --base my_crystal.cif -n 100 --scale 1.2 --seed 1 --out runs/wider
 
     icsg3d generate -n 1000 --condition -1.5 --out runs/stable
 """
@@ -37,7 +37,7 @@ def generate(
     n: Annotated[int, typer.Option("-n", "--n", help="Number of draws.")] = 20,
     scale: Annotated[
         float, typer.Option(help="Size of the steps around the base, in spreads of the training crystals.")
-    ] = 0.3,
+    ] = 0.8,
     condition: Annotated[
         float | None, typer.Option(help="Formation energy to ask for in eV/atom (without a base).")
     ] = None,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from monty.json import MontyEncoder
-from pymatgen.core import Structure
 
 from icsg3d.errors import InputError
 from icsg3d.models.storage import write_atomically
+from icsg3d.structures import read_json, structure_from_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,25 +22,8 @@ _KEYS = {"columns", "data", "index"}
 def _decoded(value: Any) -> Any:
     """Return a cell of the table; of all encoded objects only structures are made, so no file picks a class."""
     if isinstance(value, dict) and value.get("@class") == "Structure":
-        return Structure.from_dict(value)
+        return structure_from_dict(value)
     return value
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file, compressed if its name ends in ``.gz``.
-
-    Raises:
-        InputError: if it is missing, damaged or no JSON.
-    """
-    try:
-        data = path.read_bytes()
-        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except FileNotFoundError as error:
-        msg = f"there is no file {path}; give the path of a data set or crystal file"
-        raise InputError(msg) from error
-    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
-        msg = f"{path} cannot be read as JSON ({error}); give an undamaged file"
-        raise InputError(msg) from error
 
 
 def read_frame(path: Path) -> pd.DataFrame:

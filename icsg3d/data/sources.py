@@ -11,12 +11,12 @@ from pymatgen.core import Structure
 
 from icsg3d.data.frames import read_frame
 from icsg3d.errors import InputError
-from icsg3d.structures import read_structure
+from icsg3d.structures import read_json, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SUFFIXES = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".xsf", ".res", ".cssr", ".json", ".yaml"}
+_SUFFIXES = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".xsf", ".res", ".cssr", ".json"}
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,15 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
 def _load_one(path: Path) -> CrystalTable:
     if path.is_dir():
         return _load_folder(path)
-    if path.name.endswith((".json", ".json.gz")):
+    if path.name.endswith((".json", ".json.gz")) and not _is_one_crystal(path):
         return _load_frame(path)
     structure = read_structure(path)
-    return CrystalTable([path.stem], [structure], pd.DataFrame(index=[0]), {}, (path,))
+    return CrystalTable([path.name.split(".")[0]], [structure], pd.DataFrame(index=[0]), {}, (path,))
+
+
+def _is_one_crystal(path: Path) -> bool:
+    content = read_json(path)
+    return isinstance(content, dict) and content.get("@class") == "Structure"
 
 
 def _load_folder(folder: Path) -> CrystalTable:

@@ -40,6 +40,17 @@ class GeneratorConfig:
     energy_edges: tuple[float, ...] = ()
     max_length: float = 10.0
 
+    def __post_init__(self) -> None:
+        """Check the elements.
+
+        Raises:
+            ValueError: if one is not an atomic number from 1 to 94.
+        """
+        for number in self.elements:
+            if number not in range(1, N_CLASSES):
+                msg = f"{number!r} is no atomic number from 1 to {N_CLASSES - 1}"
+                raise ValueError(msg)
+
     @classmethod
     def preset(cls, name: GeneratorPreset, *, grid: int | None = None) -> GeneratorConfig:
         """Return the sizes of a name.

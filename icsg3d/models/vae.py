@@ -165,8 +165,8 @@ class Encoder(nn.Module):
         coarse = config.channels * COARSE**3 if config.shortcut else 0
         self.shortcut = nn.Linear(coarse, config.latent) if config.shortcut else None
         size += coarse
-        blocks = [DenseBlock(config.hidden) for _ in range(config.dense_blocks)]
-        self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU(), *blocks)
+        dense = [DenseBlock(config.hidden) for _ in range(config.dense_blocks)]
+        self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU(), *dense)
         self.mean = nn.Linear(config.hidden, config.latent)
         self.log_variance = nn.Linear(config.hidden, config.latent)
 

@@ -126,5 +126,6 @@ def card(network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:
             "| --- | --- |",
             *metrics,
             "",
+            "",
         ]
     )

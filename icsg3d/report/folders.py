@@ -10,11 +10,11 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from monty.json import MontyEncoder
-from pymatgen.core import Structure
 
 from icsg3d.candidates import Candidate
 from icsg3d.errors import InputError
 from icsg3d.models.storage import write_atomically
+from icsg3d.structures import read_json, structure_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
     try:
         fields = {name: value for name, value in values.items() if not name.startswith("@")}
         if fields["structure"] is not None:
-            fields["structure"] = Structure.from_dict(fields["structure"])
+            fields["structure"] = structure_from_dict(fields["structure"])
         return Candidate(**fields)
     except Exception as error:
         msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
@@ -67,7 +67,7 @@ class CandidateFolder:
         if occupied and overwrite:
             self._clear()
         elif occupied and resume:
-            self._check_settings(settings)
+            self._check_settings(json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
             self.candidates = self._read_partial()
         elif occupied:
             msg = (
@@ -147,8 +147,6 @@ def read_candidates(path: Path) -> list[Candidate]:
     Raises:
         InputError: if the file is missing or something else.
     """
-    from icsg3d.data.frames import read_json
-
     content = read_json(path)
     if not isinstance(content, list):
         msg = f"{path} is no list of candidates; give the candidates.json.gz of icsg3d generate"

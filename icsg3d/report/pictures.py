@@ -45,7 +45,7 @@ def draw_candidates(
         plane = int((species > 0).sum((0, 1)).argmax())
         titles = ("density", "species map") if column == 0 else ("", "")
         axes = figure.add_subplot(3, len(shown), 1 + column)
-        axes.imshow(grids.grid[column, 0, :, :, plane].T, origin="lower", cmap="magma")
+        axes.imshow(grids.grid[column, 0, :, :, plane].numpy().T, origin="lower", cmap="magma")
         axes.set_title(f"{candidate.index}: {candidate.formula}", fontsize=10)
         _bare(axes, titles[0])
         axes = figure.add_subplot(3, len(shown), 1 + len(shown) + column)
@@ -72,13 +72,12 @@ def _species_image(numbers: np.ndarray) -> np.ndarray:
 
 
 def _label_species(axes: Any, plane: np.ndarray) -> None:
-    """Write each element's symbol onto the middle of its largest patch of a plane."""
-    from scipy.ndimage import center_of_mass, label
+    """Write each element's symbol where its patches in a plane are widest."""
+    from scipy.ndimage import distance_transform_cdt
 
     for number in np.unique(plane[plane > 0]):
-        patches, count = label(plane == number)
-        sizes = np.bincount(patches.ravel())[1:]
-        x, y = center_of_mass(patches == 1 + int(sizes.argmax())) if count else (0, 0)
+        depth = distance_transform_cdt(np.pad(plane == number, 1))[1:-1, 1:-1]
+        x, y = np.unravel_index(int(depth.argmax()), depth.shape)
         axes.text(x, y, symbols()[number], ha="center", va="center", fontsize=8)
 
 
@@ -103,7 +102,7 @@ def draw_structure(axes: Axes3D, structure: Structure) -> None:
 
 def _with_faces(frac_coords: np.ndarray) -> np.ndarray:
     """Return sites with their images on the opposite faces of the cell."""
-    near = 0.02
+    near = 0.06  # decoded atoms lie a little off the faces
     frac_coords = np.where(frac_coords > 1 - near, frac_coords - 1, frac_coords)
     images = [frac_coords]
     for axis in range(3):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,13 +80,13 @@ class CrystalSet:
             InputError: if the file is missing or is something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 batch = CrystalBatch(
                     torch.as_tensor(file["numbers"].astype(np.int64)),
                     torch.as_tensor(file["frac_coords"], dtype=torch.float32),
                     torch.as_tensor(file["lattice"], dtype=torch.float32),
                 )
                 return cls(batch.arrays(), [str(i) for i in file["ids"]], file["energies"].astype(float))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"{path} is not a set of crystals written by icsg3d ({error}); give the data file it was made from"
             raise InputError(msg) from error

@@ -258,12 +258,7 @@ PLACES = [
     _in_site,
     _in_species,
     _in_list,
-    pytest.param(
-        _in_site_properties,
-        marks=pytest.mark.xfail(
-            raises=AssertionError, reason="pymatgen's PeriodicSite.from_dict decodes site properties with MontyDecoder"
-        ),
-    ),
+    _in_site_properties,
 ]
 
 
@@ -281,9 +276,6 @@ def test_a_dataframe_imports_and_calls_nothing(tmp_path, trap, place, kind):
     assert trap.module not in sys.modules
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="pymatgen's PeriodicSite.from_dict decodes site properties with MontyDecoder"
-)
 @KINDS
 def test_a_crystal_in_json_imports_and_calls_nothing(tmp_path, trap, kind):
     folder = tmp_path / "crystals"
@@ -367,7 +359,6 @@ def test_several_sources_are_joined_in_order(folder, tmp_path):
     assert table.sources[0] == tmp_path / "frame.json"
 
 
-@pytest.mark.xfail(raises=InputError, reason="a .json file is only ever taken for a dataframe, except in a folder")
 def test_a_crystal_in_json_is_a_crystal_file(tmp_path):
     rock_salt().to(filename=str(tmp_path / "salt.json"))
     assert load_structures(tmp_path / "salt.json").ids == ["salt"]

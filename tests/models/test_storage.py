@@ -256,7 +256,6 @@ def test_sizes_that_make_no_network_are_named(model, part, key, value):
         load_network(model)
 
 
-@pytest.mark.xfail(raises=IndexError, reason="load_network lets IndexError through")
 @pytest.mark.parametrize("elements", [[8, 400], ["O"], [-200]])
 def test_elements_that_are_none_are_named(model, elements):
     rewrite(model, network=_network_settings(model) | {"elements": elements})

@@ -56,13 +56,20 @@ def structure_from_dict(values: Mapping[str, Any]) -> Structure:
         InputError: if something is missing or of the wrong kind.
     """
     try:
-        species = [{_specie(entry): float(entry["occu"]) for entry in site["species"]} for site in values["sites"]]
+        species = [{_specie(entry): _number(entry["occu"]) for entry in site["species"]} for site in values["sites"]]
         frac_coords = np.array([site["abc"] for site in values["sites"]], dtype=float)
         lattice = Lattice(np.array(values["lattice"]["matrix"], dtype=float))
         return Structure(lattice, species, frac_coords.reshape(-1, 3))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"an entry is no crystal ({type(error).__name__}: {error}); write it with pymatgen's Structure.as_dict"
         raise InputError(msg) from error
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{value!r} is no number"
+        raise TypeError(msg)
+    return value
 
 
 def _specie(entry: Mapping[str, Any]) -> Element | Species:

@@ -273,12 +273,12 @@ def _image_shifts(metric: torch.Tensor) -> np.ndarray:
     reach = 0.5 * np.sqrt(np.diagonal(gram, axis1=1, axis2=2)).sum(1)
     heights = 1 / np.sqrt(np.diagonal(np.linalg.inv(gram), axis1=1, axis2=2))
     limits = np.floor((reach[:, None] / heights + 0.5).max(0)).astype(int)
-    if np.prod(2 * limits + 1) > _MAX_SHIFTS:
+    if np.prod(2.0 * limits + 1) > _MAX_SHIFTS:
         msg = "a cell is too flat or skewed for its nearest images; reduce it first (Niggli)"
         raise ValueError(msg)
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in limits))))
     products = shifts @ gram
     gain = np.abs(products).sum(-1) - (products * shifts).sum(-1)
-    useful = (gain > 1e-6 * gram.trace(axis1=1, axis2=2)[:, None]).any(0)
+    useful = (gain > 2e-7 * gram.trace(axis1=1, axis2=2)[:, None]).any(0)
     useful[len(shifts) // 2] = True
     return shifts[useful]

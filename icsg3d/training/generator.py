@@ -233,6 +233,15 @@ class GeneratorTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class _JointEarlyStopping(EarlyStopping):
+    """Early stopping that waits for the last stage: before it, nothing is rebuilt."""
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Look at the share of rebuilt crystals, if this is the last stage."""
+        if isinstance(pl_module, GeneratorTraining) and pl_module.stage == "joint":
+            super().on_validation_end(trainer, pl_module)
+
+
 def rebuild(network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor) -> list[Rebuilt]:
     """Rebuild crystals from their latent means and compare, one result per crystal."""
     if network.config.voxels.periodic:
@@ -293,7 +302,7 @@ def train_generator(
     if progress:
         callbacks.append(RichProgressBar())
     if options.patience is not None:
-        callbacks.append(EarlyStopping("val/rebuilt", mode="max", patience=options.patience))
+        callbacks.append(_JointEarlyStopping("val/rebuilt", mode="max", patience=options.patience))
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -310,6 +319,8 @@ def train_generator(
     )
     latest = folder / "last.ckpt"
     trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)
-    chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    # Where no epoch rebuilt a crystal, the first would count as the best; the last has at least learned something.
+    rebuilt_any = best.best_model_score is not None and float(best.best_model_score) > 0
+    chosen = torch.load(best.best_model_path if rebuilt_any else latest, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])
     return module.network.eval()

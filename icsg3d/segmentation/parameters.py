@@ -53,7 +53,7 @@ class SegmentationParameters:
     min_fill: float = 0.15
     min_size: int = 1
     hole_neighbours: int = 5
-    refine_steps: int = 3
+    refine_steps: int = 2
     max_step: float = 0.5
     max_shift: float = 1.5
 

@@ -71,7 +71,7 @@ def generator(
 
     try:
         from icsg3d.training.augment import Augmentation
-        from icsg3d.training.generator import TrainingOptions, rebuilt_shares, train_generator
+        from icsg3d.training.generator import TrainingOptions, is_main_process, rebuilt_shares, train_generator
     except ImportError as error:
         raise InputError(f"training needs {error.name}; install it with pip install 'icsg3d[train]'") from error
 
@@ -108,6 +108,8 @@ def generator(
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
         _all_seconds(out, time.monotonic() - started, resume=resume)
         fail(f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on", code=130)
+    if not is_main_process():
+        return
     seconds = _all_seconds(out, time.monotonic() - started, resume=resume)
     roles = [(path, "training", len(table)) for path in table.sources]
     if judged is not None:

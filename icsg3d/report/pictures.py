@@ -96,7 +96,7 @@ def draw_structure(axes: Axes3D, structure: Structure) -> None:
         axes.scatter(*images.T, s=size, color=jmol_colors[element.Z], edgecolors="0.3", label=element.symbol)
     axes.set_axis_off()
     axes.set_box_aspect(np.ptp(corners @ matrix, axis=0))
-    axes.set_title(f"a = {structure.lattice.a:.2f} Å", fontsize=9, y=0.95)
+    axes.set_title(f"a = {structure.lattice.a:.2f} Å", fontsize=9, y=1.0)
     axes.legend(loc="lower center", ncols=4, fontsize=7, frameon=False, handletextpad=0.0, columnspacing=0.6)
 
 

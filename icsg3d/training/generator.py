@@ -17,6 +17,7 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
@@ -324,3 +325,8 @@ def train_generator(
     chosen = torch.load(best.best_model_path if rebuilt_any else latest, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])
     return module.network.eval()
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes, of several that share a training."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0

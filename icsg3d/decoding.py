@@ -21,6 +21,9 @@ MIN_DISTANCE = 0.5
 MIN_VOLUME = 0.1
 """Cubic angstrom; a cell below this is flat (the same criterion)."""
 
+_STAND_IN = 5.0 * np.eye(3)
+"""Angstrom; the cell in which the sites of a broken lattice are looked for, to be thrown away."""
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -54,26 +57,35 @@ def decode_crystals(
     """
     grids = network.decode(latent, condition)
     lattices = grids.lattice[:count].double().cpu().numpy()
-    broken = ~np.isfinite(lattices).all((1, 2))
+    failures = [_cell_failure(lattice) for lattice in lattices]
+    broken = np.array([bool(failure) for failure in failures], dtype=bool)
     sites = segment_batch(
         grids.species[:count].cpu().numpy(),
         network.config.voxels,
-        np.where(broken[:, None, None], np.eye(3), lattices),
+        np.where(broken[:, None, None], _STAND_IN, lattices),
         params=parameters,
         atom_mask=grids.atom[:count].cpu().numpy(),
     )
     return [
-        Decoded(None, "the decoded angles enclose no cell") if bad else assemble(s.numbers, s.frac_coords, lattice)
-        for s, lattice, bad in zip(sites, lattices, broken, strict=True)
+        Decoded(None, failure) if failure else assemble(found.numbers, found.frac_coords, lattice)
+        for found, lattice, failure in zip(sites, lattices, failures, strict=True)
     ]
+
+
+def _cell_failure(lattice: np.ndarray) -> str:
+    """Return why a decoded lattice is none; empty if it is one."""
+    if not np.isfinite(lattice).all():
+        return "the decoded angles enclose no cell"
+    return "the decoded cell is flat" if abs(np.linalg.det(lattice)) < MIN_VOLUME else ""
 
 
 def assemble(numbers: np.ndarray, frac_coords: np.ndarray, lattice: np.ndarray) -> Decoded:
     """Put sites into a cell, or say why they make no crystal."""
     if not len(numbers):
         return Decoded(None, "no atom was found in the decoded species map")
-    if abs(np.linalg.det(lattice)) < MIN_VOLUME:
-        return Decoded(None, "the decoded cell is flat")
+    failure = _cell_failure(lattice)
+    if failure:
+        return Decoded(None, failure)
     distances = periodic_distances(frac_coords, frac_coords, lattice)
     np.fill_diagonal(distances, np.inf)
     shortest = min(float(distances.min()), float(np.linalg.norm(lattice, axis=1).min()))

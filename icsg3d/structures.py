@@ -179,12 +179,10 @@ def to_arrays(structure: Structure) -> CrystalArrays:
     return CrystalArrays(numbers, np.array(structure.frac_coords), lattice)
 
 
-def from_arrays(crystal: CrystalArrays, **properties: Any) -> Structure:
+def from_arrays(crystal: CrystalArrays) -> Structure:
     """Return a Structure of arrays."""
     species = [symbols()[number] for number in crystal.numbers]
-    structure = Structure(crystal.lattice, species, crystal.frac_coords, to_unit_cell=True)
-    structure.properties.update(properties)
-    return structure
+    return Structure(crystal.lattice, species, crystal.frac_coords, to_unit_cell=True)
 
 
 @dataclass(frozen=True)

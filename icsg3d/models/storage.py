@@ -72,7 +72,8 @@ def save_network(
         network: What is written.
         folder: Made if it does not exist.
         extra: Further tensors that travel with the weights, such as the density of the latent space.
-        half: Whether floating-point weights are stored in 16 bits.
+        half: Whether parameters are stored in 16 bits. Statistics of batch norms, which may be out of the range of
+            such numbers, are not.
 
     Returns:
         The SHA-256 of the weights file.
@@ -80,7 +81,8 @@ def save_network(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if half:
-        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+        parameters = {f"network.{name}" for name, _ in network.named_parameters()}
+        tensors = {name: t.half() if name in parameters else t for name, t in tensors.items()}
     tensors |= {f"extra.{name}": tensor for name, tensor in (extra or {}).items()}
     data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = sha256(data)

@@ -71,9 +71,8 @@ def pack_model(
         The SHA-256 of the weights.
     """
     with torch.no_grad():
-        for tensor in (*network.parameters(), *network.buffers()):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
     placeholder = LatentDensity(*(np.zeros((1, 1)) for _ in range(4)))
     latent = CrystalGenerator(network, placeholder).encode_arrays(training.crystals, bins)

@@ -218,8 +218,11 @@ class GeneratorTraining(lightning.LightningModule):
         self.log_dict(shares, prog_bar=True, batch_size=len(results), sync_dist=True)
 
     def on_before_optimizer_step(self, _optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient here: Lightning declines to do so for a fused optimiser."""
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _MAX_GRADIENT)
+        """Clip the gradient, which Lightning declines to do for a fused optimiser, and drop one that is not finite."""
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _MAX_GRADIENT)
+        if not torch.isfinite(norm):  # the optimiser passes over parameters without a gradient
+            for parameter in self.network.parameters():
+                parameter.grad = None
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with warm-up, a plateau and a cosine decay over the whole training."""
@@ -308,7 +311,8 @@ def train_generator(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp_find_unused_parameters_true" if devices not in (1, "auto") else "auto",
-        precision="bf16-mixed",
+        # On CPUs bf16 gradients of convolutions with 4 channels, as the paper has, come out as garbage now and then.
+        precision="bf16-mixed" if config.voxels.periodic else "32-true",
         max_epochs=options.epochs,
         callbacks=callbacks,
         logger=CSVLogger(out, name="log"),  # a new version_N each time training goes on

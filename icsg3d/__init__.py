@@ -1,4 +1,4 @@
-"""Design of inorganic crystals: voxel grids, a conditional variational autoencoder and a segmentation U-Net.
+"""Design of inorganic crystals: voxels, a conditional variational autoencoder, a U-Net, crystal-graph networks.
 
 The names below load on first use, so that ``import icsg3d`` takes milliseconds and imports neither torch nor
 pymatgen.
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icsg3d.generator import CrystalGenerator
+    from icsg3d.predictor import PropertyPredictor
     from icsg3d.segmentation import segment
     from icsg3d.voxels import VoxelConfig, voxelize
 
 __version__ = "0.1.0"
 
-__all__ = ["CrystalGenerator", "VoxelConfig", "__version__", "segment", "voxelize"]
+__all__ = ["CrystalGenerator", "PropertyPredictor", "VoxelConfig", "__version__", "segment", "voxelize"]
 
 # Where each public name lives. A new name goes here, into `__all__` and into the imports above.
 _LAZY = {
     "CrystalGenerator": "icsg3d.generator",
+    "PropertyPredictor": "icsg3d.predictor",
     "VoxelConfig": "icsg3d.voxels",
     "segment": "icsg3d.segmentation",
     "voxelize": "icsg3d.voxels",

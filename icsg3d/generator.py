@@ -15,7 +15,7 @@ from icsg3d.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.latent import LatentDensity
 from icsg3d.models.generator import DecodedGrids, energy_bins
-from icsg3d.models.storage import load_network
+from icsg3d.models.storage import GENERATOR_FORMAT, load_network
 from icsg3d.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class CrystalGenerator:
         Raises:
             InputError: if there is no such model or its files are damaged.
         """
-        folder = pretrained.find(model)
+        folder = pretrained.find(model, GENERATOR_FORMAT)
         network, extra, digest = load_network(folder)
         return cls(
             network, LatentDensity.from_tensors(extra), name=folder.name, digest=digest, folder=folder, device=device

@@ -1,4 +1,4 @@
-"""The command line: ``icsg3d generate``, ``reconstruct``, ``evaluate`` and ``train``."""
+"""The command line: ``icsg3d generate``, ``reconstruct``, ``predict``, ``evaluate`` and ``train``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from icsg3d.cli.console import fail
 from icsg3d.cli.evaluate import app as evaluate_app
 from icsg3d.cli.generate import generate
 from icsg3d.cli.models import models
+from icsg3d.cli.predict import predict
 from icsg3d.cli.reconstruct import reconstruct
 from icsg3d.cli.train import app as train_app
 from icsg3d.errors import InputError
@@ -17,10 +18,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Design inorganic crystals: generate, rebuild, evaluate, train.",
+    help="Design inorganic crystals: generate, rebuild, predict, evaluate, train.",
 )
 app.command()(generate)
 app.command()(reconstruct)
+app.command()(predict)
 app.command()(models)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")

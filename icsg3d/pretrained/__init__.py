@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 from icsg3d.errors import InputError
-from icsg3d.models.storage import CONFIG_FILE, write_atomically
+from icsg3d.models.storage import CONFIG_FILE, read_format, write_atomically
 
 CARD_FILE = "README.md"
 IDS_FILE = "training_crystals.csv.gz"
@@ -16,25 +16,28 @@ IDS_FILE = "training_crystals.csv.gz"
 _FOLDER = Path(__file__).parent
 
 
-def available() -> list[str]:
-    """Return the names of the shipped models."""
-    return sorted(path.parent.name for path in _FOLDER.glob(f"*/{CONFIG_FILE}"))
+def available(format_name: str | None = None) -> list[str]:
+    """Return the names of the shipped models, all or those of one format, in alphabetical order."""
+    folders = sorted(path.parent for path in _FOLDER.glob(f"*/{CONFIG_FILE}"))
+    return [folder.name for folder in folders if format_name in (None, read_format(folder))]
 
 
-def find(model: str | Path) -> Path:
+def find(model: str | Path, format_name: str | None = None) -> Path:
     """Return the folder of a model.
 
     Args:
         model: Name of a shipped model, or path of a folder.
+        format_name: That a shipped model must have.
 
     Raises:
         InputError: if there is neither.
     """
-    if str(model) in available():
+    names = available(format_name)
+    if str(model) in names:
         return _FOLDER / str(model)
     if Path(model).is_dir():
         return Path(model)
-    msg = f"there is no model {str(model)!r}; shipped are {', '.join(available()) or 'none'}, or give a model's folder"
+    msg = f"there is no model {str(model)!r}; shipped are {', '.join(names) or 'none'}, or give a model's folder"
     raise InputError(msg)
 
 

@@ -12,6 +12,7 @@ import torch
 from icsg3d.generator import CrystalGenerator
 from icsg3d.latent import LatentDensity
 from icsg3d.models.generator import energy_bins
+from icsg3d.models.properties import save_property_model
 from icsg3d.models.storage import save_network, sha256, write_atomically
 from icsg3d.pretrained import CARD_FILE, write_training_crystals
 from icsg3d.structures import from_arrays
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.models.generator import GeneratorNetwork
-    from icsg3d.training.data import CrystalSet
+    from icsg3d.models.properties import PropertyModel
+    from icsg3d.training.data import CrystalSet, PropertySet
 
 RECORD_FILE = "training.json"
 
@@ -86,45 +88,67 @@ def pack_model(
     return digest
 
 
+def pack_property_model(
+    model: PropertyModel, training: PropertySet, folder: Path, record: TrainingRecord, notes: str = ""
+) -> str:
+    """Write a model folder that :meth:`icsg3d.predictor.PropertyPredictor.from_pretrained` reads.
+
+    Args:
+        model: What is written, its weights in 16 bits.
+        training: The crystals it learned from.
+        folder: Made if it does not exist.
+        record: How it came about.
+        notes: Markdown that follows in the card: use, licences, citations.
+
+    Returns:
+        The SHA-256 of the weights.
+    """
+    digest = save_property_model(model, folder, half=True)
+    write_training_crystals(folder, list(training.ids), list(training.formulas))
+    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
+    write_atomically(folder / CARD_FILE, (property_card(model, record, digest) + notes).encode())
+    return digest
+
+
 def card(network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:
-    """Return the card of a model in Markdown."""
+    """Return the card of a generator in Markdown."""
     config = network.config
     parameters = sum(p.numel() for p in network.parameters())
+    summary = (
+        f"Generator of crystals: {parameters:,} parameters, {config.voxels.grid}^3 voxels of the primitive cell, "
+        f"latent space of {config.vae.latent} dimensions, {len(config.elements)} elements, cells up to "
+        f"{config.max_length:g} angstrom. SHA-256 of the weights: `{digest}`."
+    )
+    return _card(summary, record, "share")
+
+
+def property_card(model: PropertyModel, record: TrainingRecord, digest: str) -> str:
+    """Return the card of a property model in Markdown."""
+    config = model.config
+    parameters = sum(p.numel() for p in model.parameters())
+    unit = f" in {config.property.unit}" if config.property.unit else ""
+    summary = (
+        f"Predicts `{config.property.name}`{unit}: {config.property.description}. {config.members} networks of "
+        f"{config.network.layers} graph convolutions (`{config.network.convolution}`, {config.network.width} features),"
+        f" {parameters:,} parameters together; {len(config.elements)} elements. SHA-256 of the weights: `{digest}`."
+    )
+    return _card(summary, record, "value")
+
+
+def _card(summary: str, record: TrainingRecord, metric: str) -> str:
     files = [f"| `{d['name']}` | {d['role']} | {d['rows']} | `{d['sha256']}` |" for d in record.data]
     metrics = [f"| {key} | {value:.4f} |" for key, value in record.metrics.items()]
-    sizes = f"{parameters:,} parameters, {config.voxels.grid}^3 voxels of the primitive cell, "
-    return "\n".join(
-        [
-            "# Model card",
-            "",
-            (
-                f"Generator of crystals: {sizes}"
-                f"latent space of {config.vae.latent} dimensions, {len(config.elements)} elements, cells up to "
-                f"{config.max_length:g} angstrom. SHA-256 of the weights: `{digest}`."
-            ),
-            "",
-            "## Data",
-            "",
-            "| file | role | rows | SHA-256 |",
-            "| --- | --- | --- | --- |",
-            *files,
-            "",
-            "The training crystals are listed in `training_crystals.csv.gz`.",
-            "",
-            "## Training",
-            "",
-            "```console",
-            record.command,
-            "```",
-            "",
-            f"{record.seconds / 3600:.2f} hours on {record.machine}. Options in full: `{RECORD_FILE}`.",
-            "",
-            "## Metrics",
-            "",
-            "| on the validation crystals | share |",
-            "| --- | --- |",
-            *metrics,
-            "",
-            "",
-        ]
-    )
+    parts = [
+        "# Model card",
+        summary,
+        "## Data",
+        "\n".join(["| file | role | rows | SHA-256 |", "| --- | --- | --- | --- |", *files]),
+        "The training crystals are listed in `training_crystals.csv.gz`.",
+        "## Training",
+        f"```console\n{record.command}\n```",
+        f"{record.seconds / 3600:.2f} hours on {record.machine}. Options in full: `{RECORD_FILE}`.",
+        "## Metrics",
+        "\n".join([f"| on crystals kept back | {metric} |", "| --- | --- |", *metrics]),
+        "",
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,23 +1,110 @@
-"""Training crystals as compact arrays in one compressed file, readable without pymatgen."""
+"""Training crystals and graphs as compact arrays in one compressed file, readable without pymatgen."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from icsg3d.arrays import CrystalArrays, CrystalBatch
 from icsg3d.errors import InputError
+from icsg3d.graphs import GraphSet
 from icsg3d.models.storage import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+_NO_NPZ = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for a file that is no ``.npz`` of the expected content."""
+
+
+class Indices(Dataset[int]):
+    """The numbers below ``size``: crystals stay where they are, only their indices are shuffled and batched."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        """Return the number of indices."""
+        return self.size
+
+    def __getitem__(self, index: int) -> int:
+        """Return the index itself."""
+        return index
+
+
+@dataclass(frozen=True)
+class PropertySet:
+    """Crystal graphs with the values of one property.
+
+    Attributes:
+        graphs: Of the crystals.
+        values: Of the property in its unit, shape (n,).
+        ids: A name of each crystal.
+        formulas: Reduced formula of each crystal.
+        scales: Zero of each value, shape (n,): 0 for the property's own, others for values against other references,
+            which differ by a constant per element.
+    """
+
+    graphs: GraphSet
+    values: np.ndarray
+    ids: Sequence[str]
+    formulas: Sequence[str]
+    scales: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of crystals."""
+        return len(self.values)
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur, ascending."""
+        return tuple(int(z) for z in np.unique(self.graphs.numbers))
+
+    def subset(self, keep: np.ndarray) -> PropertySet:
+        """Return the crystals of the given indices."""
+        ids, formulas = ([names[i] for i in keep] for names in (self.ids, self.formulas))
+        return PropertySet(self.graphs.subset(keep), self.values[keep], ids, formulas, self.scales[keep])
+
+    @classmethod
+    def joined(cls, sets: Sequence[PropertySet]) -> PropertySet:
+        """Put sets one after another."""
+        return cls(
+            GraphSet.joined([each.graphs for each in sets]),
+            np.concatenate([each.values for each in sets]),
+            [name for each in sets for name in each.ids],
+            [formula for each in sets for formula in each.formulas],
+            np.concatenate([each.scales for each in sets]),
+        )
+
+
+def save_graphs(graphs: GraphSet, path: Path) -> None:
+    """Write graphs to an ``.npz`` file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{field.name: getattr(graphs, field.name) for field in fields(GraphSet)})
+    write_atomically(path, buffer.getvalue())
+
+
+def load_graphs(path: Path) -> GraphSet:
+    """Read what :func:`save_graphs` wrote.
+
+    Raises:
+        InputError: if the file is missing or is something else.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return GraphSet(**{field.name: file[field.name] for field in fields(GraphSet)})
+    except _NO_NPZ as error:
+        msg = f"{path} holds no crystal graphs written by icsg3d ({error}); delete it, it will be made again"
+        raise InputError(msg) from error
 
 
 @dataclass(frozen=True)
@@ -87,6 +174,6 @@ class CrystalSet:
                     torch.as_tensor(file["lattice"], dtype=torch.float32),
                 )
                 return cls(batch.arrays(), [str(i) for i in file["ids"]], file["energies"].astype(float))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except _NO_NPZ as error:
             msg = f"{path} is not a set of crystals written by icsg3d ({error}); give the data file it was made from"
             raise InputError(msg) from error

@@ -18,12 +18,13 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
 from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.training.augment import Augmentation
+from icsg3d.training.data import Indices
 from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
 
@@ -93,17 +94,6 @@ class TrainingOptions:
         return 1.0 if left > self.decay else 0.5 - 0.5 * math.cos(math.pi * left / self.decay)
 
 
-class _Indices(Dataset[int]):
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
 class GeneratorTraining(lightning.LightningModule):
     """One network, the crystals it learns from and the crystals it is judged by.
 
@@ -137,7 +127,7 @@ class GeneratorTraining(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader[int]:
         """Return the shuffled indices of the training crystals."""
         sampler: DistributedSampler[int] = DistributedSampler(
-            _Indices(len(self.sets["training"])),
+            Indices(len(self.sets["training"])),
             num_replicas=self.trainer.world_size,
             rank=self.trainer.global_rank,
             seed=self.options.seed,
@@ -149,7 +139,7 @@ class GeneratorTraining(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader[int]:
         """Return the indices of the validation crystals."""
-        return DataLoader(_Indices(len(self.sets["validation"])), batch_size=64, num_workers=0)
+        return DataLoader(Indices(len(self.sets["validation"])), batch_size=64, num_workers=0)
 
     @property
     def stage(self) -> Stage:

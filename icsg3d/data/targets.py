@@ -1,0 +1,152 @@
+"""From a table of crystals to graphs with the values of a property, checked before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from icsg3d.errors import InputError
+from icsg3d.graphs import GraphSet, crystal_graph
+from icsg3d.structures import primitive_cell
+from icsg3d.training.data import PropertySet, load_graphs, save_graphs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from icsg3d.arrays import CrystalArrays
+    from icsg3d.data.sources import CrystalTable
+    from icsg3d.graphs import GraphConfig
+    from icsg3d.properties import Property
+
+_SHARE_KEPT_BACK = 10
+"""One formula of so many is kept back to judge by."""
+
+_SHOWN = 3
+
+
+def kept_back(formula: str, one_of: int = _SHARE_KEPT_BACK) -> bool:
+    """Whether a formula is among those kept back to judge by: the same in every data set and session."""
+    return int(hashlib.sha256(formula.encode()).hexdigest()[:8], 16) % one_of == 0
+
+
+def property_set(
+    table: CrystalTable,
+    target: Property,
+    config: GraphConfig,
+    *,
+    scale: int = 0,
+    skip_bad_rows: bool = False,
+    cache: Path | None = None,
+    report: Callable[[], None] = lambda: None,
+) -> tuple[PropertySet, dict[str, str]]:
+    """Return graphs and values of a table's crystals, and what was left out with the reason.
+
+    Graphs are of primitive cells: predictions do not depend on the cell, and the smallest is the fastest.
+
+    Args:
+        table: Crystals with a column named like the target.
+        target: The property.
+        config: Which atoms are neighbours.
+        scale: Number of the scale the values are on; 0 is the property's own.
+        skip_bad_rows: Leave out rows whose value is missing or out of range, instead of refusing the table.
+        cache: Folder in which graphs are kept under a hash of crystals and settings.
+        report: Called after each crystal.
+
+    Raises:
+        InputError: if the column is missing, holds no numbers, a value is missing or out of range, or none is left.
+    """
+    source = ", ".join(path.name for path in table.sources[:_SHOWN])
+    if target.name not in table.frame.columns:
+        columns = ", ".join(str(c) for c in table.frame.columns if pd.api.types.is_numeric_dtype(table.frame[c]))
+        msg = f"{source} has no column {target.name!r}; its columns of numbers are {columns or 'none'}"
+        raise InputError(msg)
+    try:
+        values = pd.to_numeric(table.frame[target.name]).to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        msg = f"the column {target.name!r} of {source} holds something that is no number ({error}); correct it"
+        raise InputError(msg) from error
+    skipped = _bad_values(table, values, target)
+    if skipped and not skip_bad_rows:
+        first = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:_SHOWN])
+        msg = (
+            f"{len(skipped)} of {len(table)} values of {target.name!r} in {source} cannot be learned ({first}); "
+            "correct them or their unit, or leave the rows out with --skip-bad-rows"
+        )
+        raise InputError(msg)
+    crystals, rows = [], []
+    for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
+        if name not in skipped:
+            try:
+                crystals.append(primitive_cell(structure)[0])
+                rows.append(row)
+            except InputError as error:
+                skipped[name] = str(error)
+        report()
+    graphs, good, reasons = _graphs(crystals, config, cache)
+    skipped |= {table.ids[rows[place]]: reason for place, reason in reasons.items()}
+    if not good:
+        msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
+        raise InputError(msg)
+    kept = [rows[place] for place in good]
+    formulas = [table.structures[row].composition.reduced_formula for row in kept]
+    ids = [table.ids[row] for row in kept]
+    return PropertySet(graphs, values[kept], ids, formulas, np.full(len(kept), scale)), skipped
+
+
+def _bad_values(table: CrystalTable, values: np.ndarray, target: Property) -> dict[str, str]:
+    reasons = {}
+    for name, value in zip(table.ids, values, strict=True):
+        if not np.isfinite(value):
+            reasons[name] = "no value"
+        elif not target.low <= value <= target.high:
+            unit = f" {target.unit}" if target.unit else ""
+            reasons[name] = f"{value:g}{unit} is outside {target.low:g} to {target.high:g}{unit}"
+    return reasons
+
+
+def _graphs(
+    crystals: Sequence[CrystalArrays], config: GraphConfig, cache: Path | None
+) -> tuple[GraphSet, list[int], dict[int, str]]:
+    """Return the graphs, which crystals they are of, and why the others have none."""
+    made, good, reasons = [], [], {}
+    path = None if cache is None else cache / f"graphs-{_digest(crystals, config)}.npz"
+    if path is not None and path.is_file():
+        return load_graphs(path), list(range(len(crystals))), {}
+    for place, crystal in enumerate(crystals):
+        try:
+            made.append(crystal_graph(crystal, config))
+            good.append(place)
+        except InputError as error:
+            reasons[place] = str(error)
+    graphs = GraphSet.from_graphs(made) if made else GraphSet(*(np.zeros(0, dtype=np.int64) for _ in range(6)))
+    if path is not None and made and not reasons:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_graphs(graphs, path)
+    return graphs, good, reasons
+
+
+def _digest(crystals: Sequence[CrystalArrays], config: GraphConfig) -> str:
+    state = hashlib.sha256(repr(config).encode())
+    for crystal in crystals:
+        for array in (crystal.numbers, crystal.frac_coords, crystal.lattice):
+            state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()[:16]
+
+
+def check_learnable(training: PropertySet, target: Property, batch_size: int) -> None:
+    """Refuse crystals that nothing can be learned from.
+
+    Raises:
+        InputError: if there are fewer than two batches, or all values are equal.
+    """
+    own = training.values[training.scales == 0]
+    if len(own) < min(batch_size, 8):
+        msg = f"{len(own)} crystals with a value of {target.name!r} are too few to learn from; give more"
+        raise InputError(msg)
+    if np.ptp(own) == 0:
+        msg = f"all {len(own)} values of {target.name!r} are {own[0]:g}; there is nothing to learn from a constant"
+        raise InputError(msg)

@@ -1,0 +1,125 @@
+"""An ensemble of crystal-graph networks that predicts one property, in its unit and with an uncertainty."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from icsg3d.graphs import GraphConfig
+from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
+from icsg3d.models.storage import build, read_model, write_model
+from icsg3d.properties import Property
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from icsg3d.graphs import GraphBatch
+
+PROPERTY_FORMAT = "icsg3d-property-1"
+
+
+@dataclass(frozen=True)
+class PropertyModelConfig:
+    """What a property model predicts and how its networks' outputs become numbers with a unit.
+
+    Attributes:
+        property: What is predicted.
+        network: Sizes of each network.
+        members: Networks of the ensemble.
+        mean: Of the transformed training values; a network's output 0.
+        scale: Their standard deviation; a network's output 1.
+        elements: Atomic numbers of the training crystals.
+        spread_floor: Uncertainty where the members agree, on the transformed scale.
+        spread_factor: Uncertainty per standard deviation of the members.
+    """
+
+    property: Property
+    network: CrystalGraphConfig = field(default_factory=CrystalGraphConfig)
+    members: int = 1
+    mean: float = 0.0
+    scale: float = 1.0
+    elements: tuple[int, ...] = ()
+    spread_floor: float = 0.0
+    spread_factor: float = 1.0
+
+
+class PropertyModel(nn.Module):
+    """Networks of equal size, each trained from another seed.
+
+    Args:
+        config: What is predicted and how.
+    """
+
+    def __init__(self, config: PropertyModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList([CrystalGraphNet(config.network) for _ in range(config.members)])
+
+    def transformed(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation of the members on the scale that is learned, each of shape (B,)."""
+        outputs = torch.stack([member(batch) for member in self.members]) * self.config.scale + self.config.mean
+        spread = outputs.std(0) if self.config.members > 1 else torch.zeros_like(outputs[0])
+        return outputs.mean(0), spread
+
+    def forward(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return values and standard uncertainties in the property's unit, each of shape (B,)."""
+        center, spread = self.transformed(batch)
+        sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
+        values, slope = untransform(center, self.config.property)
+        if self.config.property.floor is not None:
+            values = values.clamp(min=self.config.property.floor)
+        return values, sigma * slope
+
+
+def transform(values: torch.Tensor, of: Property) -> torch.Tensor:
+    """Return values of a property on the scale that is learned."""
+    if of.transform == "log10":
+        return values.log10()
+    return values.log1p() if of.transform == "log1p" else values
+
+
+def untransform(values: torch.Tensor, of: Property) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return values in the property's unit, and by how much they change with the learned scale."""
+    if of.transform == "log10":
+        natural = 10.0**values
+        return natural, natural * math.log(10)
+    if of.transform == "log1p":
+        return values.expm1(), values.exp()
+    return values, torch.ones_like(values)
+
+
+def save_property_model(model: PropertyModel, folder: Path, *, half: bool = False) -> str:
+    """Write a model into a folder and return the SHA-256 of its weights.
+
+    Args:
+        model: What is written.
+        folder: Made if it does not exist.
+        half: Whether parameters are stored in 16 bits.
+    """
+    return write_model(folder, PROPERTY_FORMAT, dataclasses.asdict(model.config), {"model": model}, half=half)
+
+
+def load_property_model(folder: Path) -> tuple[PropertyModel, str]:
+    """Read what :func:`save_property_model` wrote: the model in evaluation mode, and the SHA-256 of its weights.
+
+    Raises:
+        InputError: if a file is missing, damaged, or does not fit the sizes.
+    """
+    networks, _, digest = read_model(folder, PROPERTY_FORMAT, _networks)
+    return cast("PropertyModel", networks["model"]), digest
+
+
+def _networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
+    network = dict(values["network"])
+    parts = {
+        "property": build(Property, values["property"]),
+        "network": build(CrystalGraphConfig, network | {"graph": build(GraphConfig, network["graph"])}),
+    }
+    return {"model": PropertyModel(build(PropertyModelConfig, dict(values) | parts))}

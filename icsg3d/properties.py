@@ -1,0 +1,57 @@
+"""The properties that the package knows: units, sensible ranges, and the scale on which they are learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Transform = Literal["identity", "log10", "log1p"]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of a crystal.
+
+    Attributes:
+        name: As in data sets, for instance ``band_gap``.
+        unit: As printed beside numbers; empty for pure numbers.
+        description: A few words.
+        low: Least value that makes sense.
+        high: Greatest value that makes sense; more hints at another unit.
+        transform: What is learned: the value, its decadic logarithm, or the natural logarithm of one plus it.
+        floor: Least value there can be, at which predictions are cut off; None where there is no such limit.
+    """
+
+    name: str
+    unit: str
+    description: str
+    low: float
+    high: float
+    transform: Transform = "identity"
+    floor: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and unit, as on an axis."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+PROPERTIES = {
+    each.name: each
+    for each in (
+        Property("formation_energy_per_atom", "eV/atom", "formation energy against the elements", -8, 10),
+        Property("band_gap", "eV", "Kohn-Sham band gap (PBE)", 0, 20, floor=0),
+        Property("bulk_modulus", "GPa", "Voigt-Reuss-Hill bulk modulus", 1e-3, 1000, "log10"),
+        Property("shear_modulus", "GPa", "Voigt-Reuss-Hill shear modulus", 1e-3, 1000, "log10"),
+        Property("poisson_ratio", "", "isotropic Poisson ratio", -1, 0.5),
+        Property("dielectric_electronic", "", "mean electronic dielectric constant", 1, 1000, "log10", floor=1),
+        Property("refractive_index", "", "root of the electronic dielectric constant", 1, 32, "log10", floor=1),
+        Property("eij_max", "C/m^2", "largest longitudinal piezoelectric modulus", 0, 100, "log1p", floor=0),
+    )
+}
+"""The properties by name, in the order in which they are shown."""
+
+
+def unknown_property(name: str) -> Property:
+    """Return a property of which nothing is known but its name: no unit, no limits, learned as it is."""
+    return Property(name, "", name.replace("_", " "), float("-inf"), float("inf"))

@@ -254,9 +254,15 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
         """
+        return list(self.iter_sample_around(structure, n, scale, seed))
+
+    def iter_sample_around(
+        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0
+    ) -> Iterator[DecodedCrystal]:
+        """Decode the draws of :meth:`sample_around` one after the other, so that one may stop early."""
         _, setting = self.prepare(structure)
         latent = self.latent_around(structure, n, scale, seed)
-        return [_in_setting(decoded, setting) for decoded in self.iter_decode(latent)]
+        return (_in_setting(decoded, setting) for decoded in self.iter_decode(latent))
 
     def latent_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> np.ndarray:
         """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from icsg3d.graphs import GraphConfig
+    from icsg3d.models.crystal_graph import CrystalGraphNet
     from icsg3d.models.properties import PropertyModel
     from icsg3d.properties import Property
     from icsg3d.structures import Crystal
@@ -117,6 +118,15 @@ class PropertyPredictor:
             for graph in graphs
         )
         return Predictions(self.property, values, stds, unseen)
+
+    def embed_graphs(self, graphs: Sequence[CrystalGraph]) -> np.ndarray:
+        """Return the pooled atoms of crystals after the convolutions of the first network, shape (n, width)."""
+        embedded = np.empty((len(graphs), self.model.config.network.width))
+        for rows in _batches(graphs):
+            batch = GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device)
+            with torch.no_grad():
+                embedded[rows] = cast("CrystalGraphNet", self.model.members[0]).embed(batch).cpu().numpy()
+        return embedded
 
 
 def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:

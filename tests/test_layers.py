@@ -29,9 +29,10 @@ LAYERS: dict[int, set[str]] = {
         "pretrained",
         "prototypes",
         "screening",
+        "search",
         "structures",
     },
-    3: {"__main__", "cli", "featurizers", "report", "transformations", "workflows"},
+    3: {"__main__", "calculators", "cli", "featurizers", "report", "transformations", "workflows"},
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
 

@@ -1,0 +1,338 @@
+"""pymatgen transformations: new crystals from the latent space of a generator.
+
+They work wherever pymatgen's own do: in ``TransformedStructure``, ``StandardTransmuter`` and atomate2. Each keeps to
+plain arguments and loads its networks when they are first needed. The dictionaries that one-to-many transformations
+return carry, beside the structure, its scores and where it came from; pymatgen writes them into the history.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymatgen.core import Structure
+from pymatgen.transformations.transformation_abc import AbstractTransformation
+
+from icsg3d.errors import InputError
+from icsg3d.generator import CrystalGenerator
+from icsg3d.predictor import PropertyPredictor
+from icsg3d.screening import Duplicates
+from icsg3d.search import optimize_property
+from icsg3d.structures import structure_from_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from icsg3d.generator import DecodedCrystal
+
+_DRAWS_PER_STRUCTURE = 8
+"""Draws tried for each structure asked for, before the transformation gives up."""
+
+
+class LatentTransformation(AbstractTransformation):
+    """What the transformations share: networks that load on first use and never travel."""
+
+    use_multiprocessing = False
+    inverse = None
+    model: str
+    device: str
+
+    @cached_property
+    def generator(self) -> CrystalGenerator:
+        """The generator, loaded on first use."""
+        return CrystalGenerator.from_pretrained(self.model, self.device)
+
+    @property
+    def is_one_to_many(self) -> bool:
+        """Whether one crystal becomes many."""
+        return True
+
+    def _origin(self) -> dict[str, Any]:
+        return {"transformation_class": type(self).__name__, **self.generator.as_dict()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in {"generator", "predictor"}}
+
+
+class LatentSamplingTransformation(LatentTransformation):
+    """New crystals around the given one in latent space, ranked by a predicted property.
+
+    Args:
+        n_structures: Different crystals to return.
+        model: Shipped generator, or folder of a trained one.
+        seed: The same seed gives the same crystals.
+        scale: Size of the steps, in standard deviations of the training crystals.
+        rank_by: Property whose predictor ranks the crystals, or folder of a trained one; None ranks by the distance in
+            latent space.
+        maximize: Whether the greatest value is the best; by default the least, as of an energy.
+        device: Where the networks run.
+    """
+
+    def __init__(
+        self,
+        n_structures: int = 10,
+        model: str = "cubic",
+        seed: int = 0,
+        scale: float = 0.8,
+        rank_by: str | None = "formation_energy_per_atom",
+        maximize: bool = False,  # noqa: FBT001, FBT002 (pymatgen passes arguments by name)
+        device: str = "cpu",
+    ) -> None:
+        self.n_structures = n_structures
+        self.model = model
+        self.seed = seed
+        self.scale = scale
+        self.rank_by = rank_by
+        self.maximize = maximize
+        self.device = device
+
+    @cached_property
+    def predictor(self) -> PropertyPredictor | None:
+        """The predictor of the property that ranks, loaded on first use."""
+        return None if self.rank_by is None else PropertyPredictor.from_pretrained(self.rank_by, self.device)
+
+    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+        """Return new crystals, best first.
+
+        Args:
+            structure: Where to start; it is left as it is.
+            return_ranked_list: False for the best structure alone, True for all, or how many.
+
+        Returns:
+            A Structure, or dictionaries with ``structure``, the ranking property with its uncertainty,
+            ``latent_distance``, ``draw``, ``seed``, ``scale``, ``model`` and ``model_sha256``.
+
+        Raises:
+            InputError: if the crystal cannot be encoded, or no draw gave a crystal.
+        """
+        _check_count(self.n_structures)
+        found, draws = self._different(structure)
+        if not found:
+            formula = structure.composition.reduced_formula
+            msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
+            raise InputError(msg)
+        origin = self.generator.encode([structure])
+        distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), origin)
+        entries = [
+            {
+                "structure": decoded.structure,
+                "latent_distance": float(distance),
+                "draw": draw,
+                "seed": self.seed,
+                "scale": self.scale,
+                **self._origin(),
+            }
+            for (draw, decoded), distance in zip(found, distances, strict=True)
+        ]
+        return _ranked(entries, self.predictor, return_ranked_list, maximize=self.maximize)
+
+    def _different(self, structure: Structure) -> tuple[list[tuple[int, DecodedCrystal]], int]:
+        """Return draws that gave different crystals, with their numbers, and how many were made."""
+        duplicates, found = Duplicates(), []
+        draws = self.n_structures * _DRAWS_PER_STRUCTURE
+        decoded = self.generator.iter_sample_around(structure, draws, self.scale, self.seed)
+        for draw, crystal in enumerate(decoded):
+            if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
+                found.append((draw, crystal))
+            if len(found) == self.n_structures:
+                break
+        return found, draws
+
+
+class ReconstructionTransformation(LatentTransformation):
+    """The given crystal encoded and decoded again.
+
+    Args:
+        model: Shipped generator, or folder of a trained one.
+        device: Where the network runs.
+    """
+
+    def __init__(self, model: str = "cubic", device: str = "cpu") -> None:
+        self.model = model
+        self.device = device
+
+    @property
+    def is_one_to_many(self) -> bool:
+        """Whether one crystal becomes many."""
+        return False
+
+    def apply_transformation(self, structure: Structure) -> Structure:
+        """Return the rebuilt crystal, in the cell that was given.
+
+        Raises:
+            InputError: if the crystal cannot be encoded, or its latent mean decodes to no crystal.
+        """
+        decoded = self.generator.reconstruct([structure])[0]
+        if decoded.structure is None:
+            msg = f"{structure.composition.reduced_formula} decodes to no crystal: {decoded.reason}"
+            raise InputError(msg)
+        return decoded.structure
+
+
+class LatentInterpolationTransformation(LatentTransformation):
+    """Crystals on the straight line in latent space from the given one to another.
+
+    Args:
+        end: The other crystal, a Structure or its dictionary.
+        n_structures: Points with both ends.
+        model: Shipped generator, or folder of a trained one.
+        device: Where the network runs.
+    """
+
+    def __init__(
+        self, end: Structure | dict[str, Any], n_structures: int = 10, model: str = "cubic", device: str = "cpu"
+    ) -> None:
+        self.end = end.as_dict() if isinstance(end, Structure) else end
+        self.n_structures = n_structures
+        self.model = model
+        self.device = device
+
+    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+        """Return the crystals of the path in its order; points that decode to none are passed over.
+
+        Args:
+            structure: Where the path begins; it is left as it is.
+            return_ranked_list: False for the structure nearest to the middle, True for all, or how many from the start.
+
+        Returns:
+            A Structure, or dictionaries with ``structure``, ``path_fraction`` (0 at the start, 1 at the end), ``model``
+            and ``model_sha256``.
+
+        Raises:
+            InputError: if an end cannot be encoded, or no point gave a crystal.
+        """
+        path = self.generator.interpolate(structure, structure_from_dict(self.end), self.n_structures)
+        shares = np.linspace(0, 1, self.n_structures)
+        entries = [
+            {"structure": point.structure, "path_fraction": float(share), **self._origin()}
+            for point, share in zip(path, shares, strict=True)
+            if point.structure is not None
+        ]
+        if not entries:
+            msg = f"none of {self.n_structures} points between the two crystals decodes to one: {path[0].reason}"
+            raise InputError(msg)
+        if return_ranked_list is False:
+            return min(entries, key=lambda entry: abs(entry["path_fraction"] - 0.5))["structure"]
+        return entries if return_ranked_list is True else entries[: int(return_ranked_list)]
+
+
+class PropertyOptimizationTransformation(LatentTransformation):
+    """New crystals near the given one whose predicted property comes close to a target value.
+
+    Args:
+        property_name: Property that is searched for, or folder of a trained model.
+        target: Value wanted, in the property's unit.
+        n_structures: Different crystals to return.
+        rounds: Steps of the search.
+        draws: Crystals decoded in each step.
+        model: Shipped generator, or folder of a trained one.
+        seed: The same seed gives the same crystals.
+        scale: Size of the draws about the current point, in standard deviations of the training crystals.
+        device: Where the networks run.
+    """
+
+    def __init__(
+        self,
+        property_name: str = "formation_energy_per_atom",
+        target: float = -3.0,
+        n_structures: int = 10,
+        rounds: int = 8,
+        draws: int = 64,
+        model: str = "cubic",
+        seed: int = 0,
+        scale: float = 0.6,
+        device: str = "cpu",
+    ) -> None:
+        self.property_name = property_name
+        self.target = target
+        self.n_structures = n_structures
+        self.rounds = rounds
+        self.draws = draws
+        self.model = model
+        self.seed = seed
+        self.scale = scale
+        self.device = device
+
+    @cached_property
+    def predictor(self) -> PropertyPredictor:
+        """The predictor of the property, loaded on first use."""
+        return PropertyPredictor.from_pretrained(self.property_name, self.device)
+
+    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+        """Return new crystals, nearest to the target first.
+
+        Args:
+            structure: Where to start; it is left as it is.
+            return_ranked_list: False for the best structure alone, True for all, or how many.
+
+        Returns:
+            A Structure, or dictionaries with ``structure``, the property with its uncertainty, ``target``,
+            ``latent_distance``, ``round``, ``seed``, ``model`` and ``model_sha256``.
+
+        Raises:
+            InputError: if the crystal cannot be encoded, or no draw gave a crystal.
+        """
+        _check_count(self.n_structures)
+        visited = optimize_property(
+            self.generator,
+            self.predictor,
+            structure,
+            self.target,
+            rounds=self.rounds,
+            draws=self.draws,
+            scale=self.scale,
+            seed=self.seed,
+        )
+        name, duplicates, entries = self.predictor.property.name, Duplicates(), []
+        for number, each in enumerate(sorted(visited, key=lambda v: abs(v.value - self.target))):
+            if duplicates.first_of(number, each.structure) is None:
+                entries.append(
+                    {
+                        "structure": each.structure,
+                        name: each.value,
+                        f"{name}_std": each.std,
+                        "target": self.target,
+                        "latent_distance": each.latent_distance,
+                        "round": each.round,
+                        "seed": self.seed,
+                        **self._origin(),
+                    }
+                )
+            if len(entries) == self.n_structures:
+                break
+        return _chosen(entries, return_ranked_list)
+
+
+def _check_count(n_structures: int) -> None:
+    if n_structures < 1:
+        msg = f"n_structures must be at least 1, got {n_structures}"
+        raise InputError(msg)
+
+
+def _ranked(
+    entries: list[dict[str, Any]],
+    predictor: PropertyPredictor | None,
+    wanted: bool | int,  # noqa: FBT001 (pymatgen's return_ranked_list)
+    *,
+    maximize: bool,
+) -> Any:
+    """Add the ranking property to the entries and return those wanted, best first."""
+    if predictor is None:
+        entries.sort(key=lambda entry: entry["latent_distance"])
+        return _chosen(entries, wanted)
+    name = predictor.property.name
+    found = predictor.predict([entry["structure"] for entry in entries])
+    for entry, value, std in zip(entries, found.values, found.stds, strict=True):
+        entry[name], entry[f"{name}_std"] = float(value), float(std)
+    entries.sort(key=lambda entry: -entry[name] if maximize else entry[name])
+    return _chosen(entries, wanted)
+
+
+def _chosen(entries: Sequence[dict[str, Any]], wanted: bool | int) -> Any:  # noqa: FBT001
+    # `True` first: int(True) would be one.
+    if wanted is True:
+        return list(entries)
+    if wanted is False:
+        return entries[0]["structure"]
+    return list(entries[: int(wanted)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,11 +20,27 @@ if TYPE_CHECKING:
 _KEYS = {"columns", "data", "index"}
 
 
-def _decoded(value: Any) -> Any:
+@dataclass(frozen=True)
+class BadCell:
+    """What stands in a table for a crystal that cannot be read.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    reason: str
+
+
+def _decoded(value: Any, *, strict: bool) -> Any:
     """Return a cell of the table; of all encoded objects only structures are made, so no file picks a class."""
-    if isinstance(value, dict) and value.get("@class") == "Structure":
+    if not isinstance(value, dict) or value.get("@class") != "Structure":
+        return value
+    try:
         return structure_from_dict(value)
-    return value
+    except InputError as error:
+        if strict:
+            raise
+        return BadCell(str(error))
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -32,12 +49,25 @@ def read_frame(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is no such dataframe.
     """
-    content = read_json(path)
+    return frame_from_json(read_json(path), path)
+
+
+def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.DataFrame:
+    """Return the dataframe of a JSON file's content.
+
+    Args:
+        content: Of the file.
+        path: Of the file, for messages.
+        strict: Whether a crystal that cannot be read is an error; otherwise a :class:`BadCell` stands in its place.
+
+    Raises:
+        InputError: if the content is no dataframe in matminer's format.
+    """
     if not isinstance(content, dict) or set(content) != _KEYS:
         msg = f"{path} is no dataframe in matminer's format; write one with matminer's store_dataframe_as_json"
         raise InputError(msg)
     try:
-        data = [[_decoded(value) for value in row] for row in content["data"]]
+        data = [[_decoded(value, strict=strict) for value in row] for row in content["data"]]
         return pd.DataFrame(data, index=content["index"], columns=content["columns"])
     except Exception as error:
         msg = f"{path} is a damaged dataframe ({type(error).__name__}: {error}); fetch or write it again"

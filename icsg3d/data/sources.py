@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from pymatgen.core import Structure
 
-from icsg3d.data.frames import read_frame
+from icsg3d.data.ase_database import read_ase_database
+from icsg3d.data.cif_tables import read_cif_table
+from icsg3d.data.frames import BadCell, frame_from_json
+from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
 from icsg3d.structures import read_json, read_structure
 
@@ -49,12 +52,15 @@ class CrystalTable:
 
 
 def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
-    """Load crystals from a matminer dataframe (``.json``, ``.json.gz``), a crystal file, a folder of them, or several.
+    """Load crystals from whatever they are kept in, or from several sources.
 
-    A folder's or dataframe's bad entries are left out and named in ``skipped``.
+    A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a table with a column ``cif`` (``.csv``,
+    ``.csv.gz``); an ASE database (``.db``); any other file that pymatgen or ASE reads as one crystal; a folder of such
+    files; or the name of a data set that ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad
+    entries are left out and named in ``skipped``.
 
     Raises:
-        InputError: if there is no such file, or no crystal in it.
+        InputError: if there is no such source, or no crystal in it.
     """
     if isinstance(source, str | Path):
         return _load_one(Path(source))
@@ -74,15 +80,19 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
 def _load_one(path: Path) -> CrystalTable:
     if path.is_dir():
         return _load_folder(path)
-    if path.name.endswith((".json", ".json.gz")) and not _is_one_crystal(path):
-        return _load_frame(path)
+    name = path.name.lower()
+    if name.endswith((".json", ".json.gz")):
+        content = read_json(path)
+        if not isinstance(content, dict) or "sites" not in content:
+            return _table(frame_from_json(content, path, strict=False), path)
+    elif name.endswith((".csv", ".csv.gz")):
+        return _table(read_cif_table(path), path)
+    elif name.endswith(".db") and path.is_file():
+        return _table(read_ase_database(path), path)
+    elif not path.exists() and is_dataset_name(str(path)):
+        return _table(read_dataset(str(path)), path)
     structure = read_structure(path)
     return CrystalTable([path.name.split(".")[0]], [structure], pd.DataFrame(index=[0]), {}, (path,))
-
-
-def _is_one_crystal(path: Path) -> bool:
-    content = read_json(path)
-    return isinstance(content, dict) and content.get("@class") == "Structure"
 
 
 def _load_folder(folder: Path) -> CrystalTable:
@@ -105,17 +115,21 @@ def _load_folder(folder: Path) -> CrystalTable:
     return CrystalTable(names, structures, pd.DataFrame(index=range(len(names))), skipped, tuple(files))
 
 
-def _load_frame(path: Path) -> CrystalTable:
-    frame = read_frame(path)
+def _table(frame: pd.DataFrame, path: Path) -> CrystalTable:
+    """Return the crystals of a dataframe's column ``structure``, and why there are none in some rows."""
     if "structure" not in frame.columns:
         columns = ", ".join(map(str, frame.columns))
         msg = f"{path} has no column 'structure', only {columns}; name the column of crystals so"
         raise InputError(msg)
     ids = frame["material_id"] if "material_id" in frame.columns else pd.Series(frame.index, index=frame.index)
     good = frame["structure"].map(lambda value: isinstance(value, Structure))
-    skipped = {str(name): "the row has no structure" for name in ids[~good]}
+    bad = zip(ids[~good], frame["structure"][~good], strict=True)
+    skipped = {
+        str(name): cell.reason if isinstance(cell, BadCell) else "the row has no structure" for name, cell in bad
+    }
     if not good.any():
-        msg = f"{path} holds no crystal: none of its {len(frame)} rows has a structure; give another file"
+        reason = next(iter(skipped.values()), "it is empty")
+        msg = f"{path} holds no crystal: none of its {len(frame)} rows has a structure ({reason}); give another file"
         raise InputError(msg)
     kept = frame[good]
     return CrystalTable(

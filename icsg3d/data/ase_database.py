@@ -1,0 +1,98 @@
+"""ASE databases: crystals of any, and candidates with what is known of them as key-value pairs."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from ase.db import connect
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from icsg3d.data.frames import BadCell
+from icsg3d.errors import InputError
+from icsg3d.structures import as_structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from icsg3d.candidates import Candidate
+
+_FIELDS = ("index", "base", "seed", "scale", "latent_distance", "condition", "model", "model_sha256", "duplicate_of")
+"""Attributes of a candidate that are written, where they have a value."""
+
+
+def read_ase_database(path: Path) -> pd.DataFrame:
+    """Read an ASE database as a dataframe: ``material_id``, ``structure`` and a column per key.
+
+    The identifier is the key ``material_id`` where there is one, otherwise the number of the row. Atoms without a cell
+    leave a :class:`~icsg3d.data.frames.BadCell` with the reason.
+
+    Raises:
+        InputError: if the file is no ASE database.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        with connect(path) as database:
+            for row in database.select():
+                pairs = dict(row.key_value_pairs)
+                name = str(pairs.pop("material_id", row.id))
+                rows.append({"material_id": name, "structure": _structure(row), **pairs})
+    except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is no ASE database that can be read ({error}); write one with ase.db.connect"
+        raise InputError(msg) from error
+    return pd.DataFrame(rows, columns=None if rows else ["material_id", "structure"])
+
+
+def _structure(row: Any) -> Any:
+    try:
+        return as_structure(row.toatoms())
+    except InputError as error:
+        return BadCell(str(error))
+
+
+def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
+    """Write candidates that have a structure into a new ASE database.
+
+    Each row carries, as key-value pairs, where the candidate came from, its predictions and those results of its
+    screening that are numbers, words or truth values.
+
+    Args:
+        candidates: What is written.
+        path: Of the database, ``.db``; it must not exist.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: if the file exists, or its name does not end in ``.db``.
+    """
+    if path.suffix != ".db":
+        msg = f"{path} does not end in .db, by which ASE knows its databases; name the file so"
+        raise InputError(msg)
+    if path.exists():
+        msg = f"{path} exists; name another file, or remove it"
+        raise InputError(msg)
+    partial = path.with_name(f".{path.stem}.part.db")
+    partial.unlink(missing_ok=True)
+    count = 0
+    try:
+        with connect(partial) as database:
+            for candidate in candidates:
+                if candidate.structure is not None:
+                    atoms = AseAtomsAdaptor.get_atoms(candidate.structure, msonable=False)
+                    database.write(atoms, key_value_pairs=_pairs(candidate))
+                    count += 1
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _pairs(candidate: Candidate) -> dict[str, Any]:
+    values = {name: getattr(candidate, name) for name in _FIELDS} | candidate.predictions | candidate.screening
+    values |= {"material_id": f"candidate-{candidate.index}", "in_training": candidate.in_training}
+    kinds = (bool, int, float, str, np.integer, np.floating, np.bool_)
+    return {name: value for name, value in values.items() if isinstance(value, kinds) and value != ""}

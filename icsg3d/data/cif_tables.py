@@ -1,0 +1,52 @@
+"""Tables with a column of CIF texts, the layout of the CDVAE benchmarks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pymatgen.core import Structure
+
+from icsg3d.data.frames import BadCell
+from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_cif_table(path: Path) -> pd.DataFrame:
+    """Read a CSV table with a column ``cif`` as a dataframe with a column ``structure`` instead.
+
+    A text that is no CIF leaves a :class:`~icsg3d.data.frames.BadCell` with the reason.
+
+    Raises:
+        InputError: if the file is missing, is no table, or has no such column.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}; give the path of a data set or crystal file"
+        raise InputError(msg) from error
+    except (OSError, EOFError, ValueError) as error:
+        msg = f"{path} cannot be read as a CSV table ({error}); give an undamaged file"
+        raise InputError(msg) from error
+    if "cif" not in frame.columns:
+        msg = f"{path} has no column 'cif', only {', '.join(map(str, frame.columns))}; name the column of CIF texts so"
+        raise InputError(msg)
+    structures = [_structure(text) for text in frame["cif"]]
+    columns = frame.drop(columns=[name for name in ("cif", "Unnamed: 0") if name in frame.columns])
+    return columns.assign(structure=structures)
+
+
+def _structure(text: Any) -> Structure | BadCell:
+    if not isinstance(text, str):
+        return BadCell("the row has no CIF")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Structure.from_str(text, fmt="cif")
+        except Exception as error:  # noqa: BLE001 (the parser raises whatever it likes)
+            return BadCell(
+                f"the CIF cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            )

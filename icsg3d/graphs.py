@@ -29,6 +29,9 @@ MAX_ATOMS = 10_000
 _FIRST_RADIUS = 5.0
 """Angstrom; enough for twelve neighbours in nearly every crystal, tried before the cutoff."""
 
+_LEAST_WEIGHT = 1e-6
+"""Edges of a smaller weight are left out."""
+
 
 @dataclass(frozen=True)
 class GraphConfig:
@@ -43,6 +46,16 @@ class GraphConfig:
     neighbours: int = 12
     cutoff: float = 8.0
     shell: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: if one is not above zero, or the shell is wider than the cutoff.
+        """
+        if self.neighbours < 1 or not 0 < self.shell < self.cutoff:
+            msg = f"a graph needs neighbours >= 1 and 0 < shell < cutoff, got {self}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -84,9 +97,17 @@ def crystal_graph(crystal: CrystalArrays, config: GraphConfig | None = None) -> 
         starts = np.cumsum(counts) - counts
         if radius < config.cutoff and counts.min() < config.neighbours:
             continue
-        last = distances[starts[counts > 0] + np.minimum(counts[counts > 0], config.neighbours) - 1]
+        last = np.full(len(crystal), config.cutoff)
+        full = counts >= config.neighbours
+        last[full] = distances[starts[full] + config.neighbours - 1]
         if radius == config.cutoff or last.max() + config.shell <= radius:
             break
+    # Weights reach zero at the cutoff at the latest, so that no atom appears or vanishes at once there either.
+    last = np.minimum(last, config.cutoff - config.shell)
+    beyond = (distances - np.repeat(last, counts)) / config.shell
+    weights = 0.5 + 0.5 * np.cos(np.pi * np.clip(beyond, 0.0, 1.0))
+    kept = weights > _LEAST_WEIGHT
+    counts = np.bincount(centres[kept], minlength=len(crystal))
     if counts.min() == 0:
         atom = int(counts.argmin())
         msg = (
@@ -94,9 +115,6 @@ def crystal_graph(crystal: CrystalArrays, config: GraphConfig | None = None) -> 
             "a crystal graph needs one, so check the cell"
         )
         raise InputError(msg)
-    beyond = distances - np.repeat(last, counts)
-    weights = 0.5 + 0.5 * np.cos(np.pi * np.clip(beyond / config.shell, 0.0, 1.0))
-    kept = beyond < config.shell
     return CrystalGraph(
         crystal.numbers.astype(np.int64),
         centres[kept].astype(np.int64),

@@ -27,6 +27,9 @@ _SHARE_KEPT_BACK = 10
 
 _SHOWN = 3
 
+_GRAPHS_VERSION = 2
+"""Raised whenever the same crystal and settings give another graph, so that old files are not taken."""
+
 
 def kept_back(formula: str, one_of: int = _SHARE_KEPT_BACK) -> bool:
     """Whether a formula is among those kept back to judge by: the same in every data set and session."""
@@ -130,7 +133,7 @@ def _graphs(
 
 
 def _digest(crystals: Sequence[CrystalArrays], config: GraphConfig) -> str:
-    state = hashlib.sha256(repr(config).encode())
+    state = hashlib.sha256(f"{_GRAPHS_VERSION} {config!r}".encode())
     for crystal in crystals:
         for array in (crystal.numbers, crystal.frac_coords, crystal.lattice):
             state.update(np.ascontiguousarray(array).tobytes())

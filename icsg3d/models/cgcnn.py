@@ -7,7 +7,6 @@ and, by name, the numpy scalars that these files hold; a file that asks for anyt
 from __future__ import annotations
 
 import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.properties import Property
+
+_KNOWN = ("embedding.", "convs.", "conv_to_fc.", "fc_out.")
+"""How the names of the layers begin that are converted."""
 
 _HARMLESS: list[Any] = [
     (scalar, "numpy.core.multiarray.scalar"),
@@ -53,6 +55,10 @@ def read_cgcnn(weights: Path, atom_init: Path, target: Property) -> PropertyMode
     if not isinstance(state, dict) or not isinstance(normalizer, dict) or "conv_to_fc.weight" not in state:
         msg = f"{weights} is no checkpoint of the official CGCNN: it lacks state_dict, normalizer or their entries"
         raise InputError(msg)
+    unknown = sorted(name for name in state if not name.startswith(_KNOWN))
+    if unknown:
+        msg = f"{weights} has layers that cannot be converted ({', '.join(unknown[:3])}): only one dense layer is known"
+        raise InputError(msg)
     features = _features(atom_init)
     try:
         width, node_features = state["embedding.weight"].shape
@@ -65,15 +71,21 @@ def read_cgcnn(weights: Path, atom_init: Path, target: Property) -> PropertyMode
             node_features=int(node_features),
         )
         known = tuple(int(number) for number in np.flatnonzero(features.any(1)))
-        config = PropertyModelConfig(
-            target, network, 1, float(normalizer["mean"]), float(normalizer["std"]), elements=known
-        )
-        model = PropertyModel(config)
+        mean, scale = float(normalizer["mean"]), float(normalizer["std"])
+        model = PropertyModel(PropertyModelConfig(target, network, 1, mean, scale, elements=known))
         model.members[0].load_state_dict(_renamed(state, int(width)) | {"features": torch.tensor(features)})
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        _check_finite(model, mean, scale)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
         msg = f"{weights} and {atom_init.name} do not fit together as a regression CGCNN with one dense layer ({error})"
         raise InputError(msg) from error
     return model.eval()
+
+
+def _check_finite(model: PropertyModel, mean: float, scale: float) -> None:
+    numbers = [torch.tensor([mean, scale]), *model.state_dict().values()]
+    if not all(torch.isfinite(tensor).all() for tensor in numbers):
+        msg = "a weight is no finite number"
+        raise ValueError(msg)
 
 
 def _read(weights: Path) -> Mapping[str, Any]:
@@ -83,7 +95,7 @@ def _read(weights: Path) -> Mapping[str, Any]:
     except FileNotFoundError as error:
         msg = f"there is no file {weights}; give a checkpoint of the official CGCNN"
         raise InputError(msg) from error
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle may raise anything; the loader runs no code of the file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         msg = f"{weights} is refused: it is damaged or holds more than tensors and numbers ({reason})"
         raise InputError(msg) from error
@@ -100,7 +112,7 @@ def _features(atom_init: Path) -> np.ndarray:
         for number, vector in vectors.items():
             if 0 < number < N_CLASSES:
                 table[number] = vector
-    except (OSError, ValueError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, TypeError, AttributeError, StopIteration, OverflowError, RecursionError) as error:
         msg = f"{atom_init} is no table of feature vectors by atomic number ({error}); give CGCNN's atom_init.json"
         raise InputError(msg) from error
     return table

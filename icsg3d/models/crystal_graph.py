@@ -208,6 +208,9 @@ class CrystalGraphNet(nn.Module):
         nodes = self.embedding(self.features[packed.numbers])
         offsets = packed.distances[:, None] - self.centres
         edges = self.edge_embedding(torch.exp(-(offsets / _GAUSSIAN_STEP).square()))
+        if self.config.convolution == "gated":
+            # Gates share out messages, so distances cancel where all neighbours are alike, unless atoms know them.
+            nodes = nodes + packed.sum_of_edges(packed.weights * edges) / packed.sum_of_edges(packed.weights)
         for layer in self.convolutions:
             nodes, edges = layer(nodes, edges, packed)
         return packed.mean_of_atoms(nodes)

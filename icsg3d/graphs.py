@@ -225,6 +225,12 @@ class GraphSet:
         """Return the number of crystals."""
         return len(self.atoms)
 
+    def shares(self, classes: int) -> np.ndarray:
+        """Return the share of each atomic number among a crystal's atoms, shape (crystals, classes)."""
+        counts = np.zeros((len(self), classes), dtype=np.float32)
+        np.add.at(counts, (np.repeat(np.arange(len(self)), self.atoms), self.numbers), 1.0)
+        return counts / self.atoms[:, None].astype(np.float32)
+
     def subset(self, indices: np.ndarray) -> GraphSet:
         """Return the graphs at some indices."""
         rows = _ranges(self._first_atom[indices], self.atoms[indices])

@@ -31,6 +31,7 @@ LAYERS: dict[int, set[str]] = {
         "screening",
         "search",
         "structures",
+        "testing",
     },
     3: {"__main__", "calculators", "cli", "featurizers", "report", "transformations", "workflows"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from icsg3d.cli.console import fail
+from icsg3d.cli.data import app as data_app
 from icsg3d.cli.evaluate import app as evaluate_app
 from icsg3d.cli.generate import generate
 from icsg3d.cli.models import models
@@ -24,6 +25,7 @@ app.command()(generate)
 app.command()(reconstruct)
 app.command()(predict)
 app.command()(models)
+app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")
 

@@ -73,3 +73,19 @@ def check_device(device: str) -> None:
         reason = str(error).splitlines()[0]
         msg = f"the device {device!r} cannot be used ({reason}); use --device cpu"
         raise InputError(msg) from error
+
+
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Fail if Lightning knows no such accelerator.
+
+    Raises:
+        InputError: if it does not.
+    """
+    from icsg3d.errors import InputError
+
+    if accelerator not in _ACCELERATORS:
+        msg = f"there is no accelerator {accelerator!r}; give one of {', '.join(_ACCELERATORS)}"
+        raise InputError(msg)

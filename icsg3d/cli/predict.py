@@ -37,7 +37,12 @@ def predict(
     if out.suffix != ".csv":
         raise InputError(f"the table is written as CSV; name a file that ends in .csv instead of {out.name}")
     check_device(device)
-    predictors = [PropertyPredictor.from_pretrained(name, device) for name in property_ or shipped_properties()]
+    if property_ and "all" in property_:
+        property_ = None
+    names = property_ or shipped_properties()
+    if not names:
+        raise InputError("this installation has no property models; name the folder of one with --property")
+    predictors = [PropertyPredictor.from_pretrained(name, device) for name in names]
     names = [predictor.property.name for predictor in predictors]
     if len(set(names)) < len(names):
         raise InputError(f"a property is asked for twice ({', '.join(names)}); name each once")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, fail, report_skipped, say
+from icsg3d.cli.console import ResumeOption, check_accelerator, fail, report_skipped, say
 
 if TYPE_CHECKING:
     from icsg3d.data import CrystalTable
@@ -67,6 +67,8 @@ def generator(
     except ImportError as error:
         raise InputError(f"training needs {error.name}; install it with pip install 'icsg3d[train]'") from error
 
+    check_accelerator(accelerator)
+    text = "" if notes is None else notes.read_text()
     options = TrainingOptions(
         unet_epochs=unet_epochs,
         vae_epochs=vae_epochs,
@@ -114,7 +116,7 @@ def generator(
         machine=f"{platform.machine()}, {accelerator}, {devices} device(s)",
         metrics=rebuilt_shares(network.cpu(), held_back),
     )
-    pack_model(network.cpu(), crystals, out / "model", record, "" if notes is None else notes.read_text())
+    pack_model(network.cpu(), crystals, out / "model", record, text)
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, fail, progress_bar, report_skipped, say
+from icsg3d.cli.console import ResumeOption, check_accelerator, fail, progress_bar, report_skipped, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,7 @@ def property_(
     from icsg3d.models.crystal_graph import CrystalGraphConfig
     from icsg3d.models.properties import PropertyModelConfig
     from icsg3d.predictor import PropertyPredictor
+    from icsg3d.pretrained.packing import describe_file
     from icsg3d.properties import PROPERTIES, unknown_property
 
     try:
@@ -103,6 +104,8 @@ def property_(
         network = CrystalGraphConfig.preset(preset, **changes) if begin is None else begin.config.network  # type: ignore[arg-type]
     except ValueError as error:
         raise InputError(f"{error}; choose one with --preset") from error
+    check_accelerator(accelerator)
+    text = "" if notes is None else notes.read_text()
     sources = [(path, 0) for path in data] + [(path, 1 + n) for n, path in enumerate(other_scale or [])]
     sets = _load(sources, goal, network.graph, out, skip_bad_rows=skip_bad_rows)
     training, judged = _split(sets, kept_back)
@@ -131,7 +134,16 @@ def property_(
             )
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
         fail(f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to go on", code=130)
-    _finish(model, training, judged, out, options, time.monotonic() - started, sources, held_back, notes)
+    files = [_described(path, scale, len(each)) for (path, scale), each in zip(sources, sets, strict=True)]
+    if held_back is not None:
+        files.append(describe_file(held_back, "kept back", len(judged)))
+    _finish(model, training, judged, out, options, time.monotonic() - started, files, text)
+
+
+def _described(path: Path, scale: int, rows: int) -> dict[str, Any]:
+    from icsg3d.pretrained.packing import describe_file
+
+    return describe_file(path, "other scale" if scale else "training", rows)
 
 
 def _phases(transfer: Transfer | None, epochs: int, learning_rate: float) -> tuple[Phase, ...]:
@@ -195,19 +207,14 @@ def _finish(
     out: Path,
     options: Any,
     seconds: float,
-    sources: Sequence[tuple[Path, int]],
-    held_back: Path | None,
-    notes: Path | None,
+    files: Sequence[dict[str, Any]],
+    notes: str,
 ) -> None:
     """Judge, pack and draw a trained model."""
-    from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_property_model
+    from icsg3d.pretrained.packing import TrainingRecord, pack_property_model
     from icsg3d.report.parity import draw_parity
     from icsg3d.training.ensembles import coverage, errors
 
-    rows = {scale: int((training.scales == scale).sum()) for _, scale in sources}
-    files = [describe_file(p, "other scale" if scale else "training", rows[scale]) for p, scale in sources]
-    if held_back is not None:
-        files.append(describe_file(held_back, "kept back", len(judged)))
     record = TrainingRecord(
         command=shlex.join(["icsg3d", *(a for a in sys.argv[1:] if a != "--resume")]),
         data=files,
@@ -216,7 +223,7 @@ def _finish(
         machine=platform.machine(),
         metrics={"crystals": len(judged), **errors(model, judged), **coverage(model, judged)},
     )
-    pack_property_model(model, training, out / "model", record, "" if notes is None else notes.read_text())
+    pack_property_model(model, training, out / "model", record, notes)
     draw_parity(model, judged, out / "parity.png")
     unit = f" {model.config.property.unit}" if model.config.property.unit else ""
     say(

@@ -72,25 +72,26 @@ def property_set(
     except (TypeError, ValueError) as error:
         msg = f"the column {target.name!r} of {source} holds something that is no number ({error}); correct it"
         raise InputError(msg) from error
-    skipped = _bad_values(table, values, target)
-    if skipped and not skip_bad_rows:
-        first = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:_SHOWN])
+    bad = _bad_values(values, target)
+    if bad and not skip_bad_rows:
+        first = "; ".join(f"{table.ids[row]}: {reason}" for row, reason in list(bad.items())[:_SHOWN])
         msg = (
-            f"{len(skipped)} of {len(table)} values of {target.name!r} in {source} cannot be learned ({first}); "
+            f"{len(bad)} of {len(table)} values of {target.name!r} in {source} cannot be learned ({first}); "
             "correct them or their unit, or leave the rows out with --skip-bad-rows"
         )
         raise InputError(msg)
     crystals, rows = [], []
-    for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
-        if name not in skipped:
+    for row, structure in enumerate(table.structures):
+        if row not in bad:
             try:
                 crystals.append(primitive_cell(structure)[0])
                 rows.append(row)
             except InputError as error:
-                skipped[name] = str(error)
+                bad[row] = str(error)
         report()
     graphs, good, reasons = _graphs(crystals, config, cache)
-    skipped |= {table.ids[rows[place]]: reason for place, reason in reasons.items()}
+    bad |= {rows[place]: reason for place, reason in reasons.items()}
+    skipped = {table.ids[row]: reason for row, reason in sorted(bad.items())}
     if not good:
         msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
         raise InputError(msg)
@@ -100,14 +101,14 @@ def property_set(
     return PropertySet(graphs, values[kept], ids, formulas, np.full(len(kept), scale)), skipped
 
 
-def _bad_values(table: CrystalTable, values: np.ndarray, target: Property) -> dict[str, str]:
+def _bad_values(values: np.ndarray, target: Property) -> dict[int, str]:
     reasons = {}
-    for name, value in zip(table.ids, values, strict=True):
+    for row, value in enumerate(values):
         if not np.isfinite(value):
-            reasons[name] = "no value"
+            reasons[row] = "no value"
         elif not target.low <= value <= target.high:
             unit = f" {target.unit}" if target.unit else ""
-            reasons[name] = f"{value:g}{unit} is outside {target.low:g} to {target.high:g}{unit}"
+            reasons[row] = f"{value:g}{unit} is outside {target.low:g} to {target.high:g}{unit}"
     return reasons
 
 
@@ -144,7 +145,7 @@ def check_learnable(training: PropertySet, target: Property, batch_size: int) ->
     """Refuse crystals that nothing can be learned from.
 
     Raises:
-        InputError: if there are fewer than two batches, or all values are equal.
+        InputError: if there are fewer than eight crystals (or a batch, if that is smaller), or all values are equal.
     """
     own = training.values[training.scales == 0]
     if len(own) < min(batch_size, 8):

@@ -7,6 +7,7 @@ and, by name, the numpy scalars that these files hold; a file that asks for anyt
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,8 @@ def _check_finite(model: PropertyModel, mean: float, scale: float) -> None:
 
 def _read(weights: Path) -> Mapping[str, Any]:
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
+            warnings.simplefilter("ignore")  # about old protocols
             checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         msg = f"there is no file {weights}; give a checkpoint of the official CGCNN"

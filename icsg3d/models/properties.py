@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -18,7 +18,6 @@ from icsg3d.properties import Property
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from typing import Any
 
     from icsg3d.graphs import GraphBatch
 
@@ -48,6 +47,21 @@ class PropertyModelConfig:
     elements: tuple[int, ...] = ()
     spread_floor: float = 0.0
     spread_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers, which may come from a file.
+
+        Raises:
+            ValueError: if one of them is not finite or of the wrong kind.
+        """
+        numbers: tuple[Any, ...] = (self.mean, self.scale, self.spread_floor, self.spread_factor)
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            msg = f"scaling and calibration must be finite numbers, got {numbers}"
+            raise ValueError(msg)
+        elements: Any = self.elements
+        if not isinstance(elements, tuple) or not all(isinstance(number, int) for number in elements):
+            msg = f"elements must be atomic numbers, got {self.elements!r}"
+            raise ValueError(msg)
 
 
 class PropertyModel(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from icsg3d.errors import InputError
 from icsg3d.models.properties import PropertyModel, transform
+from icsg3d.models.storage import write_atomically
 from icsg3d.training.properties import train_network
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ _ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 _BATCH = 256
+
+_FINGERPRINT_FILE = "training.sha256"
 
 
 def train_ensemble(
@@ -54,11 +59,15 @@ def train_ensemble(
         jobs: Members trained at the same time, each in a process and with its share of the threads.
         resume: Go on from the last checkpoints in ``out``, if there are any.
         report: Called after each epoch of each member.
+
+    Raises:
+        InputError: if training is to go on from checkpoints of another one.
     """
     own = transform(torch.as_tensor(training.values[training.scales == 0]), config.property)
     config = dataclasses.replace(
         config, mean=float(own.mean()), scale=float(own.std()), elements=training.subset(_own(training)).elements
     )
+    _begin(out, _fingerprint(config, training, validation, options), resume=resume)
     model = PropertyModel(config)
     tasks = [
         {
@@ -78,6 +87,30 @@ def train_ensemble(
     for member, state in zip(model.members, states, strict=True):
         member.load_state_dict(state)
     return calibrated(model.eval(), validation)
+
+
+def _begin(out: Path, fingerprint: str, *, resume: bool) -> None:
+    """Make sure that a training goes on from its own checkpoints only.
+
+    Raises:
+        InputError: if those in the folder are of another training.
+    """
+    path = out / _FINGERPRINT_FILE
+    if resume and path.is_file() and path.read_text().strip() != fingerprint:
+        msg = f"{out} was begun with other data or options; repeat the command as it was, or leave out --resume"
+        raise InputError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{fingerprint}\n".encode())
+
+
+def _fingerprint(
+    config: PropertyModelConfig, training: PropertySet, validation: PropertySet, options: PropertyOptions
+) -> str:
+    state = hashlib.sha256(f"{config!r} {options!r}".encode())
+    for crystals in (training, validation):
+        for array in (crystals.graphs.numbers, crystals.graphs.distances, crystals.values, crystals.scales):
+            state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
 
 
 def _own(training: PropertySet) -> np.ndarray:
@@ -142,7 +175,9 @@ def fit_spread(errors: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
     Their ratio has the greatest likelihood under a Laplace distribution, which a few large errors do not rule; then
     both are scaled so that 68.27 % of the errors are within one sigma.
     """
-    typical, size = max(float(np.median(errors)), 1e-12), max(float(np.median(spread)), 1e-12)
+    if not spread.any():  # one member, or members that agree in everything
+        return float(np.quantile(errors, _ONE_SIGMA)), 1.0
+    typical, size = max(float(np.median(errors)), 1e-12), max(float(spread.mean()), 1e-12)
 
     def sigma(logs: np.ndarray) -> np.ndarray:
         return np.hypot(typical * np.exp(logs[0]), np.exp(logs[1]) * typical / size * spread)
@@ -159,11 +194,13 @@ def fit_spread(errors: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
 def coverage(model: PropertyModel, crystals: PropertySet, seed: int = 0) -> dict[str, float]:
     """Return the shares of crystals within one and two sigma, each half judged by the calibration of the other.
 
-    Halves are of formulas, so that no composition is in both.
+    Halves are of formulas, so that no composition is in both. Of a single formula nothing can be said.
     """
     mean, spread, true = transformed(model, crystals)
     errors = np.abs(true - mean)
     names, group = np.unique(np.asarray(crystals.formulas), return_inverse=True)
+    if len(names) < 2:
+        return {}
     half = np.random.default_rng(seed).permutation(len(names))[group] % 2 == 0
     within = np.empty(len(errors))
     for part in (half, ~half):

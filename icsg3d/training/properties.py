@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from icsg3d.graphs import GraphBatch, GraphSet
+    from icsg3d.graphs import GraphSet
     from icsg3d.models.properties import PropertyModelConfig
     from icsg3d.training.data import PropertySet
 
@@ -131,6 +132,8 @@ class PropertyTraining(lightning.LightningModule):
             for name, each in sets.items()
         }
         self._pooled: torch.Tensor | None = None
+        self._shares = torch.as_tensor(sets["training"].graphs.shares(N_CLASSES))
+        network.train()
         self._fixed = freeze(network, phase.learns)
 
     def train_dataloader(self) -> DataLoader[int]:
@@ -152,15 +155,13 @@ class PropertyTraining(lightning.LightningModule):
 
     def training_step(self, batch: torch.Tensor, _batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of indices: the mean absolute error on the learned scale."""
-        training = self.sets["training"]
+        torch.manual_seed((self.seed << 32) + self.global_step)  # dropout repeats where a training goes on
         target = self.targets["training"][batch].to(self.device)
         if self.phase.learns == "dense":
             predicted = self.network.head(self._all_pooled()[batch.to(self.device)])
         else:
-            graphs = training.graphs.batch(batch.numpy()).to(self.device)
-            scales = torch.as_tensor(training.scales[batch.numpy()], device=self.device)
-            predicted = self.network(graphs) + self._shift(graphs, scales)
-        loss = F.l1_loss(predicted, target)
+            predicted = self.network(self.sets["training"].graphs.batch(batch.numpy()).to(self.device))
+        loss = F.l1_loss(predicted + self._shift(batch), target)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss + self.options.reference_penalty * self.references.square().sum()
 
@@ -170,11 +171,11 @@ class PropertyTraining(lightning.LightningModule):
             self._pooled = pooled(self.network, self.sets["training"].graphs, self.device)
         return self._pooled
 
-    def _shift(self, graphs: GraphBatch, scales: torch.Tensor) -> torch.Tensor:
+    def _shift(self, batch: torch.Tensor) -> torch.Tensor:
         """Return what the references of each crystal's scale add to its value, averaged over its atoms."""
         constants = self.references * (torch.arange(len(self.references), device=self.device) > 0)[:, None]
-        of_atoms = constants[scales].gather(1, graphs.numbers) * graphs.node_mask
-        return of_atoms.sum(1) / graphs.node_mask.sum(1)
+        scales = torch.as_tensor(self.sets["training"].scales[batch.numpy()], device=self.device)
+        return (constants[scales] * self._shares[batch].to(self.device)).sum(1)
 
     def validation_step(self, batch: torch.Tensor, _batch_idx: int) -> None:
         """Log the mean absolute error in the property's unit."""
@@ -210,14 +211,15 @@ def freeze(network: CrystalGraphNet, learns: Learns) -> list[nn.Module]:
 
 def pooled(network: CrystalGraphNet, graphs: GraphSet, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return the pooled atoms of crystals, shape (n, width), with the network in evaluation mode."""
-    was_training = network.training
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     with torch.no_grad():
         parts = [
             network.embed(graphs.batch(np.arange(start, min(start + _VALIDATION_BATCH, len(graphs)))).to(device))
             for start in range(0, len(graphs), _VALIDATION_BATCH)
         ]
-    network.train(was_training)
+    for module, training in modes.items():
+        module.training = training
     return torch.cat(parts)
 
 
@@ -251,12 +253,14 @@ def train_network(
         out: Folder of checkpoints and logs.
         options: How to train.
         member: Number of the network in its ensemble.
-        start: Network to start from; its dense layers start anew if the first phase lets only them learn.
+        start: Network to start from; its dense layers, which know another property, start anew.
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         report: Called after each epoch.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
+    if not resume:  # checkpoints of an earlier training in the same folder
+        shutil.rmtree(out / f"member-{member}", ignore_errors=True)
     seed = 1000 * options.seed + member
     torch.manual_seed(seed)
     network = CrystalGraphNet(config.network)

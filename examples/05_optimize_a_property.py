@@ -1,0 +1,58 @@
+"""Search latent space around BaTiO3 for crystals with a band gap near 2 eV.
+
+    python examples/05_optimize_a_property.py
+
+Prints the best crystals and writes ``runs/examples/05_search.png``: predicted gaps round by round.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from icsg3d import CrystalGenerator, PropertyPredictor
+from icsg3d.prototypes import prototype_structure
+from icsg3d.search import optimize_property
+
+OUT = Path("runs/examples")
+TARGET, ROUNDS = 2.0, 8
+
+
+def main() -> None:
+    """Search, print and draw."""
+    generator = CrystalGenerator.from_pretrained("cubic")
+    predictor = PropertyPredictor.from_pretrained("band_gap")
+    with Progress() as bar:
+        task = bar.add_task("search", total=ROUNDS)
+        visited = optimize_property(
+            generator,
+            predictor,
+            prototype_structure("BaTiO3"),
+            TARGET,
+            rounds=ROUNDS,
+            draws=48,
+            seed=0,
+            report=lambda: bar.advance(task),
+        )
+
+    best = sorted(visited, key=lambda each: abs(each.value - TARGET))[:10]
+    table = Table("crystal", "gap (eV)", "±", "distance", "round", title=f"Nearest to {TARGET} eV")
+    for each in best:
+        row = (f"{each.value:.2f}", f"{each.std:.2f}", f"{each.latent_distance:.2f}", str(each.round))
+        table.add_row(each.structure.composition.reduced_formula, *row)
+    Console().print(table)
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    axes.boxplot([[each.value for each in visited if each.round == number] for number in range(ROUNDS)])
+    axes.axhline(TARGET, color="tab:red", lw=1)
+    axes.set(xlabel="round", ylabel="predicted band gap (eV)", title="Gaps of the crystals drawn in each round")
+    figure.savefig(OUT / "05_search.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()

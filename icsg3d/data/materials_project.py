@@ -1,0 +1,225 @@
+"""Crystals and their properties from the Materials Project (https://materialsproject.org).
+
+The REST interface is asked with requests instead of the Materials Project's own client mp-api (0.46.5 was looked at),
+because of what that client leaves no place for. It returns when the last page is there, so nothing is left of an
+interrupted fetch. Its documents decode structures with pymatgen's ``from_dict``, which lets site properties name
+classes to import. It repeats neither status 500 nor an answer cut off in its middle, sets no pace, and follows
+redirects with the key. And it needs boto3, pyarrow and deltalake, for downloads of whole collections. Routes,
+parameters and fields are those that it uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pymatgen.core
+
+from icsg3d.data.frames import read_frame, write_frame
+from icsg3d.data.materials_query import MaterialsProjectQuery
+from icsg3d.data.materials_rows import COLUMNS, FIELDS, PROPERTY_FIELDS, Page, PartialFile, read_page
+from icsg3d.data.remote import JsonService, Manners, check_endpoint
+from icsg3d.errors import InputError
+from icsg3d.models.storage import sha256, write_atomically
+from icsg3d.structures import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["COLUMNS", "MaterialsProjectQuery", "fetch_materials_project"]
+
+ENDPOINT = "https://api.materialsproject.org"
+PAGE = 500
+"""Materials asked for at once; the service sends 1000 at most."""
+_ROUTE = "materials/summary/"
+_FORMAT = 1
+_KEY_PAGE = "https://next-gen.materialsproject.org/api"
+
+
+def fetch_materials_project(
+    query: MaterialsProjectQuery,
+    out: Path,
+    *,
+    refresh: bool = False,
+    endpoint: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    manners: Manners | None = None,
+) -> pd.DataFrame:
+    """Fetch crystals and properties into a dataframe on disk, or read it if the same query has been fetched.
+
+    Pages are kept beside ``out`` as they come, so that the same call goes on after an interruption. The key is taken
+    from the environment variable ``MP_API_KEY``, else from ``PMG_MAPI_KEY`` of pymatgen's settings.
+
+    Args:
+        query: What is asked for.
+        out: Dataframe to write, ``.json`` or ``.json.gz``. Beside it ``NAME.query.json`` says where it came from.
+        refresh: Whether to ask again, and replace ``out``, if it exists.
+        endpoint: Address of the service; by default ``MP_API_ENDPOINT`` or the public one.
+        progress: Told how many materials have come, and of how many.
+        manners: Pace and patience.
+
+    Returns:
+        A row for each material, with the columns :data:`COLUMNS`, sorted by name; NaN where there is no value. Its
+        ``attrs["skipped"]`` has what was left out, and why, by name.
+
+    Raises:
+        InputError: if there is no key, ``out`` holds something else, nothing is found, or the service fails.
+    """
+    if not out.name.endswith((".json", ".json.gz")):
+        msg = f"the dataframe is written as JSON; name a file that ends in .json.gz instead of {out.name}"
+        raise InputError(msg)
+    address = check_endpoint(endpoint or os.environ.get("MP_API_ENDPOINT") or ENDPOINT)
+    key = _fingerprint(query, address)
+    if out.exists() and not refresh:
+        return _cached(out, key)
+    partial = PartialFile(out.with_name(f"{out.name}.{key[:12]}.partial.jsonl"))
+    way_out = f"copy your key again from {_KEY_PAGE} into the environment variable MP_API_KEY"
+    with JsonService("the Materials Project", address, _api_key(), way_out, manners) as service:
+        with _saving(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial.load()
+        pages = list(_pages(service, query, partial, progress))
+    frame = _frame(query, pages, partial)
+    with _saving(out):
+        write_frame(frame, out)
+        write_atomically(_record_path(out), _record(query, address, key, out, frame))
+        partial.remove()
+    return frame
+
+
+def _api_key() -> str:
+    key = os.environ.get("MP_API_KEY") or pymatgen.core.SETTINGS.get("PMG_MAPI_KEY")
+    if not key:
+        msg = (
+            f"the Materials Project asks for a key, and none is set; copy yours from {_KEY_PAGE} into the environment "
+            "variable MP_API_KEY, or run pmg config --add PMG_MAPI_KEY with it"
+        )
+        raise InputError(msg)
+    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9]{32}", key.strip()):
+        msg = f"the key in MP_API_KEY is not one of 32 letters and digits; copy yours again from {_KEY_PAGE}"
+        raise InputError(msg)
+    return key.strip()
+
+
+def _fingerprint(query: MaterialsProjectQuery, address: str) -> str:
+    content = {"format": _FORMAT, "endpoint": address, "fields": FIELDS, "parameters": query.parameters()}
+    return sha256(json.dumps(content, sort_keys=True).encode())
+
+
+def _pages(
+    service: JsonService,
+    query: MaterialsProjectQuery,
+    partial: PartialFile,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Page]:
+    """Yield all pages, from the partial file those that it has."""
+    came = 0
+    for part, parameters in enumerate(query.parameters()):
+        skip, total = 0, None
+        while total is None or skip < total:
+            page = partial.pages.get((part, skip))
+            if page is None:
+                wanted = {**parameters, "_fields": ",".join(FIELDS), "_limit": str(PAGE), "_skip": str(skip)}
+                page = read_page(service.get(_ROUTE, wanted), f"{part}.{skip}", PAGE)
+            total = page.total if total is None else total
+            if page.total != total or skip + page.count > total or (not page.count and skip < total):
+                raise _changed(partial, f"{page.count} came after {skip} of {total}, {page.total} are announced now")
+            with _saving(partial.path):
+                partial.add((part, skip), page)
+            skip += page.count
+            came += page.count
+            if progress:
+                progress(came, max(came, len(query.ids) or total))
+            yield page
+
+
+def _changed(partial: PartialFile, detail: str) -> InputError:
+    partial.remove()
+    return InputError(
+        f"the Materials Project's answers do not fit together ({detail}); start again, from the beginning"
+    )
+
+
+def _frame(query: MaterialsProjectQuery, pages: list[Page], partial: PartialFile) -> pd.DataFrame:
+    rows = [row for page in pages for row in page.rows]
+    skipped = {name: reason for page in pages for name, reason in page.skipped.items()}
+    names = {row["material_id"] for row in rows}
+    if len(names) < len(rows):
+        raise _changed(partial, f"of {len(rows)} materials, {len(rows) - len(names)} came twice")
+    if not rows:
+        partial.remove()
+        detail = f": all {len(skipped)} are damaged, {next(iter(skipped.values()))}" if skipped else ""
+        msg = f"the Materials Project has no material for {query}{detail}; ask for something wider"
+        raise InputError(msg)
+    absent = set(query.ids) - names - set(skipped)
+    skipped |= dict.fromkeys(sorted(absent), "the Materials Project has none of this name; it may have another one now")
+    rows.sort(key=lambda row: (len(row["material_id"]), row["material_id"]))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(PROPERTY_FIELDS, float))
+    frame.attrs["skipped"] = skipped
+    return frame
+
+
+# What is written
+
+
+@contextmanager
+def _saving(path: Path) -> Iterator[None]:
+    """Name the way out when a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        msg = (
+            f"{error.filename or path} cannot be written ({error.strerror or error}); free space or name another file, "
+            "then start again: what has come is kept"
+        )
+        raise InputError(msg) from error
+
+
+def _record_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.query.json")
+
+
+def _record(query: MaterialsProjectQuery, address: str, key: str, out: Path, frame: pd.DataFrame) -> bytes:
+    record = {
+        "source": "Materials Project",
+        "endpoint": address,
+        "query": str(query),
+        "parameters": query.parameters(),
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        "materials": len(frame),
+        "skipped": frame.attrs["skipped"],
+        "query_sha256": key,
+        "file_sha256": sha256(out.read_bytes()),
+    }
+    return json.dumps(record, indent=1).encode()
+
+
+def _cached(out: Path, key: str) -> pd.DataFrame:
+    """Return the dataframe that an earlier call wrote.
+
+    Raises:
+        InputError: if it holds something else.
+    """
+    way_out = "name another file, or replace it with --refresh (in Python: refresh=True)"
+    try:
+        record: Any = read_json(_record_path(out))
+    except InputError:
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("skipped"), dict):
+        msg = f"{out} exists and does not say what it holds; {way_out}"
+        raise InputError(msg)
+    if record.get("query_sha256") != key:
+        msg = f"{out} holds the answer to another query ({record.get('query')}); {way_out}"
+        raise InputError(msg)
+    if record.get("file_sha256") != sha256(out.read_bytes()):
+        msg = f"{out} has been changed since it was fetched; {way_out}"
+        raise InputError(msg)
+    frame = read_frame(out)
+    frame.attrs["skipped"] = record["skipped"]
+    return frame

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.io.ase import AseAtomsAdaptor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+from icsg3d.generator import CrystalGenerator
+from icsg3d.predictor import PropertyPredictor
+from icsg3d.prototypes import prototype_structure
+
+pytest.importorskip("matminer")
+
+from matminer.featurizers.base import MultipleFeaturizer
+from matminer.featurizers.structure import DensityFeatures
+
+from icsg3d.featurizers import CrystalGraphFeaturizer, LatentFeaturizer, PropertyFeaturizer
+
+FORMULAS = ("SrTiO3", "NaCl", "KMgF3", "Fe2VAl")
+
+
+@pytest.fixture(scope="module")
+def structures():
+    return [prototype_structure(formula) for formula in FORMULAS]
+
+
+@pytest.fixture(scope="module")
+def broken(structures):
+    disordered = structures[0].copy()
+    disordered.replace(0, {"Sr": 0.5, "Ba": 0.5})
+    return [structures[1], disordered, structures[2]]
+
+
+def featurizers():
+    return [LatentFeaturizer(), CrystalGraphFeaturizer(), PropertyFeaturizer(["band_gap", "bulk_modulus"])]
+
+
+@pytest.mark.parametrize("featurizer", featurizers(), ids=lambda each: type(each).__name__)
+class TestEach:
+    def test_batches_equal_single_crystals(self, featurizer, structures):
+        together = np.array(featurizer.featurize_many(structures, pbar=False))
+        single = np.array([featurizer.featurize(each) for each in structures])
+        assert together.shape == (len(structures), len(featurizer.feature_labels()))
+        np.testing.assert_allclose(together, single, rtol=1e-5, atol=1e-5)
+
+    def test_all_ways_in(self, featurizer, structures):
+        expected = featurizer.featurize_many(structures, pbar=False)
+        series = pd.Series(structures, index=[5, 6, 7, 8])
+        column = np.empty((len(structures), 1), dtype=object)
+        column[:, 0] = structures
+        for given in (tuple(structures), series, series.to_frame(), column, [(each,) for each in structures]):
+            np.testing.assert_allclose(featurizer.featurize_many(given, pbar=False), expected, rtol=1e-6)
+        atoms = [AseAtomsAdaptor.get_atoms(each, msonable=False) for each in structures]
+        np.testing.assert_allclose(featurizer.featurize_many(atoms, pbar=False), expected, rtol=1e-4, atol=1e-4)
+        assert featurizer.featurize_many([], pbar=False) == []
+
+    def test_dataframe(self, featurizer, structures):
+        frame = pd.DataFrame({"structure": structures, "name": FORMULAS})
+        result = featurizer.featurize_dataframe(frame, "structure", pbar=False)
+        assert list(result.columns) == ["structure", "name", *featurizer.feature_labels()]
+        assert result[featurizer.feature_labels()].notna().all(axis=None)
+
+    def test_a_bad_crystal_is_a_nan_row_with_its_traceback(self, featurizer, broken):
+        frame = pd.DataFrame({"structure": broken})
+        result = featurizer.featurize_dataframe(frame, "structure", ignore_errors=True, return_errors=True, pbar=False)
+        labels = featurizer.feature_labels()
+        assert result[labels].isna().all(axis=1).tolist() == [False, True, False]
+        errors = result[f"{type(featurizer).__name__} Exceptions"]
+        assert "disordered" in errors[1]
+        assert errors[[0, 2]].isna().all()
+        with pytest.raises(ValueError, match="disordered"):
+            featurizer.featurize_many(broken, pbar=False)
+        with pytest.raises(ValueError, match="return_errors needs ignore_errors"):
+            featurizer.featurize_many(broken, return_errors=True, pbar=False)
+
+    def test_pickles_hold_no_networks(self, featurizer, structures, tmp_path):
+        expected = featurizer.featurize(structures[0])
+        data = pickle.dumps(featurizer)
+        assert len(data) < 2000
+        np.testing.assert_allclose(pickle.loads(data).featurize(structures[0]), expected)  # noqa: S301 (our own)
+        joblib.dump(featurizer, tmp_path / "featurizer.joblib")
+        np.testing.assert_allclose(joblib.load(tmp_path / "featurizer.joblib").featurize(structures[0]), expected)
+
+    def test_more_jobs_change_nothing(self, featurizer, structures):
+        expected = featurizer.featurize_many(structures, pbar=False)
+        featurizer.set_n_jobs(2)
+        try:
+            assert featurizer.featurize_many(structures, pbar=False) == expected
+        finally:
+            featurizer.set_n_jobs(1)
+
+    def test_labels_are_fresh_and_everyone_is_named(self, featurizer):
+        labels = featurizer.feature_labels()
+        labels.append("Exceptions")
+        assert "Exceptions" not in featurizer.feature_labels()
+        assert len(set(featurizer.feature_labels())) == len(featurizer.feature_labels())
+        assert all(isinstance(name, str) for name in featurizer.implementors())
+        assert "10.1021/acs.jcim.0c00464" in featurizer.citations()[0]
+
+    def test_scikit_learn(self, featurizer, structures):
+        model = make_pipeline(featurizer, Ridge())
+        model.fit(structures, np.arange(4.0))
+        assert np.isfinite(model.predict(structures)).all()
+        assert set(featurizer.get_params()) == set(type(featurizer)().get_params())
+
+    def test_presets(self, featurizer):
+        assert isinstance(type(featurizer).from_preset("paper"), type(featurizer))
+        with pytest.raises(ValueError, match="no preset 'other'"):
+            type(featurizer).from_preset("other")
+
+
+def test_latent_features_are_the_encoders_means(structures):
+    expected = CrystalGenerator.from_pretrained("cubic").encode(structures)
+    np.testing.assert_allclose(LatentFeaturizer().featurize_many(structures, pbar=False), expected, rtol=1e-6)
+
+
+def test_property_features_are_the_predictions(structures):
+    found = PropertyPredictor.from_pretrained("band_gap").predict(structures)
+    featurizer = PropertyFeaturizer(["band_gap"])
+    expected = np.stack([found.values, found.stds], axis=1)
+    np.testing.assert_allclose(featurizer.featurize_many(structures, pbar=False), expected, rtol=1e-6)
+    assert featurizer.feature_labels() == ["predicted_band_gap", "predicted_band_gap_std"]
+    assert len(PropertyFeaturizer.from_preset("paper").feature_labels()) == 14
+
+
+@pytest.mark.parametrize("over_entries", [True, False])
+def test_beside_matminers_own(structures, over_entries):
+    both = MultipleFeaturizer([DensityFeatures(), CrystalGraphFeaturizer()], iterate_over_entries=over_entries)
+    both.set_n_jobs(1)
+    frame = both.featurize_dataframe(pd.DataFrame({"structure": structures}), "structure", pbar=False)
+    expected = CrystalGraphFeaturizer().featurize_many(structures, pbar=False)
+    np.testing.assert_allclose(frame[CrystalGraphFeaturizer().feature_labels()], expected, rtol=1e-5, atol=1e-5)
+    assert frame["density"].notna().all()

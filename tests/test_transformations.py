@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from monty.json import MontyEncoder
+from pymatgen.alchemy.materials import TransformedStructure
+from pymatgen.alchemy.transmuters import StandardTransmuter
+
+from icsg3d.errors import InputError
+from icsg3d.generator import CrystalGenerator
+from icsg3d.predictor import PropertyPredictor
+from icsg3d.prototypes import prototype_structure
+from icsg3d.testing import check_round_trip, check_untouched
+from icsg3d.transformations import (
+    LatentInterpolationTransformation,
+    LatentSamplingTransformation,
+    PropertyOptimizationTransformation,
+    ReconstructionTransformation,
+)
+
+START = prototype_structure("SrTiO3")
+ENERGY = "formation_energy_per_atom"
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    transformation = LatentSamplingTransformation(n_structures=4, seed=3)
+    return transformation.apply_transformation(START, return_ranked_list=True)
+
+
+def test_samples_are_ranked_different_and_say_where_they_come_from(sampled):
+    assert len(sampled) == 4
+    energies = [entry[ENERGY] for entry in sampled]
+    assert energies == sorted(energies)
+    predictor = PropertyPredictor.from_pretrained(ENERGY)
+    for entry in sampled:
+        found = predictor.predict(entry["structure"])
+        assert entry[ENERGY] == pytest.approx(found.values[0], abs=1e-4)
+        assert entry[f"{ENERGY}_std"] == pytest.approx(found.stds[0], abs=1e-4)
+    generator = CrystalGenerator.from_pretrained("cubic")
+    draws = generator.sample_around(START, 8, seed=3)
+    origin = generator.encode([START])
+    for entry in sampled:
+        assert draws[entry["draw"]].structure == entry["structure"]
+        distance = generator.latent_distance(draws[entry["draw"]].latent[None], origin)[0]
+        assert entry["latent_distance"] == pytest.approx(distance, rel=1e-5)
+        assert (entry["seed"], entry["model"], entry["model_sha256"]) == (3, "cubic", generator.digest)
+
+
+def test_ranking_modes(sampled):
+    transformation = LatentSamplingTransformation(n_structures=4, seed=3)
+    assert transformation.apply_transformation(START) == sampled[0]["structure"]
+    two = transformation.apply_transformation(START, return_ranked_list=2)
+    assert [entry["draw"] for entry in two] == [entry["draw"] for entry in sampled[:2]]
+    one = transformation.apply_transformation(START, return_ranked_list=1)
+    assert len(one) == 1, "an int asks for that many; True asks for all"
+    greatest = LatentSamplingTransformation(n_structures=4, seed=3, maximize=True)
+    assert greatest.apply_transformation(START) == sampled[-1]["structure"]
+    nearest = LatentSamplingTransformation(n_structures=4, seed=3, rank_by=None)
+    distances = [entry["latent_distance"] for entry in nearest.apply_transformation(START, return_ranked_list=True)]
+    assert distances == sorted(distances)
+
+
+def test_transmuter_keeps_scores_in_the_history_and_in_json():
+    transformed = TransformedStructure(START, [])
+    transmuter = StandardTransmuter([transformed], [LatentSamplingTransformation(3, seed=1)], extend_collection=3)
+    assert len(transmuter.transformed_structures) == 3
+    for each in transmuter.transformed_structures:
+        output = each.history[-1]["output_parameters"]
+        assert {ENERGY, f"{ENERGY}_std", "latent_distance", "seed", "model", "model_sha256"} <= set(output)
+        back = TransformedStructure.from_dict(json.loads(json.dumps(each.as_dict(), cls=MontyEncoder)))
+        assert back.history[-1]["output_parameters"] == pytest.approx(output)
+        assert back.final_structure == each.final_structure
+
+
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        LatentSamplingTransformation(3, seed=2, rank_by=None),
+        ReconstructionTransformation(),
+        LatentInterpolationTransformation(prototype_structure("BaZrO3"), n_structures=3),
+        PropertyOptimizationTransformation(target=-2.0, n_structures=2, rounds=1, draws=4),
+    ],
+    ids=lambda transformation: type(transformation).__name__,
+)
+def test_round_trip_through_json_gives_the_same_crystals(transformation):
+    check_untouched(lambda: transformation.apply_transformation(START), [START])
+    json.dumps(transformation.as_dict())  # plain values: no encoder needed, networks loaded or not
+    back = check_round_trip(transformation)
+    assert back.apply_transformation(START) == transformation.apply_transformation(START)
+    assert transformation.inverse is None
+    assert transformation.use_multiprocessing is False
+    assert transformation.is_one_to_many is not isinstance(transformation, ReconstructionTransformation)
+
+
+def test_interpolation_follows_the_path():
+    path = LatentInterpolationTransformation(prototype_structure("BaZrO3"), n_structures=5)
+    entries = path.apply_transformation(START, return_ranked_list=True)
+    shares = [entry["path_fraction"] for entry in entries]
+    assert shares == sorted(shares)
+    assert entries[0]["structure"].composition.reduced_formula == "SrTiO3"
+    assert entries[-1]["structure"].composition.reduced_formula == "BaZrO3"
+    middle = min(entries, key=lambda entry: abs(entry["path_fraction"] - 0.5))
+    assert path.apply_transformation(START) == middle["structure"]
+
+
+def test_optimization_ranks_by_distance_to_the_target():
+    search = PropertyOptimizationTransformation(target=-1.0, n_structures=3, rounds=2, draws=8)
+    entries = search.apply_transformation(START, return_ranked_list=True)
+    misses = [abs(entry[ENERGY] + 1.0) for entry in entries]
+    assert misses == sorted(misses)
+    assert all(entry["target"] == -1.0 for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("transformation", "message"),
+    [
+        (LatentSamplingTransformation(0), "n_structures must be at least 1"),
+        (LatentSamplingTransformation(model="nothing"), "no model 'nothing'"),
+        (LatentSamplingTransformation(scale=-1.0), "scale"),
+        (LatentSamplingTransformation(rank_by="colour"), "no model 'colour'"),
+        (LatentInterpolationTransformation(START, n_structures=1), "at least 2"),
+        (LatentInterpolationTransformation({"sites": []}), "no crystal"),
+        (PropertyOptimizationTransformation(target=float("nan")), "finite target"),
+    ],
+)
+def test_bad_arguments_are_value_errors_that_say_why(transformation, message):
+    with pytest.raises(ValueError, match=message):
+        transformation.apply_transformation(START)
+
+
+def test_no_crystal_among_the_draws_is_an_error(monkeypatch):
+    from icsg3d.generator import DecodedCrystal
+
+    def nothing(self, structure, n, scale=0.8, seed=0):
+        return iter([DecodedCrystal(None, "no atom was found", np.zeros(1))] * n)
+
+    monkeypatch.setattr(CrystalGenerator, "iter_sample_around", nothing)
+    with pytest.raises(InputError, match="none of 16 draws around SrTiO3 gave a crystal"):
+        LatentSamplingTransformation(2).apply_transformation(START)
+
+
+def test_disordered_input_is_refused():
+    disordered = START.copy()
+    disordered.replace(0, {"Sr": 0.5, "Ba": 0.5})
+    with pytest.raises(ValueError, match="disordered"):
+        ReconstructionTransformation().apply_transformation(disordered)

@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --scale 0.8 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs demo test lint format bench docs clean
+.PHONY: help install install-dev install-docs demo examples test lint format bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ install-docs: $(VENV)/.icsg3d-docs ## install what the documentation needs as we
 demo: install ## design crystals around SrTiO3 into runs/demo
 	rm -rf runs/demo
 	$(BIN)/icsg3d generate $(DEMO_FLAGS) --out runs/demo
+
+examples: install-dev ## run the examples, pictures into runs/examples
+	@for example in examples/0*.py; do echo "== $$example"; MPLBACKEND=Agg $(BIN)/python $$example || exit 1; done
 
 test: install-dev ## run the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

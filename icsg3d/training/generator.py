@@ -236,6 +236,16 @@ class _JointEarlyStopping(EarlyStopping):
             super().on_validation_end(trainer, pl_module)
 
 
+class _LatestOfTheBest(ModelCheckpoint):
+    """Keeps the best epoch and, of equally good ones, the last: shares are coarse, and lattices still get better."""
+
+    def check_monitor_top_k(self, trainer: lightning.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Return whether an epoch is as good as the best so far."""
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        return current is not None and self.best_model_score is not None and bool(current >= self.best_model_score)
+
+
 def rebuild(network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor) -> list[Rebuilt]:
     """Rebuild crystals from their latent means and compare, one result per crystal."""
     if network.config.voxels.periodic:
@@ -290,7 +300,7 @@ def train_generator(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
     module = GeneratorTraining(config, training, validation, options)
     folder = out / "checkpoints"
-    best = ModelCheckpoint(folder, filename="best", monitor="val/rebuilt", mode="max", enable_version_counter=False)
+    best = _LatestOfTheBest(folder, filename="best", monitor="val/rebuilt", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[Callback] = [best, last]
     if progress:

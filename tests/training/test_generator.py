@@ -312,6 +312,12 @@ def test_the_best_epoch_is_returned(short_run, tmp_path, monkeypatch):
     assert differing(state_of(best), states[2][1])
 
 
+def test_of_equally_good_epochs_the_last_is_returned(short_run, tmp_path, monkeypatch):
+    scripted(monkeypatch, [0.1, 0.9, 0.9])
+    best = train(tmp_path)
+    assert differing(state_of(best), short_run[2][2][1]) == set()
+
+
 def test_the_best_of_an_interrupted_training_is_kept_when_it_is_resumed(short_run, tmp_path, monkeypatch):
     scripted(monkeypatch, [0.1, 0.9])
     with monkeypatch.context() as patch:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from icsg3d.arrays import CrystalArrays
 
 MAX_ATOMS = 10_000
-"""Most atoms of one crystal; its graph then takes about 2 GB in a network."""
+"""Most atoms of one crystal; a network then takes half a gigabyte and some seconds for it."""
 
 _FIRST_RADIUS = 5.0
 """Angstrom; enough for twelve neighbours in nearly every crystal, tried before the cutoff."""

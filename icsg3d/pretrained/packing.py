@@ -81,10 +81,7 @@ def pack_model(
     density = LatentDensity.fit(latent, bins.numpy(), network.config.vae.bins)
     digest = save_network(network, folder, density.tensors(), half=True)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
-    write_training_crystals(folder, list(training.ids), formulas)
-    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
-    text = card(network, record, digest)
-    write_atomically(folder / CARD_FILE, (text + notes).encode())
+    _write_papers(folder, training.ids, formulas, record, card(network, record, digest) + notes)
     return digest
 
 
@@ -104,10 +101,15 @@ def pack_property_model(
         The SHA-256 of the weights.
     """
     digest = save_property_model(model, folder, half=True)
-    write_training_crystals(folder, list(training.ids), list(training.formulas))
-    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
-    write_atomically(folder / CARD_FILE, (property_card(model, record, digest) + notes).encode())
+    _write_papers(folder, training.ids, training.formulas, record, property_card(model, record, digest) + notes)
     return digest
+
+
+def _write_papers(folder: Path, ids: Sequence[str], formulas: Sequence[str], record: TrainingRecord, text: str) -> None:
+    """Write what goes with the weights: training crystals, record and card."""
+    write_training_crystals(folder, list(ids), list(formulas))
+    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
+    write_atomically(folder / CARD_FILE, text.encode())
 
 
 def card(network: GeneratorNetwork, record: TrainingRecord, digest: str) -> str:

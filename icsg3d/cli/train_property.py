@@ -42,6 +42,12 @@ def property_(
             help="Crystals whose values have other references: a constant per element is learned; repeatable."
         ),
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Crystals labelled by another model: as --other-scale, but not in the last epochs; repeatable."
+        ),
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="NAME|PATH", help="Property model to start from.")
     ] = None,
@@ -106,14 +112,16 @@ def property_(
         raise InputError(f"{error}; choose one with --preset") from error
     check_accelerator(accelerator)
     text = "" if notes is None else notes.read_text()
-    sources = [(path, 0) for path in data] + [(path, 1 + n) for n, path in enumerate(other_scale or [])]
+    others = [*(other_scale or []), *(teacher or [])]
+    sources = [(path, 0) for path in data] + [(path, scale) for scale, path in enumerate(others, start=1)]
+    teachers = tuple(range(1 + len(others) - len(teacher or []), 1 + len(others)))
     sets = _load(sources, goal, network.graph, out, skip_bad_rows=skip_bad_rows)
     training, judged = _split(sets, kept_back)
     if held_back is not None:
         training = _joined(sets)
         judged = _load([(held_back, 0)], goal, network.graph, out, skip_bad_rows=skip_bad_rows)[0]
     check_learnable(training, goal, batch_size)
-    phases = _phases(transfer if begin is not None else None, epochs, learning_rate)
+    phases = _phases(transfer if begin is not None else None, epochs, learning_rate, teachers)
     options = PropertyOptions(phases, batch_size, weight_decay, seed=seed)
     say(f"{len(training)} crystals to learn from, {len(judged)} kept back, {members} networks")
     started = time.monotonic()
@@ -134,24 +142,21 @@ def property_(
             )
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
         fail(f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to go on", code=130)
-    files = [_described(path, scale, len(each)) for (path, scale), each in zip(sources, sets, strict=True)]
+    roles = ["training"] * len(data) + ["other scale"] * len(other_scale or []) + ["teacher"] * len(teacher or [])
+    files = [describe_file(p, role, len(each)) for (p, _), role, each in zip(sources, roles, sets, strict=True)]
     if held_back is not None:
         files.append(describe_file(held_back, "kept back", len(judged)))
     _finish(model, training, judged, out, options, time.monotonic() - started, files, text)
 
 
-def _described(path: Path, scale: int, rows: int) -> dict[str, Any]:
-    from icsg3d.pretrained.packing import describe_file
-
-    return describe_file(path, "other scale" if scale else "training", rows)
-
-
-def _phases(transfer: Transfer | None, epochs: int, learning_rate: float) -> tuple[Phase, ...]:
-    from icsg3d.training.properties import from_scratch, paper_transfer
+def _phases(
+    transfer: Transfer | None, epochs: int, learning_rate: float, teachers: tuple[int, ...]
+) -> tuple[Phase, ...]:
+    from icsg3d.training.properties import after_teachers, from_scratch, paper_transfer
 
     if transfer is Transfer.PAPER:
         return paper_transfer(learning_rate)
-    return from_scratch(epochs, learning_rate)
+    return from_scratch(epochs, learning_rate) + after_teachers(teachers, learning_rate)
 
 
 def _load(

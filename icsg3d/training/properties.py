@@ -53,6 +53,7 @@ class Phase:
         learns: ``everything``; ``dense``, the layers after pooling; or ``not_norms``, all but the scales, shifts and
             statistics of the norms of the graph layers.
         warm_up: Share of the steps in which the learning rate rises; it then falls to nothing as a cosine.
+        left_out: Scales whose crystals take no part.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Phase:
     learning_rate: float
     learns: Learns = "everything"
     warm_up: float = 0.1
+    left_out: tuple[int, ...] = ()
 
     def rate(self, progress: float) -> float:
         """Return the learning rate, as a share of its maximum, after a share of all steps."""
@@ -71,6 +73,17 @@ class Phase:
 def from_scratch(epochs: int, learning_rate: float) -> tuple[Phase, ...]:
     """Return the single phase of a training from scratch, or of a fine-tuning of everything."""
     return (Phase("everything", epochs, learning_rate),)
+
+
+def after_teachers(teachers: tuple[int, ...], learning_rate: float, epochs: int = 8) -> tuple[Phase, ...]:
+    """Return the phase that follows where another model labelled crystals: without them, at 15 % of the rate.
+
+    Args:
+        teachers: Scales of the crystals with such labels.
+        learning_rate: Highest of the phases before.
+        epochs: Passes over the other crystals.
+    """
+    return (Phase("without_teachers", epochs, 0.15 * learning_rate, left_out=teachers),) if teachers else ()
 
 
 def paper_transfer(learning_rate: float, epochs: int = 120, last_epochs: int = 10) -> tuple[Phase, ...]:
@@ -126,6 +139,9 @@ class PropertyTraining(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.references = references
+        if phase.left_out:
+            part = np.flatnonzero(~np.isin(sets["training"].scales, phase.left_out))
+            sets = sets | {"training": sets["training"].subset(part)}
         self.config, self.sets, self.phase, self.options, self.seed = config, sets, phase, options, seed
         self.targets = {
             name: ((transform(torch.as_tensor(each.values), config.property) - config.mean) / config.scale).float()

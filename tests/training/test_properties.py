@@ -20,6 +20,7 @@ from icsg3d.training.properties import (
     Phase,
     PropertyOptions,
     PropertyTraining,
+    after_teachers,
     from_scratch,
     paper_transfer,
     pooled,
@@ -503,3 +504,15 @@ def test_statistics_learn_again_in_a_later_phase(tmp_path):
     start = CrystalGraphNet(OFFICIAL)
     moved = differing(state_of(start), after(start, tmp_path, *phases))
     assert {name for name in moved if "running_mean" in name}
+
+
+def test_crystals_of_teachers_take_no_part_in_the_last_phase():
+    training = dataclasses.replace(TRAINING, scales=np.arange(16) % 4)
+    (phase,) = after_teachers((2, 3), 1e-2, epochs=5)
+    assert (phase.epochs, phase.learning_rate, phase.left_out) == (5, pytest.approx(1.5e-3), (2, 3))
+    made = module(CrystalGraphNet(GATED), phase, training, torch.zeros(4, 95))
+    assert set(made.sets["training"].scales) == {0, 1}
+    expected = [value for value, scale in zip(training.values, training.scales, strict=True) if scale < 2]
+    assert made.sets["training"].values.tolist() == expected
+    assert len(made.targets["training"]) == len(expected) == len(made._shares)
+    assert after_teachers((), 1e-2) == ()

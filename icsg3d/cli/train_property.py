@@ -118,8 +118,8 @@ def property_(
     sets = _load(sources, goal, network.graph, out, skip_bad_rows=skip_bad_rows)
     training, judged = _split(sets, kept_back)
     if held_back is not None:
-        training = _joined(sets)
         judged = _load([(held_back, 0)], goal, network.graph, out, skip_bad_rows=skip_bad_rows)[0]
+        training = _without(_joined(sets), set(judged.formulas))
     check_learnable(training, goal, batch_size)
     phases = _phases(transfer if begin is not None else None, epochs, learning_rate, teachers)
     options = PropertyOptions(phases, batch_size, weight_decay, seed=seed)
@@ -203,6 +203,16 @@ def _split(sets: Sequence[PropertySet], kept_back: Any) -> tuple[PropertySet, Pr
         chosen = set(names[:: max(2, min(10, len(names)))])
         apart = np.array([formula in chosen for formula in everything.formulas])
     return everything.subset(np.flatnonzero(~apart)), everything.subset(np.flatnonzero(apart & own))
+
+
+def _without(everything: PropertySet, formulas: set[str]) -> PropertySet:
+    """Return the crystals of other formulas: those that judge may not have been learned."""
+    import numpy as np
+
+    rows = np.array([row for row, formula in enumerate(everything.formulas) if formula not in formulas], dtype=int)
+    if len(rows) < len(everything):
+        say(f"{len(everything) - len(rows)} crystals have formulas that are kept back, and are left out")
+    return everything.subset(rows)
 
 
 def _finish(

@@ -24,6 +24,7 @@ from icsg3d.elements import electronegativities
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, load_property_model, save_property_model
 from icsg3d.predictor import PropertyPredictor
+from icsg3d.pretrained import training_formulas
 from icsg3d.properties import PROPERTIES
 from icsg3d.training import properties as training
 from icsg3d.training.properties import Phase, PropertyTraining
@@ -310,6 +311,16 @@ def test_crystals_to_judge_by_may_be_given(run, data, tmp_path):
     assert [(f["role"], f["rows"]) for f in record["data"]] == [("training", 20), ("kept back", 3)]
     assert record["metrics"]["mae_of_median"] == pytest.approx(2 / 3)
     assert (tmp_path / "out" / "model" / "README.md").read_text().endswith("Data: made up.\n")
+
+
+def test_no_formula_is_learned_that_judges(run, data, tmp_path):
+    judged = write(tmp_path / "judged.json", CRYSTALS[:3], band_gap=GAPS[:3])
+    code, said = run(*train(data, tmp_path / "out", "--held-back", judged, "--members", 1, "--epochs", 1))
+    assert code == 0, said
+    shared = [formula for formula in FORMULAS if formula in set(FORMULAS[:3])]
+    assert f"{len(shared)} crystals have formulas that are kept back, and are left out" in said
+    assert f"{20 - len(shared)} crystals to learn from, 3 kept back" in said
+    assert not training_formulas(tmp_path / "out" / "model") & set(FORMULAS[:3])
 
 
 def test_crystals_on_another_scale_help_but_do_not_count(run, data, tmp_path):

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 console = Console(stderr=True, highlight=False)
 
@@ -89,3 +90,12 @@ def check_accelerator(accelerator: str) -> None:
     if accelerator not in _ACCELERATORS:
         msg = f"there is no accelerator {accelerator!r}; give one of {', '.join(_ACCELERATORS)}"
         raise InputError(msg)
+
+
+def all_seconds(out: Path, seconds: float, *, resume: bool) -> float:
+    """Return the time of this run and of those it went on from, and remember it."""
+    path = out / "seconds.txt"
+    if resume and path.exists():
+        seconds += float(path.read_text())
+    path.write_text(f"{seconds:.0f}\n")
+    return seconds

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, check_accelerator, fail, report_skipped, say
+from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fail, report_skipped, say
 
 if TYPE_CHECKING:
     from icsg3d.data import CrystalTable
@@ -100,11 +100,11 @@ def generator(
             config, crystals, held_back, out, options, accelerator=accelerator, devices=devices, resume=resume
         )
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
-        _all_seconds(out, time.monotonic() - started, resume=resume)
+        all_seconds(out, time.monotonic() - started, resume=resume)
         fail(f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on", code=130)
     if not is_main_process():
         return
-    seconds = _all_seconds(out, time.monotonic() - started, resume=resume)
+    seconds = all_seconds(out, time.monotonic() - started, resume=resume)
     roles = [(path, "training", len(table)) for path in table.sources]
     if judged is not None:
         roles += [(path, "validation", len(judged)) for path in judged.sources]
@@ -118,15 +118,6 @@ def generator(
     )
     pack_model(network.cpu(), crystals, out / "model", record, text)
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
-
-
-def _all_seconds(out: Path, seconds: float, *, resume: bool) -> float:
-    """Return the time of this run and of those it went on from, and remember it."""
-    path = out / "seconds.txt"
-    if resume and path.exists():
-        seconds += float(path.read_text())
-    path.write_text(f"{seconds:.0f}\n")
-    return seconds
 
 
 def _sets(table: CrystalTable, judged: CrystalTable | None, preset: str) -> tuple[CrystalSet, CrystalSet]:

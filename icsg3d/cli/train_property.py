@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, check_accelerator, fail, progress_bar, report_skipped, say
+from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fail, progress_bar, report_skipped, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,12 +141,14 @@ def property_(
                 report=lambda: bar.advance(task),
             )
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
+        all_seconds(out, time.monotonic() - started, resume=resume)
         fail(f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to go on", code=130)
     roles = ["training"] * len(data) + ["other scale"] * len(other_scale or []) + ["teacher"] * len(teacher or [])
     files = [describe_file(p, role, len(each)) for (p, _), role, each in zip(sources, roles, sets, strict=True)]
     if held_back is not None:
         files.append(describe_file(held_back, "kept back", len(judged)))
-    _finish(model, training, judged, out, options, time.monotonic() - started, files, text)
+    seconds = all_seconds(out, time.monotonic() - started, resume=resume)
+    _finish(model, training, judged, out, options, seconds, files, text)
 
 
 def _phases(

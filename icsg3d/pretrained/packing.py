@@ -139,7 +139,7 @@ def property_card(model: PropertyModel, record: TrainingRecord, digest: str) -> 
 
 def _card(summary: str, record: TrainingRecord, metric: str) -> str:
     files = [f"| `{d['name']}` | {d['role']} | {d['rows']} | `{d['sha256']}` |" for d in record.data]
-    metrics = [f"| {key} | {value:.4f} |" for key, value in record.metrics.items()]
+    metrics = [f"| {key} | {value:.4g} |" for key, value in record.metrics.items()]
     parts = [
         "# Model card",
         summary,
@@ -153,4 +153,4 @@ def _card(summary: str, record: TrainingRecord, metric: str) -> str:
         "\n".join([f"| on crystals kept back | {metric} |", "| --- | --- |", *metrics]),
         "",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)

@@ -219,6 +219,7 @@ def test_train_property_leaves_a_model_that_predicts(run, trained, data, tmp_pat
         "member-1",
         "model",
         "parity.png",
+        "seconds.txt",
         "training.sha256",
     }
     assert {path.name for path in (trained / "model").iterdir()} == MODEL_FILES

@@ -1,4 +1,4 @@
-"""A pymatgen transmuter: strain two crystals, walk from each in latent space, keep the small ones, read the history.
+"""A pymatgen transmuter: strain two crystals, go from each through latent space, keep oxides and fluorides.
 
 python examples/03_transmuter_pipeline.py
 """
@@ -26,19 +26,18 @@ def main() -> None:
     transmuter.append_transformation(LatentSamplingTransformation(n_structures=8, seed=1), extend_collection=8)
     transmuter.apply_filter(ContainsSpecieFilter(["O", "F"], strict_compare=False, AND=False))
 
-    table = Table("crystal", "E_f (eV/atom)", "distance", "model", "history", title="Transmuted")
+    table = Table("crystal", "E_f (eV/atom)", "distance", "model", title="Transmuted")
     for each in transmuter.transformed_structures:
-        last = each.history[-1]
-        scores = last["output_parameters"]
-        steps = " > ".join(step.get("@class", "?").removesuffix("Transformation") for step in each.history)
+        scores = next(s["output_parameters"] for s in each.history if ENERGY in s.get("output_parameters", {}))
         table.add_row(
             each.final_structure.composition.reduced_formula,
             f"{scores[ENERGY]:.2f}",
             f"{scores['latent_distance']:.2f}",
             f"{scores['model']} {scores['model_sha256'][:8]}",
-            steps,
         )
     Console().print(table)
+    steps = [step["@class"] for step in transmuter.transformed_structures[0].history if "@class" in step]
+    print("History of each:", " > ".join(steps))
 
 
 if __name__ == "__main__":

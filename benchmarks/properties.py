@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
+    from icsg3d.models.properties import PropertyModel
+
 TRAINING, VALIDATION = 3000, 392
 OFFICIAL = {
     "formation_energy_per_atom": "formation-energy-per-atom",
@@ -87,16 +89,28 @@ def heats(path: Path) -> tuple[list[Structure], np.ndarray, PropertySet]:
 
 
 def one_epoch(
-    crystals: PropertySet, rows: tuple[np.ndarray, np.ndarray, np.ndarray], preset: str, epochs: int, **options: Any
+    crystals: PropertySet,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    preset: str,
+    epochs: int,
+    start: PropertyModel | None = None,
+    members: int = 1,
+    **options: Any,
 ) -> tuple[dict[str, float], float]:
-    """Train one network and return its errors on the last part, and seconds an epoch."""
+    """Train networks, from others if given, and return its errors on the last part, and seconds an epoch."""
     training, test = crystals.subset(rows[0]), crystals.subset(rows[2])
-    config = PropertyModelConfig(unknown_property("heat_ref"), CrystalGraphConfig.preset(preset))  # type: ignore[arg-type]
+    config = PropertyModelConfig(unknown_property("heat_ref"), CrystalGraphConfig.preset(preset), members)  # type: ignore[arg-type]
     settings = PropertyOptions(from_scratch(epochs, options.pop("learning_rate", 2e-3)), **options)
     marks = [time.perf_counter()]
     with tempfile.TemporaryDirectory() as folder:
         model = train_ensemble(
-            config, training, test, Path(folder), settings, report=lambda: marks.append(time.perf_counter())
+            config,
+            training,
+            test,
+            Path(folder),
+            settings,
+            start=start,
+            report=lambda: marks.append(time.perf_counter()),
         )
     return errors(model, test), float(np.median(np.diff(marks)[1:] if epochs > 2 else np.diff(marks)))
 
@@ -129,10 +143,14 @@ def perov5(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
     structures, values, crystals = heats(arguments.data)
     torch.set_num_threads(1)
     plain_data = PlainData(structures)
+    start = None if arguments.start is None else PropertyPredictor.from_pretrained(arguments.start).model
+    rate = 2e-3 if start is None else 1e-3
     rows = []
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         parts = split(len(values), seed)
-        ours, seconds = one_epoch(crystals, parts, "gated", arguments.epochs, seed=seed)
+        ours, seconds = one_epoch(
+            crystals, parts, "gated", arguments.epochs, start, arguments.members, seed=seed, learning_rate=rate
+        )
         plain, plain_seconds = train_plain(plain_data, values, parts, seed=seed)
         name = f"heat_ref, seed {seed} ({seconds:.1f} and {plain_seconds:.1f} s an epoch)"
         rows.append((name, f"{ours['mae']:.4f}", f"{plain:.4f}", f"{plain / ours['mae']:.2f}"))
@@ -191,6 +209,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="folder of models, instead of the shipped ones")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--start", help="property model whose networks perov5 starts from")
+    parser.add_argument("--members", type=int, default=1, help="networks of an ensemble for perov5")
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--out", type=Path, help="JSON file of the table")
     arguments = parser.parse_args()

@@ -301,7 +301,7 @@ def test_a_packed_model_predicts(tmp_path):
 def test_the_card_tells_what_is_predicted(tmp_path):
     digest = pack(tmp_path)
     card = (tmp_path / "README.md").read_text()
-    for text in ("`band_gap` in eV", digest, "gaps.json.gz", "| mae | 0.2500 |", "2 networks of 2", "Licence: none."):
+    for text in ("`band_gap` in eV", digest, "gaps.json.gz", "| mae | 0.25 |", "2 networks of 2", "Licence: none."):
         assert text in card
     parameters = sum(parameter.numel() for parameter in make().parameters())
     assert f"{parameters:,} parameters" in card

@@ -257,7 +257,7 @@ def test_the_record_of_a_training_tells_what_was_done(trained, data):
     assert metrics["mae_of_median"] == pytest.approx(np.abs(values - np.median(values)).mean())
     assert 0 <= metrics["within_one_sigma"] <= metrics["within_two_sigma"] <= 1
     card = (trained / "model" / "README.md").read_text()
-    assert f"| mae | {metrics['mae']:.4f} |" in card
+    assert f"| mae | {metrics['mae']:.4g} |" in card
     assert "Predicts `band_gap` in eV" in card
 
 

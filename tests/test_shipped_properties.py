@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -73,6 +75,9 @@ def test_hard_and_soft_insulator_and_metal():
     assert 0 <= gaps.values[1] < 0.5
 
 
+table_of = cache(load_structures)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "goal", "logarithmic"),
     [
@@ -93,7 +98,7 @@ def test_hard_and_soft_insulator_and_metal():
     ],
 )
 def test_errors_on_formulas_kept_back(data_folder, name, source, goal, logarithmic):
-    table = load_structures(data_folder / f"{source}.json.gz")
+    table = table_of(data_folder / f"{source}.json.gz")
     rows = [row for row, s in enumerate(table.structures) if kept_back(s.composition.reduced_formula)]
     true = table.frame[name].to_numpy(float)[rows]
     found = PropertyPredictor.from_pretrained(name).predict([table.structures[row] for row in rows]).values

@@ -158,14 +158,11 @@ def perov5(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def official(
-    folder: Path | None, name: str, structures: Sequence[Structure], graphs: Sequence[CrystalGraph]
-) -> np.ndarray | None:
+def official(folder: Path | None, name: str, graphs: Sequence[CrystalGraph]) -> np.ndarray | None:
     """Return what the official weights predict, in the property's unit, None where there are none."""
     if folder is None or name not in OFFICIAL:
         return None
     model = read_cgcnn(folder / f"{OFFICIAL[name]}.pth.tar", folder / "atom_init.json", PROPERTIES[name])
-    del structures
     with torch.no_grad():
         return np.array([float(model(GraphBatch.from_graphs([graph]))[0]) for graph in graphs])
 
@@ -180,7 +177,7 @@ def accuracy(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
         true = table.frame[name].to_numpy(float)[chosen]
         predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)
         found = predictor.predict(structures)
-        theirs = official(arguments.cgcnn, name, structures, [cut_graph(s) for s in structures])
+        theirs = official(arguments.cgcnn, name, [cut_graph(s) for s in structures])
         logarithmic = name in {"bulk_modulus", "shear_modulus"}
 
         def error(values: np.ndarray | None, true: np.ndarray = true, *, logs: bool = logarithmic) -> float:

@@ -19,7 +19,7 @@ from icsg3d.elements import symbols
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from icsg3d.arrays import CrystalArrays
 
@@ -267,6 +267,11 @@ class GraphSet:
             _padded(shape, at_edge, self.distances[edges]),
             _padded(shape, at_edge, self.weights[edges]),
         )
+
+    def batches(self, size: int = 256) -> Iterator[GraphBatch]:
+        """Yield all graphs in their order, in batches of at most ``size`` crystals."""
+        for start in range(0, len(self), size):
+            yield self.batch(np.arange(start, min(start + size, len(self))))
 
     @cached_property
     def _first_atom(self) -> np.ndarray:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import PropertySet
 
-_BATCH = 256
-
 
 def draw_parity(model: PropertyModel, crystals: PropertySet, path: Path) -> None:
     """Draw a model's predictions for crystals against their true values, and how often sigma holds.
@@ -29,9 +27,8 @@ def draw_parity(model: PropertyModel, crystals: PropertySet, path: Path) -> None
         crystals: Which it did not learn from.
         path: Of the PNG file.
     """
-    starts = range(0, len(crystals), _BATCH)
     with torch.no_grad():
-        parts = [model(crystals.graphs.batch(np.arange(s, min(s + _BATCH, len(crystals))))) for s in starts]
+        parts = [model(batch) for batch in crystals.graphs.batches()]
     values, sigma = (torch.cat(column).double().numpy() for column in zip(*parts, strict=True))
     true, kind = crystals.values, model.config.property
     logarithmic = kind.transform == "log10"

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
-_BATCH = 256
-
 _FINGERPRINT_FILE = "training.sha256"
 
 
@@ -151,8 +149,7 @@ def transformed(model: PropertyModel, crystals: PropertySet) -> tuple[np.ndarray
     """Return mean, spread of the members, and true value of each crystal, on the learned scale."""
     means, spreads = [], []
     with torch.no_grad():
-        for start in range(0, len(crystals), _BATCH):
-            batch = crystals.graphs.batch(np.arange(start, min(start + _BATCH, len(crystals))))
+        for batch in crystals.graphs.batches():
             mean, spread = model.transformed(batch)
             means.append(mean.double().numpy())
             spreads.append(spread.double().numpy())
@@ -217,10 +214,7 @@ def errors(model: PropertyModel, crystals: PropertySet) -> dict[str, float]:
     """Return the mean absolute error in the property's unit and on the learned scale, and that of the median."""
     with torch.no_grad():
         mean, _, true = transformed(model, crystals)
-        parts = [
-            model(crystals.graphs.batch(np.arange(start, min(start + _BATCH, len(crystals)))))[0]
-            for start in range(0, len(crystals), _BATCH)
-        ]
+        parts = [model(batch)[0] for batch in crystals.graphs.batches()]
     values = torch.cat(parts).double().numpy()
     return {
         "mae": float(np.abs(values - crystals.values).mean()),

@@ -230,10 +230,7 @@ def pooled(network: CrystalGraphNet, graphs: GraphSet, device: torch.device | st
     modes = {module: module.training for module in network.modules()}
     network.eval()
     with torch.no_grad():
-        parts = [
-            network.embed(graphs.batch(np.arange(start, min(start + _VALIDATION_BATCH, len(graphs)))).to(device))
-            for start in range(0, len(graphs), _VALIDATION_BATCH)
-        ]
+        parts = [network.embed(batch.to(device)) for batch in graphs.batches()]
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)

@@ -214,7 +214,8 @@ def test_many_crystals_are_judged_in_parts(monkeypatch):
     model = PropertyModel(config()).eval()
     whole, spreads, _ = transformed(model, EVERYTHING)
     found = errors(model, EVERYTHING)
-    monkeypatch.setattr(ensembles, "_BATCH", 5)
+    at_once = GraphSet.batches
+    monkeypatch.setattr(GraphSet, "batches", lambda graphs: at_once(graphs, 5))
     parts = transformed(model, EVERYTHING)
     assert parts[0] == pytest.approx(whole, abs=1e-6)
     assert parts[1] == pytest.approx(spreads, abs=1e-6)

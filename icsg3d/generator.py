@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 
 from icsg3d import pretrained
-from icsg3d.arrays import CrystalArrays, CrystalBatch
-from icsg3d.decoding import Decoded, decode_crystals
+from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin
+from icsg3d.decoding import SYMMETRY_TOLERANCE, Decoded, decode_crystals
 from icsg3d.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.latent import LatentDensity
 from icsg3d.models.generator import DecodedGrids, energy_bins
 from icsg3d.models.storage import GENERATOR_FORMAT, load_network
+from icsg3d.models.vae import Posterior
 from icsg3d.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class CrystalGenerator:
         digest: SHA-256 of its weights.
         folder: Where it was read from.
         device: Where it runs.
+        symmetry_tolerance: What is decoded is refined to the symmetry that it has within this distance, in angstrom;
+            0 for none.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class CrystalGenerator:
         digest: str = "",
         folder: Path | None = None,
         device: str | torch.device = "cpu",
+        symmetry_tolerance: float = SYMMETRY_TOLERANCE,
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
@@ -74,22 +79,38 @@ class CrystalGenerator:
         self.name = name
         self.digest = digest
         self.folder = folder
+        self.symmetry_tolerance = symmetry_tolerance
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = "cubic", device: str | torch.device = "cpu") -> CrystalGenerator:
+    def from_pretrained(
+        cls,
+        model: str | Path = "cubic",
+        device: str | torch.device = "cpu",
+        symmetry_tolerance: float = SYMMETRY_TOLERANCE,
+    ) -> CrystalGenerator:
         """Load a model that the package ships, or one from a folder that ``icsg3d train generator`` wrote.
 
         Args:
             model: Name or path.
             device: Where it runs, such as ``cpu`` or ``cuda``.
+            symmetry_tolerance: As in the class.
 
         Raises:
-            InputError: if there is no such model or its files are damaged.
+            InputError: if there is no such model, its files are damaged, or the tolerance is negative.
         """
+        if not (np.isfinite(symmetry_tolerance) and symmetry_tolerance >= 0):
+            msg = f"the tolerance of symmetry is a distance in angstrom, 0 or more; got {symmetry_tolerance}"
+            raise InputError(msg)
         folder = pretrained.find(model, GENERATOR_FORMAT)
         network, extra, digest = load_network(folder)
         return cls(
-            network, LatentDensity.from_tensors(extra), name=folder.name, digest=digest, folder=folder, device=device
+            network,
+            LatentDensity.from_tensors(extra),
+            name=folder.name,
+            digest=digest,
+            folder=folder,
+            device=device,
+            symmetry_tolerance=symmetry_tolerance,
         )
 
     @property
@@ -124,6 +145,9 @@ class CrystalGenerator:
                 f"takes cells up to {config.max_length:.1f} angstrom; use a smaller crystal or another --model"
             )
             raise InputError(msg)
+        if config.voxels.periodic:
+            origin = canonical_origin(CrystalBatch.from_arrays([arrays]))[0].double().numpy()
+            setting = dataclasses.replace(setting, origin=origin)
         return arrays, setting
 
     def _elements(self) -> str:
@@ -170,17 +194,7 @@ class CrystalGenerator:
 
     def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
         """Return the latent means of primitive cells with their condition bins, shape (n, latent)."""
-        parts = []
-        for start in range(0, len(arrays), _BATCH):
-            chosen = list(arrays[start : start + _BATCH])
-            padded = chosen + [chosen[0]] * (_BATCH - len(chosen))
-            condition = torch.full((_BATCH,), -1)
-            condition[: len(chosen)] = bins[start : start + _BATCH]
-            batch = CrystalBatch.from_arrays(padded, device=self.device)
-            with torch.no_grad():
-                mean = self.network.encode(batch, condition.to(self.device)).mean
-            parts.append(mean[: len(chosen)].cpu().numpy())
-        return np.concatenate(parts)
+        return encode_posteriors(self.network, arrays, bins, self.device).mean.numpy()
 
     def decode(
         self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
@@ -227,7 +241,9 @@ class CrystalGenerator:
         return padded.to(self.device), condition.to(self.device)
 
     def _decode(self, latent: np.ndarray, bins: torch.Tensor) -> list[Decoded]:
-        return decode_crystals(self.network, *self._padded(latent, bins), count=len(latent))
+        return decode_crystals(
+            self.network, *self._padded(latent, bins), count=len(latent), symmetry_tolerance=self.symmetry_tolerance
+        )
 
     def reconstruct(
         self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
@@ -315,6 +331,22 @@ class CrystalGenerator:
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the model: its name and the hash of its weights."""
         return {"model": self.name, "model_sha256": self.digest}
+
+
+@torch.no_grad()
+def encode_posteriors(
+    network: GeneratorNetwork, arrays: Sequence[CrystalArrays], bins: torch.Tensor, device: torch.device | None = None
+) -> Posterior:
+    """Return the posteriors of primitive cells with their condition bins, on the CPU."""
+    parts = []
+    for start in range(0, len(arrays), _BATCH):
+        chosen = list(arrays[start : start + _BATCH])
+        padded = chosen + [chosen[0]] * (_BATCH - len(chosen))
+        condition = torch.full((_BATCH,), -1)
+        condition[: len(chosen)] = bins[start : start + _BATCH]
+        posterior = network.encode(CrystalBatch.from_arrays(padded, device=device or "cpu"), condition.to(device))
+        parts.append([tensor[: len(chosen)].cpu() for tensor in posterior])
+    return Posterior(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _in_setting(decoded: DecodedCrystal, setting: CellSetting) -> DecodedCrystal:

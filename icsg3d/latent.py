@@ -1,4 +1,4 @@
-"""Density of the training crystals in latent space: a Gaussian mixture, with a weight per condition bin."""
+"""Density of the training crystals in latent space: a flow, and the covariance of all crystals together."""
 
 from __future__ import annotations
 
@@ -7,55 +7,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 
 from icsg3d.errors import InputError
+from icsg3d.models.flow import FlowConfig, LatentFlow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BATCH = 256
+"""Draws that go through the flow at once. It is always exactly this many, as the last bits depend on the number."""
+
 
 @dataclass(frozen=True)
 class LatentDensity:
-    """Mixture of K Gaussians with diagonal covariances, and the covariance of all training crystals together.
+    """Where the training crystals lie in latent space.
 
     Attributes:
-        means: Shape (K, latent).
-        scales: Standard deviations, shape (K, latent).
-        weights: Share of each Gaussian among the crystals of each condition bin and, in the last row, among all;
-            shape (bins + 1, K).
+        flow: From normal noise to latent vectors.
+        shares: Share of the training crystals in each bin of the condition, shape (bins,). The flow has one bin more,
+            for recombined crystals, which is never drawn from.
         covariance_root: Lower triangular root of the covariance of all crystals, shape (latent, latent).
     """
 
-    means: np.ndarray
-    scales: np.ndarray
-    weights: np.ndarray
+    flow: LatentFlow
+    shares: np.ndarray
     covariance_root: np.ndarray
 
     @classmethod
-    def fit(
-        cls, latent: np.ndarray, bins: np.ndarray, n_bins: int, components: int = 128, seed: int = 0
-    ) -> LatentDensity:
-        """Fit the density of latent means.
+    def of(cls, flow: LatentFlow, latent: np.ndarray, bins: np.ndarray) -> LatentDensity:
+        """Return the density of crystals to which a flow was fitted.
 
         Args:
-            latent: Shape (n, latent).
-            bins: Condition bin of each crystal, shape (n,), negative where unknown.
-            n_bins: Number of bins.
-            components: Number of Gaussians, at most a tenth of the crystals.
-            seed: Of the fit.
+            flow: Fitted to them.
+            latent: Their latent means, shape (n, latent).
+            bins: Condition bin of each, shape (n,), negative where unknown.
         """
-        count = max(1, min(components, len(latent) // 10))
-        mixture = GaussianMixture(count, covariance_type="diag", random_state=seed, reg_covar=1e-4).fit(latent)
-        shares = mixture.predict_proba(latent)
-        weights = [shares[bins == b].mean(0) if (bins == b).any() else np.zeros(count) for b in range(n_bins)]
         covariance = np.cov(latent, rowvar=False) + 1e-6 * np.eye(latent.shape[1])
-        return cls(
-            mixture.means_,
-            np.sqrt(mixture.covariances_),
-            np.stack([*weights, mixture.weights_]),
-            np.linalg.cholesky(covariance),
-        )
+        shares = np.bincount(bins[bins >= 0], minlength=flow.config.bins - 1) / len(bins)
+        return cls(flow, shares, np.linalg.cholesky(covariance))
 
     def scale(self) -> np.ndarray:
         """Standard deviation of the training crystals along each dimension, shape (latent,)."""
@@ -75,16 +64,19 @@ class LatentDensity:
         Raises:
             InputError: if no training crystal was in the bin.
         """
-        weights = self.weights[condition if condition >= 0 else -1]
-        if weights.sum() <= 0:
-            msg = f"no training crystal has a formation energy in bin {condition}; ask for another energy"
+        if condition >= 0 and self.shares[condition] <= 0:
+            msg = f"no training crystal has an energy in bin {condition}; ask for another"
             raise InputError(msg)
-        cumulative = np.cumsum(weights / weights.sum())
-        rows = []
-        for random in _generators(n, seed):
-            component = min(int(np.searchsorted(cumulative, random.random(), side="right")), len(weights) - 1)
-            rows.append(self.means[component] + self.scales[component] * random.standard_normal(self.means.shape[1]))
-        return np.array(rows)
+        components = self.flow.config.components
+        noise = np.array([random.standard_normal(components) for random in _generators(n, seed)])
+        bins = torch.full((_BATCH,), condition)
+        parts = []
+        for start in range(0, n, _BATCH):
+            part = noise[start : start + _BATCH]
+            padded = torch.zeros(_BATCH, components)
+            padded[: len(part)] = torch.as_tensor(part)
+            parts.append(self.flow.sample(padded, bins)[: len(part)].double().numpy())
+        return np.concatenate(parts)
 
     def steps(self, n: int, seed: int) -> np.ndarray:
         """Draw steps with the covariance of the training crystals, shape (n, latent)."""
@@ -93,21 +85,29 @@ class LatentDensity:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the density as tensors for a weights file."""
-        return {f"density.{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in vars(self).items()}
+        arrays = {"shares": self.shares, "covariance_root": self.covariance_root}
+        own = {f"density.{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in arrays.items()}
+        return own | {f"density.flow.{name}": tensor for name, tensor in self.flow.state_dict().items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> LatentDensity:
         """Return what :meth:`tensors` gave.
 
         Raises:
-            InputError: if a tensor is missing.
+            InputError: if a tensor is missing or does not fit the others.
         """
         try:
-            values = {name: tensors[f"density.{name}"].double().numpy() for name in cls.__annotations__}
-        except KeyError as error:
-            msg = f"the weights lack {error}; train or copy the model again"
+            state = {n.removeprefix("density.flow."): t for n, t in tensors.items() if n.startswith("density.flow.")}
+            blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+            components, latent = state["basis"].shape
+            width, bins = state["first.bias"].shape[0], state["condition.weight"].shape[1]
+            flow = LatentFlow(FlowConfig(latent, components, width, len(blocks), bins))
+            flow.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+            shares, root = (tensors[f"density.{name}"].double().numpy() for name in ("shares", "covariance_root"))
+        except (KeyError, RuntimeError, ValueError, IndexError) as error:
+            msg = f"the weights hold no latent density ({error}); train or copy the model again"
             raise InputError(msg) from error
-        return cls(**values)
+        return cls(flow.eval(), shares, root)
 
 
 def _generators(n: int, seed: int) -> list[np.random.Generator]:

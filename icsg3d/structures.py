@@ -6,7 +6,7 @@ import gzip
 import json
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,13 +191,17 @@ class CellSetting:
 
     Attributes:
         transformation: Integer matrix that makes the given cell from the primitive one, shape (3, 3).
+        origin: Where the origin that the networks chose lies in the primitive cell, fractional, shape (3,).
     """
 
     transformation: np.ndarray
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def apply(self, primitive: Structure) -> Structure:
-        """Return the supercell in which the crystal was given, in the standard orientation."""
-        cell = primitive.make_supercell(self.transformation, in_place=False)
+        """Return the supercell in which the crystal was given, with its origin, in the standard orientation."""
+        cell = primitive.copy()
+        cell.translate_sites(list(range(len(cell))), self.origin)
+        cell.make_supercell(self.transformation)
         lattice = Lattice.from_parameters(*cell.lattice.parameters)
         return Structure(lattice, cell.species, cell.frac_coords, to_unit_cell=True)
 

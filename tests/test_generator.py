@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
+from icsg3d.arrays import CrystalBatch, centred
+from icsg3d.decoding import Decoded
 from icsg3d.errors import InputError
 from icsg3d.generator import CrystalGenerator
 from icsg3d.prototypes import prototype_structure
+from icsg3d.structures import from_arrays
+from icsg3d.voxels import VoxelConfig
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,64 @@ def test_known_crystal_is_rebuilt_in_its_own_cell(cubic):
         assert StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).fit(crystal, rebuilt.structure)
         np.testing.assert_allclose(rebuilt.structure.lattice.abc, crystal.lattice.abc, rtol=0.03)
         np.testing.assert_allclose(rebuilt.structure.lattice.angles, 90, atol=1.5)
+
+
+def misplaced(true, found):
+    """Largest distance from a site to the nearest one of the same element in the other crystal, in angstrom."""
+    distances = true.lattice.get_all_distances(true.frac_coords, found.frac_coords)
+    same = np.array([[one == other for other in found.species] for one in true.species])
+    return max(np.where(same, distances, np.inf).min(axis).max() for axis in (0, 1))
+
+
+def elsewhere():
+    """Crystals in several cells whose atoms do not lie where the networks would put the origin."""
+    heusler = prototype_structure("Cu2MnAl")
+    heusler.scale_lattice(5.95**3)
+    crystals = [perovskite(), heusler, prototype_structure("NaCl"), perovskite() * [1, 1, 2]]
+    for number, crystal in enumerate(crystals):
+        crystal.translate_sites(range(len(crystal)), [0.13, 0.41 + number / 10, 0.77])
+    return crystals
+
+
+def test_a_perfect_model_puts_every_atom_back_where_it_was(tiny, monkeypatch):
+    crystals = elsewhere()
+    seen = []
+
+    def encode(arrays, bins):
+        seen[:] = centred(CrystalBatch.from_arrays(arrays)).arrays()  # as the networks are given them
+        return np.zeros((len(arrays), 16))
+
+    monkeypatch.setattr(tiny, "encode_arrays", encode)
+    monkeypatch.setattr(tiny, "_decode", lambda latent, bins: [Decoded(each) for each in seen])
+    for true, rebuilt in zip(crystals, tiny.reconstruct(crystals), strict=True):
+        assert len(rebuilt.structure) == len(true)
+        assert misplaced(true, rebuilt.structure) < 1e-4
+    around = [tiny.sample_around(each, 1)[0].structure for each in crystals]
+    for true, drawn in zip(crystals, around, strict=True):
+        assert misplaced(true, drawn) < 1e-4
+
+
+def test_a_trained_model_puts_every_atom_near_where_it_was(cubic):
+    for true, rebuilt in zip(elsewhere(), cubic.reconstruct(elsewhere()), strict=True):
+        assert misplaced(true, rebuilt.structure) < 0.2
+
+
+def test_the_origin_is_an_atom_of_the_rarest_and_least_electronegative_element(tiny):
+    crystal = perovskite()  # strontium at the corner, moved
+    crystal.translate_sites(range(5), [0.1, 0.2, 0.3])
+    arrays, setting = tiny.prepare(crystal)
+    strontium = arrays.frac_coords[arrays.numbers == 38][0]
+    np.testing.assert_allclose(setting.origin, strontium, atol=1e-6)
+    np.testing.assert_allclose(np.sort(setting.origin), [0.1, 0.2, 0.3], atol=1e-6)
+
+
+def test_without_periodic_grids_the_origin_is_the_given_one(tiny, monkeypatch):
+    config = dataclasses.replace(tiny.network.config, voxels=VoxelConfig.preset("paper"))
+    monkeypatch.setattr(tiny.network, "config", config)
+    crystal = elsewhere()[0]
+    arrays, setting = tiny.prepare(crystal)
+    assert setting.origin.tolist() == [0, 0, 0]
+    assert misplaced(crystal, setting.apply(from_arrays(arrays))) < 1e-6
 
 
 def test_atoms_and_structures_are_the_same_crystal(cubic):

@@ -145,8 +145,48 @@ def test_another_crystal_is_given_in_the_same_setting():
 
 def test_applying_a_setting_leaves_the_structure_alone():
     primitive = perovskite()
-    CellSetting(np.array(SKEWED)).apply(primitive)
+    CellSetting(np.array(SKEWED), np.array([0.1, 0.2, 0.3])).apply(primitive)
     assert primitive == perovskite()
+
+
+def test_the_origin_moves_all_atoms_by_a_vector_of_the_primitive_cell():
+    setting = CellSetting(np.eye(3, dtype=int), np.array([0.25, 0.5, -0.1]))
+    moved = setting.apply(triclinic())
+    expected = [[0.35, 0.7, 0.2], [0.85, 0.6, 0.7], [0.55, 0.2, 0.45]]
+    assert moved.frac_coords == pytest.approx(np.array(expected))
+    assert moved.species == triclinic().species
+    assert moved.lattice.parameters == pytest.approx(triclinic().lattice.parameters)
+    double = CellSetting(np.diag([1, 1, 2]), setting.origin).apply(triclinic())
+    thirds = sorted(double.frac_coords[:, 2])
+    assert thirds == pytest.approx(sorted([0.1, 0.6, 0.35, 0.85, 0.225, 0.725]))
+
+
+def test_without_an_origin_no_atom_is_moved():
+    arrays, setting = primitive_cell(perovskite())
+    assert setting.origin.tolist() == [0, 0, 0]
+    assert CellSetting(np.eye(3, dtype=int)).origin.tolist() == [0, 0, 0]
+    assert from_arrays(arrays) == setting.apply(from_arrays(arrays))
+
+
+def misplaced(true, found):
+    """Largest distance from a site to the nearest one of the same element in the other crystal, in angstrom."""
+    distances = true.lattice.get_all_distances(true.frac_coords, found.frac_coords)
+    same = np.array([[one == other for other in found.species] for one in true.species])
+    return max(np.where(same, distances, np.inf).min(axis).max() for axis in (0, 1))
+
+
+@EACH
+@pytest.mark.parametrize("origin", [(0, 0, 0), (0.13, 0.41, 0.77)])
+def test_every_atom_comes_back_to_its_place(crystal, size, origin):
+    given = crystal.copy()
+    given.translate_sites(range(len(given)), origin)
+    arrays, setting = primitive_cell(given)
+    assert misplaced(given, setting.apply(from_arrays(arrays))) < 1e-6
+    # The networks see the crystal with another origin.
+    seen = dataclasses.replace(arrays, frac_coords=arrays.frac_coords - arrays.frac_coords[1])
+    back = dataclasses.replace(setting, origin=arrays.frac_coords[1]).apply(from_arrays(seen))
+    assert misplaced(given, back) < 1e-6
+    assert back.lattice.parameters == pytest.approx(given.lattice.parameters, abs=1e-5)
 
 
 # Arrays and back

@@ -22,6 +22,11 @@ DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cu
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 
 
+SymmetryOption = Annotated[
+    float, typer.Option("--symmetry", help="Refine to the symmetry within this distance in angstrom; 0 for none.")
+]
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print one sentence to standard error and leave."""
     console.print(f"[bold red]Error:[/] {_escaped(message)}", soft_wrap=True)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_device, fail, progress_bar, say
+from icsg3d.cli.console import (
+    DeviceOption,
+    ModelOption,
+    ResumeOption,
+    SymmetryOption,
+    check_device,
+    fail,
+    progress_bar,
+    say,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -44,6 +53,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     model: ModelOption = "cubic",
     device: DeviceOption = "cpu",
+    symmetry: SymmetryOption = 0.25,
     resume: ResumeOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
@@ -65,7 +75,7 @@ def generate(
         raise InputError("--condition goes with free draws; leave out --base or --condition")
     check_device(device)
     structure = None if base is None else _base_structure(base)
-    generator = CrystalGenerator.from_pretrained(model, device)
+    generator = CrystalGenerator.from_pretrained(model, device, symmetry)
     if structure is None:
         latent, origin = generator.latent_sample(n, condition, seed), None
     else:
@@ -111,7 +121,12 @@ def _settings(
         "scale": None if structure is None else scale,
         "condition": condition,
         "seed": seed,
+        "symmetry_tolerance": generator.symmetry_tolerance,
     } | generator.as_dict()
+
+
+_RUN_ONLY = ("base_structure", "symmetry_tolerance")
+"""Settings that stand in run.json alone."""
 
 
 def _run(
@@ -132,7 +147,7 @@ def _run(
     formulas = generator.training_formulas()
     setting = None if structure is None else generator.prepare(structure)[1]
     distances = None if origin is None else generator.latent_distance(latent, origin)
-    common = {name: value for name, value in settings.items() if name != "base_structure"}
+    common = {name: value for name, value in settings.items() if name not in _RUN_ONLY}
     done = len(folder.candidates)
     with progress_bar() as progress:
         task = progress.add_task("generating", total=len(latent), completed=done)

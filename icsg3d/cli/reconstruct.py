@@ -12,6 +12,7 @@ from icsg3d.cli.console import (
     DeviceOption,
     ModelOption,
     ResumeOption,
+    SymmetryOption,
     check_device,
     fail,
     progress_bar,
@@ -39,6 +40,7 @@ def reconstruct(
     out: Annotated[Path, typer.Option(help="Dataframe to write, .json or .json.gz.")],
     model: ModelOption = "cubic",
     device: DeviceOption = "cpu",
+    symmetry: SymmetryOption = 0.25,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first crystals.")] = None,
     resume: ResumeOption = False,
 ) -> None:
@@ -56,11 +58,11 @@ def reconstruct(
     if not out.parent.is_dir():
         raise InputError(f"the folder {out.parent} of --out does not exist; make it first")
     check_device(device)
-    generator = CrystalGenerator.from_pretrained(model, device)
+    generator = CrystalGenerator.from_pretrained(model, device, symmetry)
     table = load_structures(data).head(limit)
     report_skipped(table.skipped)
     partial = out.with_name(f".{out.name}.partial.jsonl")
-    key = {"data": str(data.resolve()), "limit": limit} | generator.as_dict()
+    key = {"data": str(data.resolve()), "limit": limit, "symmetry": symmetry} | generator.as_dict()
     done = _open_partial(partial, key, resume=resume)
     try:
         with partial.open("a") as file, progress_bar() as progress:

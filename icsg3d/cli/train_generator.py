@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fail, report_skipped, say
+from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fail, progress_bar, report_skipped, say
 
 if TYPE_CHECKING:
     from icsg3d.data import CrystalTable
+    from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
     from icsg3d.training.data import CrystalSet
-
-_ENERGY = "formation_energy_per_atom"
 
 
 def generator(
@@ -27,16 +26,33 @@ def generator(
     validation: Annotated[
         Path | None, typer.Option(help="Crystals to judge by. Without it, a twentieth of the formulas is kept apart.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Networks: periodic or paper.")] = "periodic",
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="NAME|PATH", help="Generator whose weights are the first ones.")
+    ] = None,
+    condition_column: Annotated[
+        str, typer.Option(help="Column with the energies per atom, in eV, that crystals can later be asked for by.")
+    ] = "formation_energy_per_atom",
+    preset: Annotated[str | None, typer.Option(help="Networks: periodic (default) or paper.")] = None,
     grid: Annotated[int | None, typer.Option(help="Points along each axis, if not the preset's.")] = None,
-    unet_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the U-Net on true grids.")] = 2,
-    vae_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the autoencoder alone.")] = 4,
+    unet_epochs: Annotated[
+        int | None, typer.Option(min=0, help="Epochs of the U-Net on true grids: 2, or none with --from.")
+    ] = None,
+    vae_epochs: Annotated[
+        int | None, typer.Option(min=0, help="Epochs of the autoencoder alone: 4, or none with --from.")
+    ] = None,
     joint_epochs: Annotated[int, typer.Option(min=0, help="Epochs of both, end to end.")] = 60,
     batch_size: Annotated[int, typer.Option(min=2, help="Crystals of a step on each device.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     substitute: Annotated[
         float, typer.Option(min=0, max=1, help="Share of crystals in which elements are exchanged at random.")
     ] = 0.5,
+    balance: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Least share of an epoch for the crystals of each number of atoms."),
+    ] = 0.0,
+    distorted: Annotated[
+        float, typer.Option(min=0, max=1, help="Distorted supercells to add, as a share of the training crystals.")
+    ] = 0.0,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better share of rebuilt crystals.")
     ] = None,
@@ -55,10 +71,11 @@ def generator(
         icsg3d train generator --data crystals.json.gz --out runs/my-model
 
         icsg3d train generator --data crystals.json.gz --out runs/my-model --resume
+
+        icsg3d train generator --data my_crystals --from cubic --joint-epochs 10 --out runs/tuned
     """
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
-    from icsg3d.models.generator import GeneratorConfig
     from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_model
 
     try:
@@ -69,27 +86,31 @@ def generator(
 
     check_accelerator(accelerator)
     text = "" if notes is None else notes.read_text()
+    first, sizes = _start(start, preset, grid)
     options = TrainingOptions(
-        unet_epochs=unet_epochs,
-        vae_epochs=vae_epochs,
+        unet_epochs=(2 if first is None else 0) if unet_epochs is None else unet_epochs,
+        vae_epochs=(4 if first is None else 0) if vae_epochs is None else vae_epochs,
         joint_epochs=joint_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
         seed=seed,
-        augmentation=Augmentation(substitute=substitute, translate=preset == "paper"),
+        augmentation=Augmentation(substitute=substitute, translate=not sizes.voxels.periodic),
+        distorted=distorted,
+        balance=balance,
     )
     if options.epochs < 1:
         raise InputError("there is no epoch to train; give --unet-epochs, --vae-epochs or --joint-epochs")
     table = load_structures(data)
     report_skipped(table.skipped)
     judged = None if validation is None else load_structures(validation)
-    crystals, held_back = _sets(table, judged, preset)
+    crystals, held_back = _sets(table, judged, condition_column, primitive=sizes.voxels.periodic)
     if len(crystals) < batch_size:
         raise InputError(f"{len(crystals)} crystals are fewer than one batch; give more, or a smaller --batch-size")
     config = dataclasses.replace(
-        GeneratorConfig.preset(preset, grid=grid),  # type: ignore[arg-type]
+        sizes,
         elements=crystals.elements,
+        condition=condition_column,
         energy_edges=crystals.energy_edges(),
     )
     say(f"{len(crystals)} crystals to learn from, {len(held_back)} to judge by, {len(config.elements)} elements")
@@ -97,7 +118,15 @@ def generator(
     started = time.monotonic()
     try:
         network = train_generator(
-            config, crystals, held_back, out, options, accelerator=accelerator, devices=devices, resume=resume
+            config,
+            crystals,
+            held_back,
+            out,
+            options,
+            accelerator=accelerator,
+            devices=devices,
+            resume=resume,
+            start=first,
         )
     except SystemExit:  # so Lightning ends a training that was interrupted at the keyboard
         all_seconds(out, time.monotonic() - started, resume=resume)
@@ -116,20 +145,46 @@ def generator(
         machine=f"{platform.machine()}, {accelerator}, {devices} device(s)",
         metrics=rebuilt_shares(network.cpu(), held_back),
     )
-    pack_model(network.cpu(), crystals, out / "model", record, text)
+    with progress_bar() as bar:
+        task = bar.add_task("fitting the latent density")
+        pack_model(
+            network.cpu(),
+            crystals,
+            out / "model",
+            record,
+            text,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
 
 
-def _sets(table: CrystalTable, judged: CrystalTable | None, preset: str) -> tuple[CrystalSet, CrystalSet]:
+def _start(start: str | None, preset: str | None, grid: int | None) -> tuple[GeneratorNetwork | None, GeneratorConfig]:
+    """Return the network to start from, if any, and the sizes of the one to train."""
+    from icsg3d import pretrained
+    from icsg3d.errors import InputError
+    from icsg3d.models.generator import GeneratorConfig
+    from icsg3d.models.storage import GENERATOR_FORMAT, load_network
+
+    if start is None:
+        return None, GeneratorConfig.preset(preset or "periodic", grid=grid)  # type: ignore[arg-type]
+    if preset is not None or grid is not None:
+        raise InputError("with --from the networks have the sizes they come with; leave out --preset, --grid")
+    network = load_network(pretrained.find(start, GENERATOR_FORMAT))[0]
+    return network, network.config
+
+
+def _sets(
+    table: CrystalTable, judged: CrystalTable | None, column: str, *, primitive: bool
+) -> tuple[CrystalSet, CrystalSet]:
     """Return training and validation crystals; without the latter, split by a hash of the formula."""
     import numpy as np
 
     from icsg3d.models.storage import sha256
     from icsg3d.structures import from_arrays
 
-    everything = _crystal_set(table, preset)
+    everything = _crystal_set(table, column, primitive=primitive)
     if judged is not None:
-        return everything, _crystal_set(judged, preset)
+        return everything, _crystal_set(judged, column, primitive=primitive)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in everything.crystals]
     apart = np.array([int(sha256(formula.encode())[:8], 16) % 20 == 0 for formula in formulas])
     if apart.all() or not apart.any():
@@ -138,7 +193,7 @@ def _sets(table: CrystalTable, judged: CrystalTable | None, preset: str) -> tupl
     return everything.subset(np.flatnonzero(~apart)), everything.subset(np.flatnonzero(apart))
 
 
-def _crystal_set(table: CrystalTable, preset: str) -> CrystalSet:
+def _crystal_set(table: CrystalTable, column: str, *, primitive: bool) -> CrystalSet:
     """Return what the networks can see of a table's crystals; what they cannot is named and left out."""
     import numpy as np
     import pandas as pd
@@ -150,7 +205,7 @@ def _crystal_set(table: CrystalTable, preset: str) -> CrystalSet:
     crystals, kept, skipped = [], [], {}
     for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
         try:
-            crystals.append(network_cell(structure, primitive=preset != "paper")[0])
+            crystals.append(network_cell(structure, primitive=primitive)[0])
             kept.append(row)
         except InputError as error:
             skipped[name] = str(error)
@@ -158,6 +213,6 @@ def _crystal_set(table: CrystalTable, preset: str) -> CrystalSet:
     if not crystals:
         raise InputError(f"{table.sources[0]} holds no crystal that can be learned from; give another file")
     energies = np.full(len(table), np.nan)
-    if _ENERGY in table.frame.columns:
-        energies = pd.to_numeric(table.frame[_ENERGY], errors="coerce").to_numpy(dtype=float)
+    if column in table.frame.columns:
+        energies = pd.to_numeric(table.frame[column], errors="coerce").to_numpy(dtype=float)
     return CrystalSet(crystals, [table.ids[row] for row in kept], energies[kept])

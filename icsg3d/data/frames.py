@@ -53,7 +53,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.DataFrame:
-    """Return the dataframe of a JSON file's content.
+    """Return the dataframe of a JSON file's content, a list of objects such as candidates being one, too.
 
     Args:
         content: Of the file.
@@ -63,6 +63,9 @@ def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.Data
     Raises:
         InputError: if the content is no dataframe in matminer's format.
     """
+    if isinstance(content, list) and content and all(isinstance(each, dict) for each in content):
+        rows = [{k: _decoded(v, strict=strict) for k, v in each.items() if k[:1] != "@"} for each in content]
+        return pd.DataFrame(rows)
     if not isinstance(content, dict) or set(content) != _KEYS:
         msg = f"{path} is no dataframe in matminer's format; write one with matminer's store_dataframe_as_json"
         raise InputError(msg)

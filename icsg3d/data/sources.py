@@ -54,7 +54,8 @@ class CrystalTable:
 def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     """Load crystals from whatever they are kept in, or from several sources.
 
-    A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a table with a column ``cif`` (``.csv``,
+    A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a list of candidates of
+    ``icsg3d generate``; a table with a column ``cif`` (``.csv``,
     ``.csv.gz``); an ASE database (``.db``); any other file that pymatgen or ASE reads as one crystal; a folder of such
     files; or the name of a data set that ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad
     entries are left out and named in ``skipped``.
@@ -124,8 +125,11 @@ def _table(frame: pd.DataFrame, path: Path) -> CrystalTable:
     ids = frame["material_id"] if "material_id" in frame.columns else pd.Series(frame.index, index=frame.index)
     good = frame["structure"].map(lambda value: isinstance(value, Structure))
     bad = zip(ids[~good], frame["structure"][~good], strict=True)
+    known = frame["reason"] if "reason" in frame.columns else pd.Series("", index=frame.index)
+    reasons = {str(name): reason if isinstance(reason, str) else "" for name, reason in zip(ids, known, strict=True)}
     skipped = {
-        str(name): cell.reason if isinstance(cell, BadCell) else "the row has no structure" for name, cell in bad
+        str(name): cell.reason if isinstance(cell, BadCell) else reasons[str(name)] or "the row has no structure"
+        for name, cell in bad
     }
     if not good.any():
         reason = next(iter(skipped.values()), "it is empty")

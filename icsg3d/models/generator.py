@@ -29,6 +29,7 @@ class GeneratorConfig:
         vae: Size of the autoencoder.
         unet: Size of the segmentation network.
         elements: Atomic numbers that the model knows, ascending.
+        condition: Name of the energy per atom that the condition's bins are of.
         energy_edges: The nine inner edges of the condition's ten bins in eV/atom; empty without a condition.
         max_length: Longest cell edge that the model takes, in angstrom.
     """
@@ -37,6 +38,7 @@ class GeneratorConfig:
     vae: CrystalVAEConfig
     unet: SegmentationUNetConfig
     elements: tuple[int, ...] = ()
+    condition: str = "formation_energy_per_atom"
     energy_edges: tuple[float, ...] = ()
     max_length: float = 10.0
 

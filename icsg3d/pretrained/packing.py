@@ -6,26 +6,31 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from icsg3d.generator import CrystalGenerator
+from icsg3d.generator import encode_posteriors
 from icsg3d.latent import LatentDensity
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.properties import save_property_model
 from icsg3d.models.storage import save_network, sha256, write_atomically
 from icsg3d.pretrained import CARD_FILE, write_training_crystals
 from icsg3d.structures import from_arrays
+from icsg3d.training.augment import recombined
+from icsg3d.training.flow import Cloud, fit_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from icsg3d.arrays import CrystalArrays
     from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import CrystalSet, PropertySet
 
 RECORD_FILE = "training.json"
+
+_RECOMBINED = 4
+"""Recombined crystals for each training crystal, from which the density learns which elements take which places."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,12 @@ def describe_file(path: Path, role: str, rows: int) -> dict[str, Any]:
 
 
 def pack_model(
-    network: GeneratorNetwork, training: CrystalSet, folder: Path, record: TrainingRecord, notes: str = ""
+    network: GeneratorNetwork,
+    training: CrystalSet,
+    folder: Path,
+    record: TrainingRecord,
+    notes: str = "",
+    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> str:
     """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
 
@@ -68,6 +78,7 @@ def pack_model(
         folder: Made if it does not exist.
         record: How it came about.
         notes: Markdown that follows in the card: use, licences, citations.
+        report: Called with steps done and steps in all of the fit of the latent density.
 
     Returns:
         The SHA-256 of the weights.
@@ -76,13 +87,41 @@ def pack_model(
         for parameter in network.parameters():
             parameter.copy_(parameter.half().float())
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
-    placeholder = LatentDensity(*(np.zeros((1, 1)) for _ in range(4)))
-    latent = CrystalGenerator(network, placeholder).encode_arrays(training.crystals, bins)
-    density = LatentDensity.fit(latent, bins.numpy(), network.config.vae.bins)
+    density = fit_density(network, training.crystals, bins, report)
     digest = save_network(network, folder, density.tensors(), half=True)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
     _write_papers(folder, training.ids, formulas, record, card(network, record, digest) + notes)
     return digest
+
+
+def fit_density(
+    network: GeneratorNetwork,
+    crystals: Sequence[CrystalArrays],
+    bins: torch.Tensor,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> LatentDensity:
+    """Fit the density of crystals in latent space, with their conditions and without.
+
+    Args:
+        network: In evaluation mode.
+        crystals: Primitive cells.
+        bins: Condition bin of each, negative where unknown.
+        report: Called with steps done and steps in all.
+    """
+    hidden = torch.full_like(bins, -1)
+    clouds = {"unlabelled": _cloud(network, crystals, hidden)}
+    if bool((bins >= 0).any()):
+        clouds["labelled"] = _cloud(network, crystals, bins)
+    made = recombined(crystals, _RECOMBINED * len(crystals))
+    if made:
+        clouds["recombined"] = _cloud(network, made, torch.full((len(made),), -1))
+    flow = fit_flow(clouds, network.config.vae.bins, report=report)
+    return LatentDensity.of(flow, clouds["unlabelled"].mean.numpy(), bins.numpy())
+
+
+def _cloud(network: GeneratorNetwork, crystals: Sequence[CrystalArrays], bins: torch.Tensor) -> Cloud:
+    mean, log_variance = encode_posteriors(network, crystals, bins)
+    return Cloud(mean, (0.5 * log_variance).exp(), bins)
 
 
 def pack_property_model(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from icsg3d.models.storage import write_atomically
+from icsg3d.report.figures import save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +48,4 @@ def draw_parity(model: PropertyModel, crystals: PropertySet, path: Path) -> None
         right.axhline(expected, color="tab:gray", lw=0.6)
     right.set(xlim=(0, 4), ylim=(0, 1), xlabel="error / predicted uncertainty", ylabel="share of crystals")
     right.set_title("gray: normal distribution at one and two sigma")
-    buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "icsg3d"}):
-        figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    save_figure(figure, path)

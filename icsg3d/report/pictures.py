@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from ase.data.colors import jmol_colors
 from matplotlib.figure import Figure
 
 from icsg3d.elements import atomic_radii, symbols
-from icsg3d.models.storage import write_atomically
+from icsg3d.report.figures import save_figure
 from icsg3d.report.folders import PICTURE_FILE, unique_structures
 
 if TYPE_CHECKING:
@@ -55,10 +53,7 @@ def draw_candidates(
         draw_structure(figure.add_subplot(3, len(shown), 1 + 2 * len(shown) + column, projection="3d"), structure)
     base = folder.candidates[0].base
     figure.suptitle(f"Candidates around {base}" if base else "Candidates", fontsize=12)
-    buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "icsg3d"}):
-        figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    write_atomically(folder.folder / PICTURE_FILE, buffer.getvalue())
+    save_figure(figure, folder.folder / PICTURE_FILE)
 
 
 def _bare(axes: Any, label: str) -> None:

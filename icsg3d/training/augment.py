@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from icsg3d import elements
-from icsg3d.arrays import CrystalBatch, wrap
+from icsg3d.arrays import CrystalArrays, CrystalBatch, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_ATOMS = 24
+"""Atoms of a distorted supercell at most."""
+
+_MOST_DISPLACED = 0.3
+"""Angstrom; the largest standard deviation of the displacements in a distorted supercell."""
+
+_SIZE_RATIOS = (0.75, 1.35)
+"""Bounds of what exchanged elements may do to the edges of a cell."""
+
+_REPEATS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 2, 1), (2, 1, 2), (1, 2, 2))
 
 
 @dataclass(frozen=True)
@@ -82,4 +99,77 @@ def _size_ratio(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """Return the ratio of summed atomic radii, kept within 0.75 and 1.35, for each crystal."""
     radii = torch.as_tensor(elements.atomic_radii().copy(), dtype=torch.float32, device=before.device)
     radii[0] = 0.0
-    return (radii[after].sum(1) / radii[before].sum(1)).clamp(0.75, 1.35)
+    return (radii[after].sum(1) / radii[before].sum(1)).clamp(*_SIZE_RATIOS)
+
+
+def distorted_supercells(
+    crystals: Sequence[CrystalArrays], count: int, longest: float, seed: int = 0
+) -> list[CrystalArrays]:
+    """Make crystals with more atoms than most have, and with atoms off their sites.
+
+    Each is one of the given crystals, repeated along none, one or two of its axes, every atom moved at random. They
+    need not exist; they show the networks cells of 6 to 24 atoms, which collections of simple crystals hardly have.
+
+    Args:
+        crystals: Primitive cells.
+        count: How many to make.
+        longest: Longest edge that the networks take, in angstrom.
+        seed: Of everything random.
+    """
+    random = np.random.default_rng(seed)
+    made: list[CrystalArrays] = []
+    while len(made) < count:
+        crystal = crystals[int(random.integers(len(crystals)))]
+        repeats = np.array(_REPEATS[random.integers(len(_REPEATS))])
+        lattice = crystal.lattice * repeats[:, None]
+        size = len(crystal) * int(repeats.prod())
+        if repeats.prod() > 1 and (size > _MOST_ATOMS or np.linalg.norm(lattice, axis=1).max() > longest):
+            continue
+        shifts = np.stack(np.meshgrid(*[np.arange(n) for n in repeats], indexing="ij"), -1).reshape(-1, 1, 3)
+        frac_coords = ((crystal.frac_coords + shifts) / repeats).reshape(-1, 3)
+        moved = random.uniform(0, _MOST_DISPLACED) * random.standard_normal((size, 3))
+        frac_coords = (frac_coords + moved @ np.linalg.inv(lattice)) % 1.0
+        made.append(CrystalArrays(np.tile(crystal.numbers, len(shifts)), frac_coords, lattice))
+    return made
+
+
+def recombined(crystals: Sequence[CrystalArrays], count: int, seed: int = 0) -> list[CrystalArrays]:
+    """Make crystals of the elements of two: the sites of one, some of the elements of another of like composition.
+
+    The elements of a crystal are put in order by how many atoms they have, then by electronegativity; two crystals with
+    the same numbers can exchange any of them. The cell takes the size that the atomic radii suggest.
+
+    Args:
+        crystals: Primitive cells.
+        count: How many to make; fewer come back if hardly any two crystals can exchange elements.
+        seed: Of everything random.
+    """
+    random = np.random.default_rng(seed)
+    radii = elements.atomic_radii()
+    roles = [_roles(crystal) for crystal in crystals]
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for row, (_, counts) in enumerate(roles):
+        alike[counts].append(row)
+    made: list[CrystalArrays] = []
+    for _ in range(20 * count):
+        if len(made) == count:
+            break
+        crystal_row = int(random.integers(len(crystals)))
+        crystal, (own, counts) = crystals[crystal_row], roles[crystal_row]
+        other = roles[alike[counts][int(random.integers(len(alike[counts])))]][0]
+        new = np.where(random.random(len(own)) < 0.5, other, own)
+        if np.array_equal(new, own) or len(np.unique(new)) < len(new):
+            continue
+        table = np.zeros(elements.N_CLASSES, dtype=np.int64)
+        table[own] = new
+        numbers = table[crystal.numbers]
+        ratio = np.clip(radii[numbers].sum() / radii[crystal.numbers].sum(), *_SIZE_RATIOS)
+        made.append(CrystalArrays(numbers, crystal.frac_coords, crystal.lattice * ratio))
+    return made
+
+
+def _roles(crystal: CrystalArrays) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the elements of a crystal by number of atoms and electronegativity, and these numbers."""
+    own, counts = np.unique(crystal.numbers, return_counts=True)
+    order = np.lexsort((own, elements.electronegativities()[own], counts))
+    return own[order], tuple(int(n) for n in counts[order])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
@@ -133,6 +134,26 @@ class CrystalSet:
     def subset(self, keep: Sequence[int] | np.ndarray) -> CrystalSet:
         """Return the crystals of the given indices."""
         return CrystalSet([self.crystals[i] for i in keep], [self.ids[i] for i in keep], self.energies[list(keep)])
+
+    def balanced(self, least: float) -> CrystalSet:
+        """Return the set with rare sizes repeated.
+
+        Args:
+            least: Share that the crystals of each number of atoms shall have of the set as it is.
+        """
+        sizes = np.array([len(crystal) for crystal in self.crystals])
+        rows = [np.arange(len(self))]
+        for size in np.unique(sizes):
+            own = np.flatnonzero(sizes == size)
+            rows += [own] * (math.ceil(least * len(self) / len(own)) - 1)
+        return self.subset(np.concatenate(rows))
+
+    def with_unlabelled(self, crystals: Sequence[CrystalArrays]) -> CrystalSet:
+        """Return the set with further crystals, of which neither name nor energy is known."""
+        unknown = np.full(len(crystals), np.nan)
+        return CrystalSet(
+            [*self.crystals, *crystals], [*self.ids, *[""] * len(crystals)], np.append(self.energies, unknown)
+        )
 
     def energy_edges(self, bins: int = 10) -> tuple[float, ...]:
         """Return the inner edges of quantile bins of the known energies, or none if there are too few."""

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
 from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
-from icsg3d.training.augment import Augmentation
+from icsg3d.training.augment import Augmentation, distorted_supercells
 from icsg3d.training.data import Indices
 from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
@@ -59,6 +59,8 @@ class TrainingOptions:
         seed: Of everything random.
         weights: Of the terms of the loss.
         augmentation: Of the training crystals.
+        distorted: Distorted supercells that are added to the training crystals, as a share of them.
+        balance: Least share of an epoch for the crystals of each number of atoms; rare ones are repeated to reach it.
     """
 
     unet_epochs: int = 2
@@ -74,6 +76,8 @@ class TrainingOptions:
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    distorted: float = 0.0
+    balance: float = 0.0
 
     @property
     def epochs(self) -> int:
@@ -102,16 +106,29 @@ class GeneratorTraining(lightning.LightningModule):
         training: Crystals to learn from.
         validation: Crystals to judge by.
         options: How to train.
+        start: A network of the same sizes whose weights are the first ones.
     """
 
     def __init__(
-        self, config: GeneratorConfig, training: CrystalSet, validation: CrystalSet, options: TrainingOptions
+        self,
+        config: GeneratorConfig,
+        training: CrystalSet,
+        validation: CrystalSet,
+        options: TrainingOptions,
+        start: GeneratorNetwork | None = None,
     ) -> None:
         super().__init__()
         self.network = GeneratorNetwork(config)
         self.options = options
-        self.sets = {"training": training, "validation": validation}
+        training = training.balanced(options.balance)
+        extra = distorted_supercells(
+            training.crystals, round(options.distorted * len(training)), config.max_length, options.seed
+        )
+        self.sets = {"training": training.with_unlabelled(extra), "validation": validation}
         self._on_device: dict[str, tuple[CrystalBatch, torch.Tensor]] = {}
+        if start is not None:  # with the mean and spread of the lattices that its weights belong to
+            self.network.load_state_dict(start.state_dict())
+            return
         parameters = lattice_parameters(training.batch().lattice)
         self.network.vae.lattice_mean.copy_(parameters.mean(0))
         self.network.vae.lattice_scale.copy_(parameters.std(0).clamp(min=0.02))
@@ -281,6 +298,7 @@ def train_generator(
     devices: int | str = "auto",
     resume: bool = False,
     progress: bool = True,
+    start: GeneratorNetwork | None = None,
 ) -> GeneratorNetwork:
     """Train a generator and return it as it was at its best on the validation crystals.
 
@@ -294,11 +312,12 @@ def train_generator(
         devices: Lightning's number of devices; more than one share each epoch.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         progress: Whether to show a progress bar.
+        start: A network of the same sizes whose weights are the first ones.
     """
     options = options or TrainingOptions()
     torch.manual_seed(options.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
-    module = GeneratorTraining(config, training, validation, options)
+    module = GeneratorTraining(config, training, validation, options, start)
     folder = out / "checkpoints"
     best = _LatestOfTheBest(folder, filename="best", monitor="val/rebuilt", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
@@ -320,7 +339,7 @@ def train_generator(
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         enable_model_summary=False,
-        log_every_n_steps=max(1, min(50, len(training) // options.batch_size)),
+        log_every_n_steps=max(1, min(50, len(module.sets["training"]) // options.batch_size)),
     )
     latest = folder / "last.ckpt"
     trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)

@@ -10,12 +10,14 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from monty.json import MontyDecoder
+from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Lattice, Structure
 
+from icsg3d.candidates import Candidate
 from icsg3d.data import load_structures, read_frame, write_frame
 from icsg3d.data.frames import read_json
 from icsg3d.errors import InputError
+from icsg3d.report.folders import CandidateFolder
 
 
 def rock_salt(cation="Na", anion="Cl"):
@@ -316,6 +318,111 @@ def test_the_head_keeps_rows_together(tmp_path):
     assert (head.ids, len(head), len(head.frame)) == (["mp-1"], 1, 1)
     assert len(table.head(None)) == 2
     assert len(table.head(99)) == 2
+
+
+# Candidates of icsg3d generate
+
+
+def candidates():
+    return [
+        Candidate(0, rock_salt(), base="SrTiO3", seed=3, latent_distance=0.5, predictions={"band_gap": 2.5}),
+        Candidate(1, None, "no atom was found"),
+        Candidate(2, rock_salt("K", "Br"), in_training=True),
+        Candidate(3, None),
+    ]
+
+
+def as_json(rows):
+    return json.dumps(rows, cls=MontyEncoder).encode()
+
+
+@pytest.mark.parametrize("name", ["candidates.json", "candidates.json.gz"])
+def test_candidates_are_loaded_with_what_is_known_of_them(tmp_path, name):
+    text = as_json(candidates())
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    table = load_structures(tmp_path / name)
+    assert table.ids == ["0", "2"]
+    assert table.structures == [rock_salt(), rock_salt("K", "Br")]
+    assert table.skipped == {"1": "no atom was found", "3": "the row has no structure"}
+    assert table.frame["index"].tolist() == [0, 2]
+    assert table.frame["base"].tolist() == ["SrTiO3", ""]
+    assert table.frame["predictions"].tolist() == [{"band_gap": 2.5}, {}]
+    assert not [column for column in table.frame.columns if column.startswith("@")]
+    assert list(read_frame(tmp_path / name)["structure"].map(type)) == [Structure, type(None)] * 2
+
+
+def test_candidates_of_a_folder_are_those_that_were_written(tmp_path):
+    folder = CandidateFolder(tmp_path, {"seed": 1})
+    for candidate in candidates():
+        folder.add(candidate)
+    folder.write_tables()
+    table = load_structures(tmp_path / "candidates.json.gz")
+    assert table.ids == ["0", "2"]
+    assert table.structures == [rock_salt(), rock_salt("K", "Br")]
+    assert table.skipped["1"] == "no atom was found"
+
+
+def test_candidates_without_a_crystal_are_refused_with_the_first_reason(tmp_path):
+    path = tmp_path / "candidates.json"
+    path.write_bytes(as_json(candidates()[1::2]))
+    with pytest.raises(InputError, match=r"none of its 2 rows has a structure \(no atom was found\)"):
+        load_structures(path)
+
+
+def test_a_candidate_that_cannot_be_read_is_skipped_with_its_own_reason(tmp_path):
+    rows = [{"structure": rock_salt().as_dict()}, {"structure": {"@class": "Structure"}, "reason": "none"}]
+    path = tmp_path / "candidates.json"
+    path.write_bytes(as_json(rows))
+    table = load_structures(path)
+    assert table.ids == ["0"]
+    assert table.skipped["1"].startswith("an entry is no crystal")
+    with pytest.raises(InputError, match="an entry is no crystal"):
+        read_frame(path)
+
+
+@pytest.mark.parametrize("reasons", [[{"reason": None}], [{}], [{"reason": 7}], [{"reason": ""}]])
+def test_rows_without_a_reason_get_one(tmp_path, reasons):
+    rows = [{"structure": rock_salt().as_dict(), "reason": ""}, *({"structure": None} | each for each in reasons)]
+    path = tmp_path / "candidates.json"
+    path.write_bytes(as_json(rows))
+    assert load_structures(path).skipped == {"1": "the row has no structure"}
+
+
+def test_reasons_of_rebuilt_crystals_are_kept(tmp_path):
+    reasons = ["", "the cell is 20.0 angstrom long", ""]
+    write_frame(frame().assign(reason=reasons), tmp_path / "rebuilt.json")
+    assert load_structures(tmp_path / "rebuilt.json").skipped == {"mp-2": "the cell is 20.0 angstrom long"}
+
+
+@KINDS
+def test_a_list_of_candidates_imports_and_calls_nothing(tmp_path, trap, kind):
+    bait = trap.bait(kind)
+    rows = [{"structure": rock_salt().as_dict()} | bait]
+    rows += [{"structure": place(rock_salt().as_dict(), bait)} for place in PLACES]
+    path = tmp_path / "candidates.json"
+    path.write_text(json.dumps(rows))
+    assert "0" in load_structures(path).ids
+    assert trap.marks() == []
+    assert trap.module not in sys.modules
+
+
+@pytest.mark.parametrize("content", [[], [1, {}], [{"structure": None}, None], [[{}]]])
+def test_lists_of_something_else_are_no_candidates(tmp_path, content):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{path} is no dataframe in matminer's format"):
+        load_structures(path)
+
+
+@pytest.mark.parametrize("content", [[{}], [{"formula": "NaCl"}], [{"@class": "Candidate", "index": 0}]])
+def test_candidates_without_a_structure_are_named(tmp_path, content):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{path} has no column 'structure'"):
+        load_structures(path)
+
+
+# Folders and files
 
 
 @pytest.fixture

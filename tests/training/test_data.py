@@ -89,6 +89,57 @@ def test_fewer_than_ten_energies_a_bin_give_no_edges():
     assert len(with_energies(range(40)).energy_edges(bins=4)) == 3
 
 
+# Balance
+
+
+def of_sizes(*sizes):
+    """Crystals of so many atoms each, named by their number in the set."""
+    crystals = [CrystalArrays(np.full(size, 3), np.zeros((size, 3)), np.eye(3)) for size in sizes]
+    return CrystalSet(crystals, [f"crystal-{i}" for i in range(len(sizes))], -np.arange(len(sizes)) / 8)
+
+
+def counts(crystals):
+    sizes = [len(crystal) for crystal in crystals.crystals]
+    return {size: sizes.count(size) for size in sizes}
+
+
+def test_rare_sizes_are_repeated_until_they_have_their_share():
+    given = of_sizes(*[5] * 90, *[2] * 8, *[1] * 2)
+    assert counts(given.balanced(0.1)) == {5: 90, 2: 16, 1: 10}
+    assert counts(given.balanced(0.25)) == {5: 90, 2: 32, 1: 26}
+    assert counts(given.balanced(0.02)) == counts(given.balanced(0.0)) == {5: 90, 2: 8, 1: 2}
+
+
+@pytest.mark.parametrize("least", [0.0, 0.01, 0.17, 0.3, 0.5])
+def test_every_size_has_its_share_and_no_crystal_is_repeated_without_need(least):
+    sizes = np.random.default_rng(3).choice([1, 2, 4, 5, 8], 137, p=[0.01, 0.05, 0.14, 0.5, 0.3])
+    given = of_sizes(*sizes)
+    before, after = counts(given), counts(given.balanced(least))
+    for size, number in before.items():
+        assert after[size] >= least * 137
+        assert after[size] % number == 0
+        assert after[size] == number or after[size] - number < least * 137
+
+
+def test_repeated_crystals_keep_their_names_and_energies_and_the_given_ones_come_first():
+    given = of_sizes(2, 5, 5, 5, 2, 5, 5, 5, 5, 5)
+    found = given.balanced(0.5)
+    assert list(found.ids[:10]) == given.ids
+    assert sorted(found.ids[10:]) == ["crystal-0", "crystal-0", "crystal-4", "crystal-4"]
+    for name, crystal, energy in zip(found.ids, found.crystals, found.energies, strict=True):
+        place = given.ids.index(name)
+        assert crystal is given.crystals[place]
+        assert energy == given.energies[place]
+
+
+def test_balancing_leaves_the_set_and_what_is_known_of_it_alone():
+    given = of_sizes(2, 5, 5, 5)
+    found = given.balanced(0.5)
+    assert len(given) == 4
+    assert len(found) == 5
+    assert found.elements == given.elements
+
+
 # Damage
 
 

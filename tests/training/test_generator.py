@@ -395,3 +395,84 @@ def test_validation_crystals_are_never_learned_from(tmp_path):
     ends = [torch.load(tmp_path / n / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for n in ("0", "8")]
     assert differing(*ends) == set()
     assert len(networks) == 2
+
+
+# Balance and first weights
+
+
+def test_rare_sizes_are_shown_more_often():
+    few = CRYSTALS.subset([0, *range(6, 12), *range(18, 24)])  # one rock salt and twelve perovskites
+    options = dataclasses.replace(OPTIONS, balance=0.3)
+    module = GeneratorTraining(CONFIG, few, few, options)
+    batch, bins = module.crystals("training")
+    sizes = batch.mask.sum(1).tolist()
+    assert (sizes.count(2), sizes.count(5)) == (4, 12)  # 3.9 of 13 were asked for
+    assert bins[sizes.index(2)] == bins[-1]
+    assert len(module.crystals("validation")[0]) == 13  # crystals are judged once
+    assert len(GeneratorTraining(CONFIG, few, few, OPTIONS).crystals("training")[0]) == 13
+
+
+def test_an_epoch_is_as_long_as_the_balanced_set(tmp_path):
+    options = dataclasses.replace(OPTIONS, unet_epochs=0, vae_epochs=0, balance=0.5)
+    few = CRYSTALS.subset([0, *range(6, 12), *range(18, 24)])
+    settings = {"accelerator": "cpu", "devices": 1, "progress": False}
+    train_generator(CONFIG, few, few.subset([0, 1]), tmp_path, options, **settings)
+    steps = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert steps == (12 + 7) // 8
+
+
+@pytest.fixture
+def start():
+    """A network that has other lattices in mind than the training crystals'."""
+    torch.manual_seed(77)
+    network = GeneratorNetwork(CONFIG)
+    network.vae.lattice_mean.fill_(0.25)
+    network.vae.lattice_scale.fill_(0.5)
+    return network
+
+
+def test_the_first_weights_are_those_of_the_start(start):
+    module = GeneratorTraining(CONFIG, CRYSTALS, CRYSTALS, OPTIONS, start)
+    assert differing(state_of(module.network), state_of(start)) == set()
+    assert module.network is not start
+    anew = GeneratorTraining(CONFIG, CRYSTALS, CRYSTALS, OPTIONS)
+    assert {"vae.lattice_mean", "vae.lattice_scale"} <= differing(state_of(anew.network), state_of(start))
+
+
+def test_a_start_of_other_elements_takes_those_of_the_training_crystals(start):
+    config = dataclasses.replace(CONFIG, elements=(3, 8), energy_edges=(), condition="heat_all")
+    module = GeneratorTraining(config, CRYSTALS, CRYSTALS, OPTIONS, start)
+    assert module.network.config == config
+    assert torch.nonzero(module.network.known_classes)[:, 0].tolist() == [0, 3, 8]
+    assert (module.crystals("training")[1] == -1).all()
+    assert differing(state_of(module.network), state_of(start)) == set()
+
+
+def test_a_training_begins_at_its_start_and_leaves_it_alone(start, tmp_path, monkeypatch):
+    before, seen = state_of(start), []
+    begin = GeneratorTraining.on_train_epoch_start
+    monkeypatch.setattr(
+        GeneratorTraining, "on_train_epoch_start", lambda self: seen.append(state_of(self.network)) or begin(self)
+    )
+    options = dataclasses.replace(OPTIONS, unet_epochs=0, vae_epochs=0)
+    tuned = train(tmp_path, options, start=start)
+    assert differing(seen[0], before) == set()
+    assert differing(state_of(start), before) == set()
+    moved = differing(state_of(tuned), before)
+    assert {name.split(".")[0] for name in moved} == {"unet", "vae"}
+    assert not any(name.startswith(("vae.lattice_mean", "vae.lattice_scale")) for name in moved)
+
+
+def test_a_start_of_another_size_is_refused(start):
+    vae = dataclasses.replace(CONFIG.vae, hidden=24)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        GeneratorTraining(dataclasses.replace(CONFIG, vae=vae), CRYSTALS, CRYSTALS, OPTIONS, start)
+
+
+def test_a_resumed_training_goes_on_from_its_checkpoint_and_not_from_the_start(start, tmp_path):
+    options = dataclasses.replace(OPTIONS, unet_epochs=0, vae_epochs=0, joint_epochs=1)
+    train(tmp_path, options, start=start)
+    reached = end_of(tmp_path)
+    again = train(tmp_path, options, start=start, resume=True)
+    assert differing(end_of(tmp_path), reached) == set()
+    assert differing(state_of(again), state_of(start))

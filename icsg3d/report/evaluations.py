@@ -1,0 +1,112 @@
+"""Tables and pictures of evaluations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icsg3d.report.figures import save_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from icsg3d.evaluation.generation import GenerationReport
+    from icsg3d.evaluation.property_search import SearchResult
+
+_ERRORS = {
+    "rms": "r.m.s. displacement / (V/N)$^{1/3}$",
+    "length_error": "error of edges (Å)",
+    "position_error_true": "true site to nearest found (Å)",
+    "position_error_found": "found site to nearest true (Å)",
+}
+
+
+def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
+    """Draw how errors of rebuilt crystals are distributed.
+
+    Args:
+        rows: As :func:`icsg3d.evaluation.reconstruction.table` gives.
+        path: Of the PNG file.
+    """
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, len(_ERRORS)), _ERRORS.items(), strict=True):
+        values = rows[name].dropna().to_numpy(float)
+        if len(values):
+            axes.hist(np.maximum(values, 1e-5), bins=list(np.logspace(-5, 1, 49)), color="tab:blue")
+            axes.axvline(values.mean(), color="black", lw=1)
+            axes.set_title(f"mean {values.mean():.3g}", fontsize=10)
+        axes.set(xscale="log", xlabel=label)
+    shares = ", ".join(f"{rows[c].mean():.2%} {t}" for c, t in (("matched", "match"), ("species_right", "all species")))
+    figure.suptitle(f"{len(rows)} crystals rebuilt: {shares}", fontsize=11)
+    save_figure(figure, path)
+
+
+def generation_table(generated: Sequence[Structure], result: GenerationReport) -> pd.DataFrame:
+    """Return one row for each generated crystal: what is valid, what repeats."""
+    return pd.DataFrame(
+        {
+            "formula": [structure.composition.reduced_formula for structure in generated],
+            "density": [float(structure.density) for structure in generated],
+            "structure_valid": [each.structure for each in result.valid],
+            "composition_valid": [each.composition for each in result.valid],
+            "composition_valid_strict": [each.composition_strict for each in result.valid],
+            "fingerprint": [each is not None for each in result.prints],
+            "repeats_earlier": result.repeated[:, 0],
+            "repeats_training": result.repeated[:, 1],
+        }
+    )
+
+
+def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], path: Path) -> None:
+    """Draw densities, edges and numbers of elements of generated beside those of real crystals."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    density, edges, counts = figure.subplots(1, 3)
+    sets = {"real": (real, "tab:gray"), "generated": (generated, "tab:blue")}
+    highest = float(np.quantile([s.density for s in [*real, *generated]], 0.999))
+    longest = float(np.quantile([max(s.lattice.abc) for s in [*real, *generated]], 0.999))
+    for name, (crystals, colour) in sets.items():
+        if not crystals:  # a model that decodes nothing
+            continue
+        style = {"label": name, "color": colour, "alpha": 0.6, "density": True}
+        density.hist([s.density for s in crystals], bins=list(np.linspace(0, highest, 50)), **style)
+        edges.hist([a for s in crystals for a in s.lattice.abc], bins=list(np.linspace(0, longest, 50)), **style)
+        counts.hist([len(s.composition) for s in crystals], bins=list(np.arange(0.5, 8)), **style)
+    density.set(xlabel="density (g/cm³)", ylabel="share per unit")
+    edges.set(xlabel="edges (Å)")
+    counts.set(xlabel="number of elements")
+    density.legend()
+    figure.suptitle(f"{len(generated)} generated and {len(real)} real crystals", fontsize=11)
+    save_figure(figure, path)
+
+
+def draw_search(results: Sequence[SearchResult], training: np.ndarray, label: str, path: Path) -> None:
+    """Draw the judged values of the best finds beside those of the training crystals.
+
+    Args:
+        results: One for each start.
+        training: Values of the training crystals.
+        label: Of the axis.
+        path: Of the PNG file.
+    """
+    known = training[np.isfinite(training)]
+    best = np.array([result.judged.min() for result in results])
+    first = np.array([result.judged[0] for result in results])
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    bins = list(np.histogram_bin_edges(np.concatenate([known, best, first]), 60))
+    for values, name, colour in (
+        (known, "training crystals", "tab:gray"),
+        (first, "first choice of the search", "tab:orange"),
+        (best, "best of ten", "tab:blue"),
+    ):
+        axes.hist(values, bins=bins, density=True, alpha=0.6, color=colour, label=name)
+    axes.axvline(np.quantile(known, 0.05), color="black", lw=1, ls="--", label="lowest 5 %")
+    axes.set(xlabel=f"{label}, by the judge", ylabel="share per unit")
+    axes.legend(fontsize=9)
+    save_figure(figure, path)

@@ -84,10 +84,14 @@ class LatentDensity:
         return np.array([self.covariance_root @ random.standard_normal(size) for random in _generators(n, seed)])
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the density as tensors for a weights file."""
+        """Return the density as tensors for a weights file, the flow in 16 bits."""
         arrays = {"shares": self.shares, "covariance_root": self.covariance_root}
         own = {f"density.{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in arrays.items()}
-        return own | {f"density.flow.{name}": tensor for name, tensor in self.flow.state_dict().items()}
+        learned = {name for name, _ in self.flow.named_parameters()}
+        return own | {
+            f"density.flow.{name}": tensor.half() if name in learned else tensor
+            for name, tensor in self.flow.state_dict().items()
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> LatentDensity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -15,11 +15,12 @@ class Duplicates:
     """Crystals seen so far, to tell whether another repeats one of them.
 
     Args:
-        matcher: What counts as the same crystal; by default pymatgen's with its default tolerances.
+        matcher: What counts as the same crystal; by default pymatgen's with its default tolerances,
+            whatever the charges.
     """
 
     def __init__(self, matcher: StructureMatcher | None = None) -> None:
-        self._matcher = matcher or StructureMatcher()
+        self._matcher = matcher or StructureMatcher(comparator=ElementComparator())
         self._seen: dict[str, list[tuple[int, Structure]]] = defaultdict(list)
 
     def first_of(self, index: int, structure: Structure) -> int | None:

@@ -61,8 +61,11 @@ def tiny_model(tmp_path_factory, tiny_config, tiny_crystals) -> Path:
     """Return the folder of an untrained model: everything works, nothing is learned."""
     from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.pretrained.packing import TrainingRecord, pack_model
+    from icsg3d.training.flow import FlowOptions
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    pack_model(GeneratorNetwork(tiny_config), tiny_crystals, folder, TrainingRecord("none", [], {}, 1.0, "a test"))
+    record = TrainingRecord("none", [], {}, 1.0, "a test")
+    density = FlowOptions(steps=20, width=16)
+    pack_model(GeneratorNetwork(tiny_config), tiny_crystals, folder, record, density=density)
     return folder

@@ -176,7 +176,7 @@ def test_train_leaves_a_model_that_generates(run, tmp_path, tiny_crystals, monke
 
     monkeypatch.setattr(GeneratorConfig, "preset", small)
     out = tmp_path / "run"
-    epochs = ("--unet-epochs", 1, "--vae-epochs", 1, "--joint-epochs", 1, "--batch-size", 4)
+    epochs = ("--unet-epochs", 1, "--vae-epochs", 1, "--joint-epochs", 1, "--batch-size", 4, "--density-steps", 20)
     code, said = run("train", "generator", "--data", tmp_path / "data.json.gz", "--out", out, *epochs)
     assert code == 0, said
     names = {path.name for path in (out / "model").iterdir()}

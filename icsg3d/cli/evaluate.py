@@ -82,6 +82,8 @@ def reconstruction(
         found = _rebuilt(crystals.structures, model, device)
     else:
         made = load_structures(rebuilt)
+        if len(set(made.ids)) < len(made) or len(set(crystals.ids)) < len(crystals):
+            raise InputError(f"crystals of {data} share a name, by which they are compared; leave out --rebuilt")
         by_name = dict(zip(made.ids, made.structures, strict=True))
         if not set(crystals.ids) <= {*by_name, *made.skipped}:
             raise InputError(f"{rebuilt} lacks crystals of {data}; make it with icsg3d reconstruct from the same file")
@@ -161,6 +163,49 @@ def generation(
     draw_generation(generated, real.structures, out / "generation.png")
 
 
+@app.command()
+def condition(
+    out: Annotated[Path, typer.Option(help="Folder of condition.json, condition.csv and .png.")],
+    judge: Annotated[str, typer.Option(metavar="NAME|PATH", help="Property model of the energy in question.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Draws for each bin.")] = 200,
+    model: ModelOption = "perovskites",
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Ask for crystals of each of the ten bins of energy and have a property model judge what comes.
+
+    **Example**
+
+        icsg3d evaluate condition --model perovskites --judge runs/judge/model --out runs/condition
+    """
+    import pandas as pd
+
+    from icsg3d.errors import InputError
+    from icsg3d.evaluation.conditioning import BinResult, bin_centres, draw_bin, summarise
+    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.report.evaluations import draw_condition
+
+    check_device(device)
+    generator, judging = _generator(model, device), PropertyPredictor.from_pretrained(judge, device)
+    config = generator.network.config
+    if judging.property.name != config.condition:
+        raise InputError(f"{model} is asked by {config.condition}, but {judge} predicts {judging.property.name}")
+    bins = bin_centres(config.energy_edges)
+    results = []
+    for number, (low, high, asked) in enumerate(_tracked(bins, "bins", len(bins))):
+        structures = draw_bin(generator, asked, n, seed + number)
+        values = judging.predict(structures).values
+        results.append(BinResult(low, high, asked, n, structures, values))
+    rows = [
+        {"bin": number, "asked": r.asked, "formula": s.composition.reduced_formula, "judged": float(v)}
+        for number, r in enumerate(results, start=1)
+        for s, v in zip(r.structures, r.values, strict=True)
+    ]
+    figures = summarise(results) | {"condition": config.condition, "judge": judging.digest}
+    _write(out, "condition", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+    draw_condition(results, judging.property.label, out / "condition.png")
+
+
 @app.command("property-search")
 def property_search(
     data: Annotated[Path, typer.Option(help="Training crystals with a column of the property.")],
@@ -213,11 +258,20 @@ def property_search(
     def judged(structures: list[Structure]) -> np.ndarray:
         return judging.predict(structures).values
 
-    results = [
-        search_from(generator, leading, judged, pool[i], target, rounds=rounds, draws=draws, seed=seed + number)
-        for number, i in enumerate(_tracked(chosen, "searching", len(chosen)))
-    ]
-    figures = success_rates(results, training) | {"property": name, "searcher": leading.digest, "judge": judging.digest}
+    results = []
+    for number, i in enumerate(_tracked(chosen, "searching", len(chosen))):
+        try:
+            results.append(
+                search_from(generator, leading, judged, pool[i], target, rounds=rounds, draws=draws, seed=seed + number)
+            )
+        except InputError as error:
+            report_skipped({f"start {pool[i].composition.reduced_formula}": str(error)})
+    figures = success_rates(results, training) | {
+        "starts_failed": len(chosen) - len(results),
+        "property": name,
+        "searcher": leading.digest,
+        "judge": judging.digest,
+    }
     rows = [
         {"start": r.start, "rank": rank, "formula": s.composition.reduced_formula, "searched": a, "judged": b}
         for r in results

@@ -30,8 +30,12 @@ def generator(
         str | None, typer.Option("--from", metavar="NAME|PATH", help="Generator whose weights are the first ones.")
     ] = None,
     condition_column: Annotated[
-        str, typer.Option(help="Column with the energies per atom, in eV, that crystals can later be asked for by.")
-    ] = "formation_energy_per_atom",
+        str | None,
+        typer.Option(
+            help="Column with the energies per atom, in eV, that crystals can later be asked for by; else "
+            "formation_energy_per_atom, if there is such a column."
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Networks: periodic (default) or paper.")] = None,
     grid: Annotated[int | None, typer.Option(help="Points along each axis, if not the preset's.")] = None,
     unet_epochs: Annotated[
@@ -48,11 +52,14 @@ def generator(
     ] = 0.5,
     balance: Annotated[
         float,
-        typer.Option(min=0, max=0.5, help="Least share of an epoch for the crystals of each number of atoms."),
+        typer.Option(min=0, max=0.5, help="Repeat crystals until each number of atoms has this share of the data."),
     ] = 0.0,
     distorted: Annotated[
         float, typer.Option(min=0, max=1, help="Distorted supercells to add, as a share of the training crystals.")
     ] = 0.0,
+    density_steps: Annotated[
+        int, typer.Option(min=1, help="Most steps in which the density of the latent space is fitted at the end.")
+    ] = 15_000,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better share of rebuilt crystals.")
     ] = None,
@@ -80,6 +87,7 @@ def generator(
 
     try:
         from icsg3d.training.augment import Augmentation
+        from icsg3d.training.flow import FlowOptions
         from icsg3d.training.generator import TrainingOptions, is_main_process, rebuilt_shares, train_generator
     except ImportError as error:
         raise InputError(f"training needs {error.name}; install it with pip install 'icsg3d[train]'") from error
@@ -104,13 +112,17 @@ def generator(
     table = load_structures(data)
     report_skipped(table.skipped)
     judged = None if validation is None else load_structures(validation)
-    crystals, held_back = _sets(table, judged, condition_column, primitive=sizes.voxels.periodic)
+    if condition_column is not None and condition_column not in table.frame.columns:
+        columns = ", ".join(map(str, table.frame.columns))
+        raise InputError(f"{data[0]} has no column {condition_column!r} to take as condition, only {columns}")
+    condition = condition_column or sizes.condition
+    crystals, held_back = _sets(table, judged, condition, primitive=sizes.voxels.periodic)
     if len(crystals) < batch_size:
         raise InputError(f"{len(crystals)} crystals are fewer than one batch; give more, or a smaller --batch-size")
     config = dataclasses.replace(
         sizes,
         elements=crystals.elements,
-        condition=condition_column,
+        condition=condition,
         energy_edges=crystals.energy_edges(),
     )
     say(f"{len(crystals)} crystals to learn from, {len(held_back)} to judge by, {len(config.elements)} elements")
@@ -153,7 +165,8 @@ def generator(
             out / "model",
             record,
             text,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            density=FlowOptions(steps=density_steps, seed=seed),
+            report=lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
@@ -126,7 +126,7 @@ def repeats(structures: Sequence[Structure], others: Sequence[Structure] = (), j
 
 
 def _repeats_in_group(structures: Sequence[Structure], others: Sequence[Structure]) -> np.ndarray:
-    matcher = StructureMatcher()
+    matcher = StructureMatcher(comparator=ElementComparator())
     seen: list[Structure] = []
     rows = np.zeros((len(structures), 2), dtype=bool)
     for row, structure in enumerate(structures):
@@ -156,7 +156,9 @@ def distances_of_distributions(
     return {
         "wdist_density": float(wasserstein_distance([s.density for s in chosen], [s.density for s in real])),
         "wdist_num_elements": float(
-            wasserstein_distance([len(s.composition) for s in chosen], [len(s.composition) for s in real])
+            wasserstein_distance(
+                [len(set(s.atomic_numbers)) for s in chosen], [len(set(s.atomic_numbers)) for s in real]
+            )
         ),
     }
 

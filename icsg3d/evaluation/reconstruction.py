@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
 from icsg3d.evaluation.validity import composition_valid
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def benchmark_matcher() -> StructureMatcher:
     """Return a StructureMatcher with the tolerances of the CDVAE benchmark."""
-    return StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10.0)
+    return StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10.0, comparator=ElementComparator())
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compare(true: Structure, found: Structure | None) -> Comparison:
     return Comparison(
         decoded=True,
         atom_count_right=count,
-        species_right=count and Counter(true.species) == Counter(found.species),
+        species_right=count and Counter(true.atomic_numbers) == Counter(found.atomic_numbers),
         valid=composition_valid(found.composition),
         rms=float("nan") if rms is None else float(rms[0]),
         length_error=_mean_error(true.lattice.abc, found.lattice.abc),

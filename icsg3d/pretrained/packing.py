@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 
 from icsg3d.generator import encode_posteriors
 from icsg3d.latent import LatentDensity
@@ -16,7 +17,7 @@ from icsg3d.models.storage import save_network, sha256, write_atomically
 from icsg3d.pretrained import CARD_FILE, write_training_crystals
 from icsg3d.structures import from_arrays
 from icsg3d.training.augment import recombined
-from icsg3d.training.flow import Cloud, fit_flow
+from icsg3d.training.flow import Cloud, FlowOptions, fit_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import CrystalSet, PropertySet
+
+Network = TypeVar("Network", bound=nn.Module)
 
 RECORD_FILE = "training.json"
 
@@ -66,6 +69,8 @@ def pack_model(
     folder: Path,
     record: TrainingRecord,
     notes: str = "",
+    *,
+    density: FlowOptions | None = None,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> str:
     """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
@@ -78,17 +83,16 @@ def pack_model(
         folder: Made if it does not exist.
         record: How it came about.
         notes: Markdown that follows in the card: use, licences, citations.
+        density: How the density of the latent space is fitted.
         report: Called with steps done and steps in all of the fit of the latent density.
 
     Returns:
         The SHA-256 of the weights.
     """
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(parameter.half().float())
+    round_to_half(network)
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
-    density = fit_density(network, training.crystals, bins, report)
-    digest = save_network(network, folder, density.tensors(), half=True)
+    fitted = fit_density(network, training.crystals, bins, density, report)
+    digest = save_network(network, folder, fitted.tensors(), half=True)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
     _write_papers(folder, training.ids, formulas, record, card(network, record, digest) + notes)
     return digest
@@ -98,6 +102,7 @@ def fit_density(
     network: GeneratorNetwork,
     crystals: Sequence[CrystalArrays],
     bins: torch.Tensor,
+    options: FlowOptions | None = None,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> LatentDensity:
     """Fit the density of crystals in latent space, with their conditions and without.
@@ -106,6 +111,7 @@ def fit_density(
         network: In evaluation mode.
         crystals: Primitive cells.
         bins: Condition bin of each, negative where unknown.
+        options: How to fit.
         report: Called with steps done and steps in all.
     """
     hidden = torch.full_like(bins, -1)
@@ -115,8 +121,16 @@ def fit_density(
     made = recombined(crystals, _RECOMBINED * len(crystals))
     if made:
         clouds["recombined"] = _cloud(network, made, torch.full((len(made),), -1))
-    flow = fit_flow(clouds, network.config.vae.bins, report=report)
+    flow = round_to_half(fit_flow(clouds, network.config.vae.bins, options, report))
     return LatentDensity.of(flow, clouds["unlabelled"].mean.numpy(), bins.numpy())
+
+
+def round_to_half(network: Network) -> Network:
+    """Round the weights of a network to 16 bits, in place, so that it does what it will do when read again."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+    return network
 
 
 def _cloud(network: GeneratorNetwork, crystals: Sequence[CrystalArrays], bins: torch.Tensor) -> Cloud:

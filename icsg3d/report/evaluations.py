@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
+    from icsg3d.evaluation.conditioning import BinResult
     from icsg3d.evaluation.generation import GenerationReport
     from icsg3d.evaluation.property_search import SearchResult
 
@@ -82,6 +83,31 @@ def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], p
     counts.set(xlabel="number of elements")
     density.legend()
     figure.suptitle(f"{len(generated)} generated and {len(real)} real crystals", fontsize=11)
+    save_figure(figure, path)
+
+
+def draw_condition(results: Sequence[BinResult], label: str, path: Path) -> None:
+    """Draw the judged energies of crystals beside the bins that were asked for.
+
+    Args:
+        results: One for each bin.
+        label: Of the axis.
+        path: Of the PNG file.
+    """
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    shown = [(number, result) for number, result in enumerate(results, start=1) if len(result.values)]
+    axes.boxplot([r.values for _, r in shown], positions=[n for n, _ in shown], widths=0.6, showfliers=False)
+    random = np.random.default_rng(0)
+    for number, result in shown:
+        jitter = number + random.uniform(-0.25, 0.25, len(result.values))
+        axes.plot(jitter, result.values, ".", ms=2, alpha=0.4, color="tab:blue")
+    lowest, highest = axes.get_ylim()
+    for number, result in enumerate(results, start=1):
+        low, high = max(result.low, lowest), min(result.high, highest)
+        axes.fill_between([number - 0.45, number + 0.45], low, high, color="tab:orange", alpha=0.25, lw=0)
+    axes.set(xlabel="bin asked for (orange: its range)", ylabel=f"{label}, by the judge", ylim=(lowest, highest))
+    axes.set_xticks(range(1, len(results) + 1), [str(n) for n in range(1, len(results) + 1)])
     save_figure(figure, path)
 
 

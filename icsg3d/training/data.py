@@ -145,7 +145,7 @@ class CrystalSet:
         rows = [np.arange(len(self))]
         for size in np.unique(sizes):
             own = np.flatnonzero(sizes == size)
-            rows += [own] * (math.ceil(least * len(self) / len(own)) - 1)
+            rows += [own] * (math.ceil(least * len(self) / len(own) - 1e-9) - 1)
         return self.subset(np.concatenate(rows))
 
     def with_unlabelled(self, crystals: Sequence[CrystalArrays]) -> CrystalSet:

@@ -20,6 +20,7 @@ class FlowOptions:
 
     Attributes:
         steps: Most steps of the optimiser.
+        steps_per_crystal: As many for each crystal, but not more than ``steps``.
         batch_size: Latent vectors of a step.
         learning_rate: Of AdamW, at its highest.
         weight_decay: Of AdamW.
@@ -34,6 +35,7 @@ class FlowOptions:
     """
 
     steps: int = 15_000
+    steps_per_crystal: float = 4.0
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -50,10 +52,7 @@ class FlowOptions:
 class Cloud(NamedTuple):
     """Posteriors of crystals in latent space.
 
-    Attributes:
-        mean: Shape (n, latent).
-        spread: Standard deviations, shape (n, latent).
-        bins: Bins of the condition, shape (n,), int64, negative where unknown or hidden.
+    Means and standard deviations, (n, latent), and bins of the condition, (n,), int64, negative where unknown or hidden.
     """
 
     mean: torch.Tensor
@@ -103,24 +102,25 @@ def fit_flow(
     flow.set_components(own.mean)
     average = copy.deepcopy(flow).requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(flow.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, options.steps)
+    steps = max(1, min(options.steps, round(options.steps_per_crystal * count)))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps)
     best, best_loss, waited = copy.deepcopy(average), float("inf"), 0
-    for step in range(1, options.steps + 1):
+    for step in range(1, steps + 1):
         loss = matching_loss(flow, *_batch(sources, options, n_bins, random), random)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         _move_average(average, flow, step)
-        report(step, options.steps)
-        if step % options.every == 0 or step == options.steps:
+        report(step, steps)
+        if step % options.every == 0 or step == steps:
             found = _held_back_loss(average, judged, options.seed)
             waited = 0 if found < best_loss else waited + 1
             if found < best_loss:
                 best, best_loss = copy.deepcopy(average), found
             if waited == options.patience:
                 break
-    report(options.steps, options.steps)
+    report(steps, steps)
     return best.eval()
 
 

@@ -181,6 +181,7 @@ def property_model(tmp_path_factory):
         (("--from", "property model"), "is not the configuration of an icsg3d generator"),
         (("--from", "start", "--data", "none.json"), "there is no file none.json"),
         (("--from", "start", "--batch-size", 500), "108 crystals are fewer than one batch"),
+        (("--from", "start", "--condition-column", "elsewhere"), "has no column 'elsewhere' to take as condition"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(run, data, start, property_model, tmp_path, monkeypatch, arguments, expected):
@@ -217,10 +218,12 @@ def test_the_condition_is_a_column_of_the_data(run, packed, data, start, tmp_pat
     assert column in json.dumps(settings)
 
 
-def test_without_the_column_there_is_no_condition(run, packed, data, start, tmp_path):
-    source, judged, _ = data
-    given = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST)
-    assert run(*given, "--condition-column", "elsewhere")[0] == 0
+def test_without_energies_there_is_no_condition(run, packed, data, start, tmp_path):
+    _, judged, frame = data
+    write_frame(frame[["material_id", "structure"]], tmp_path / "bare.json.gz")
+    given = ("--data", tmp_path / "bare.json.gz", *judged, "--from", start, "--out", tmp_path / "out", *FAST)
+    code, said = run(*given)
+    assert code == 0, said
     network, crystals, _ = packed
     assert network.config.energy_edges == ()
     assert np.isnan(crystals.energies).all()

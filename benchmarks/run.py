@@ -52,7 +52,7 @@ VOXEL_GOAL = 1000.0
 SEGMENTATION_GOAL = 8.0
 """Times faster than plain Algorithm S1."""
 
-GENERATION_GOAL = 20.0
+GENERATION_GOAL = 50.0
 """Structures a second."""
 
 ALLOWED_DEVIATION = 1e-6

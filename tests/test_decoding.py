@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icsg3d.arrays import CrystalArrays, CrystalBatch
-from icsg3d.decoding import assemble, decode_crystals
+from icsg3d.decoding import _refined, assemble, decode_crystals
 from icsg3d.models.generator import DecodedGrids
 from icsg3d.training.metrics import Rebuilt, compare
 from icsg3d.voxels import VoxelConfig, voxelize
@@ -66,6 +66,28 @@ def test_each_failure_has_its_reason_and_the_others_go_on():
 def test_padding_is_not_decoded():
     found = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT), torch.zeros(2, 4), UNKNOWN, count=1)
     assert [len(decoded.crystal) for decoded in found] == [5]
+
+
+def test_what_is_decoded_is_refined_to_its_symmetry_unless_asked_not_to():
+    strained = CrystalArrays(PEROVSKITE.numbers, PEROVSKITE.frac_coords, np.diag([3.86, 3.9, 3.95]))
+    network = Perfect(strained, ROCK_SALT)
+    found = decode_crystals(network, torch.zeros(2, 4), UNKNOWN)[0].crystal
+    edge = np.sqrt((3.86**2 + 3.9**2 + 3.95**2) / 3)
+    assert found.lattice == pytest.approx(edge * np.eye(3), abs=1e-5)
+    given = decode_crystals(network, torch.zeros(2, 4), UNKNOWN, symmetry_tolerance=0.0)[0].crystal
+    assert given.lattice == pytest.approx(strained.lattice, abs=1e-5)
+    narrow = decode_crystals(network, torch.zeros(2, 4), UNKNOWN, symmetry_tolerance=0.005)[0].crystal
+    assert np.ptp(np.diag(narrow.lattice)) > 0.08
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.25])
+def test_an_atom_of_the_rarest_element_lies_at_the_origin_of_a_periodic_grid(tolerance):
+    moved = CrystalArrays(PEROVSKITE.numbers, (PEROVSKITE.frac_coords + 0.06) % 1, PEROVSKITE.lattice)
+    found = decode_crystals(Perfect(moved, ROCK_SALT), torch.zeros(2, 4), UNKNOWN, symmetry_tolerance=tolerance)[0]
+    assert found.crystal.frac_coords[found.crystal.numbers == 38].tolist() == [[0, 0, 0]]
+    there = _refined(moved, tolerance, periodic=False).frac_coords
+    assert there == pytest.approx(moved.frac_coords, abs=1e-9)
+    assert _refined(moved, tolerance, periodic=True).frac_coords[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.arrays import CrystalBatch, centred
-from icsg3d.decoding import Decoded
+from icsg3d.decoding import SYMMETRY_TOLERANCE, Decoded
 from icsg3d.errors import InputError
 from icsg3d.generator import CrystalGenerator
 from icsg3d.prototypes import prototype_structure
@@ -170,6 +170,25 @@ def test_path_begins_and_ends_at_the_crystals(cubic):
     np.testing.assert_allclose(path[0].latent, first, atol=1e-5)
     np.testing.assert_allclose(path[2].latent, (first + last) / 2, atol=1e-5)
     np.testing.assert_allclose(path[4].latent, last, atol=1e-5)
+
+
+def test_the_tolerance_of_symmetry_reaches_the_decoder(tiny, tiny_model, monkeypatch):
+    asked = []
+
+    def decode(network, latent, condition, *, count, symmetry_tolerance):
+        asked.append(symmetry_tolerance)
+        return [Decoded(None, "nothing")] * count
+
+    monkeypatch.setattr("icsg3d.generator.decode_crystals", decode)
+    tiny.decode(np.zeros((1, 16)))
+    CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=0.0).decode(np.zeros((1, 16)))
+    assert asked == [SYMMETRY_TOLERANCE, 0.0]
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
+    with pytest.raises(InputError, match="the tolerance of symmetry is a distance in angstrom"):
+        CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=tolerance)
 
 
 def test_condition_reaches_the_decoder(tiny):

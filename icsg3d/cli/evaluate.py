@@ -112,6 +112,12 @@ def generation(
     training: Annotated[Path | None, typer.Option(help="What the model was trained on, to tell what is new.")] = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Crystals to generate without --samples.")] = 10_000,
     cutoffs: Annotated[str, typer.Option(help="Of coverage: perovskites or mp20.")] = "perovskites",
+    stability: Annotated[
+        int, typer.Option(min=0, help="Valid, different crystals to relax with CHGNet, for the share that is stable.")
+    ] = 0,
+    phases: Annotated[
+        list[Path] | None, typer.Option(help="Known crystals that compete with them, beside the elements; repeatable.")
+    ] = None,
     model: ModelOption = "perovskites",
     seed: Annotated[int, typer.Option(help="Of the draws, and of the choice of 1,000 valid ones.")] = 0,
     device: DeviceOption = "cpu",
@@ -159,6 +165,9 @@ def generation(
         seed=seed,
     )
     rows = generation_table(generated, result)
+    if stability:
+        good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
+        result.figures.update(_stability(good[:stability], phases))
     _write(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
     draw_generation(generated, real.structures, out / "generation.png")
 
@@ -316,6 +325,21 @@ def _generated(n: int, seed: int, model: str, device: str) -> list[Structure]:
     generator = _generator(model, device)
     decoded = generator.iter_decode(generator.latent_sample(n, seed=seed))
     return [each.structure for each in _tracked(decoded, "generating", n) if each.structure is not None]
+
+
+def _stability(samples: list[Structure], phases: list[Path] | None) -> dict[str, Any]:
+    """Relax crystals with CHGNet under a progress bar and return their stability."""
+    from icsg3d.data import load_structures
+    from icsg3d.errors import InputError
+    from icsg3d.evaluation.stability import ChgnetEnergies, stability
+
+    if not samples:
+        raise InputError("no generated crystal is valid, so none can be relaxed; leave out --stability")
+    known = load_structures(phases).structures if phases else []
+    energies = ChgnetEnergies()
+    with progress_bar() as bar:
+        task = bar.add_task("relaxing with CHGNet", total=len(samples))
+        return stability(samples, known, energies, lambda: bar.advance(task))
 
 
 def _generator(model: str, device: str) -> CrystalGenerator:

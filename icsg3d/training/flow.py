@@ -52,7 +52,8 @@ class FlowOptions:
 class Cloud(NamedTuple):
     """Posteriors of crystals in latent space.
 
-    Means and standard deviations, (n, latent), and bins of the condition, (n,), int64, negative where unknown or hidden.
+    Means and standard deviations, (n, latent), and bins of the condition, (n,), int64, negative where unknown or
+    hidden.
     """
 
     mean: torch.Tensor

@@ -108,6 +108,22 @@ def test_time_goes_from_zero_to_one_and_the_condition_goes_along():
     assert all(condition == [1, -1] for _, condition in field.asked)
 
 
+@pytest.mark.parametrize(("guidance", "expected"), [(1.0, [2.0, 5, 1]), (0.0, [1.0, 1, 1]), (3.0, [4.0, 13, 1])])
+def test_what_the_condition_changes_counts_as_often_as_asked(guidance, expected):
+    flow = Field(None)
+    velocities = {0: 2.0, 1: 5.0, -1: 1.0}  # such as 1 + 3 * (5 - 1)
+    flow.forward = lambda x, time, condition: torch.tensor([[velocities[bin_]] for bin_ in condition.tolist()])
+    found = flow.sample(torch.zeros(3, 1), torch.tensor([0, 1, -1]), steps=2, guidance=guidance)
+    assert found[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_guidance_changes_nothing_without_a_condition():
+    flow, noise = random_flow(), torch.randn(4, 3)
+    for condition, same in ((-1, True), (2, False)):
+        bins = torch.full((4,), condition)
+        assert torch.equal(flow.sample(noise, bins, guidance=4.0), flow.sample(noise, bins)) == same
+
+
 def test_the_noise_is_left_alone():
     noise = torch.randn(4, 3)
     before = noise.clone()

@@ -9,7 +9,7 @@ import torch
 
 from icsg3d.arrays import CrystalArrays, CrystalBatch
 from icsg3d.elements import atomic_radii
-from icsg3d.training.augment import Augmentation
+from icsg3d.training.augment import Augmentation, distorted_supercells, recombined
 
 PEROVSKITE = CrystalArrays(
     np.array([38, 22, 8, 8, 8]),
@@ -212,3 +212,172 @@ def test_defaults_do_all_but_translate():
     # The perovskite's A site stays at the origin, so nothing was translated.
     assert not augmented.frac_coords[::2, 0].any()
     assert math.isfinite(augmented.lattice.sum().item())
+
+
+# Distorted supercells
+
+LONG = CrystalArrays(np.array([55, 17]), np.array([[0.1, 0.2, 0.3], [0.6, 0.7, 0.8]]), np.diag([6.0, 7.0, 8.0]))
+
+
+def displacements(crystal, parent, repeats):
+    """Distance of each atom from the nearest place of its element in the repeated parent, in angstrom."""
+    coords = crystal.frac_coords * repeats
+    found = []
+    for number, place in zip(crystal.numbers, coords, strict=True):
+        offsets = place - parent.frac_coords[parent.numbers == number]
+        found.append(np.linalg.norm((offsets - np.round(offsets)) @ parent.lattice, axis=1).min())
+    return np.array(found)
+
+
+def test_distorted_supercells_repeat_a_crystal_along_none_one_or_two_axes():
+    made = distorted_supercells([LONG], 150, longest=100.0)
+    assert len(made) == 150
+    seen = set()
+    for crystal in made:
+        ratio = np.diag(crystal.lattice) / np.diag(LONG.lattice)
+        repeats = np.round(ratio).astype(int)
+        assert crystal.lattice == pytest.approx(LONG.lattice * repeats[:, None])
+        assert len(crystal) == 2 * repeats.prod()
+        assert np.bincount(crystal.numbers, minlength=56)[[17, 55]].tolist() == [repeats.prod()] * 2
+        assert ((crystal.frac_coords >= 0) & (crystal.frac_coords <= 1)).all()
+        # Each atom on its own place: no two of an element are nearer than the shortest edge less what they moved.
+        apart = distances(crystal)[crystal.numbers[:, None] == crystal.numbers[None]]
+        assert apart[apart > 0].min(initial=9.0) > 6.0 - 3.0
+        seen.add(tuple(repeats.tolist()))
+    assert seen == set(itertools.product((1, 2), repeat=3)) - {(2, 2, 2)}
+
+
+def test_atoms_of_distorted_supercells_move_by_some_tenths_of_an_angstrom():
+    deviations = []
+    for crystal in distorted_supercells([LONG], 400, longest=100.0, seed=1):
+        repeats = np.round(np.diag(crystal.lattice) / np.diag(LONG.lattice))
+        moved = displacements(crystal, LONG, repeats)
+        assert moved.max() < 0.3 * 5  # of standard deviations that are 0.3 at most
+        deviations.append(np.sqrt((moved**2).mean() / 3))
+    # Uniform between 0 and 0.3, so their mean square is 0.03.
+    assert np.mean(np.square(deviations)) == pytest.approx(0.03, rel=0.15)
+    assert min(deviations) < 0.02
+    assert max(deviations) > 0.25
+
+
+def test_distorted_supercells_have_24_atoms_at_most_and_no_edge_beyond_the_longest():
+    made = distorted_supercells([PEROVSKITE, LONG], 200, longest=12.5)
+    sizes = {len(crystal) for crystal in made}
+    assert sizes == {2, 4, 5, 10, 20}
+    assert max(np.linalg.norm(crystal.lattice, axis=1).max() for crystal in made) <= 12.5
+    assert {tuple(np.diag(crystal.lattice)) for crystal in made if len(crystal) in {2, 4}} == {(6, 7, 8), (12, 7, 8)}
+    # Of seven atoms only two cells have no more than 24.
+    seven = CrystalArrays(np.arange(1, 8), np.random.default_rng(0).random((7, 3)), 5.0 * np.eye(3))
+    assert {len(crystal) for crystal in distorted_supercells([seven], 50, longest=100.0)} == {7, 14}
+
+
+def test_a_crystal_too_large_to_be_repeated_is_distorted_alone():
+    many = CrystalArrays(np.full(30, 26), np.random.default_rng(0).random((30, 3)), 9.0 * np.eye(3))
+    made = distorted_supercells([many], 5, longest=10.0)
+    assert [len(crystal) for crystal in made] == [30] * 5
+    assert all(crystal.lattice == pytest.approx(many.lattice) for crystal in made)
+
+
+def test_distorted_supercells_depend_on_their_seed_alone():
+    before = PEROVSKITE.frac_coords.copy()
+    one, other = (distorted_supercells([PEROVSKITE, SKEWED], 20, 50.0, seed=3) for _ in range(2))
+    for a, b in zip(one, other, strict=True):
+        assert np.array_equal(a.numbers, b.numbers)
+        assert np.array_equal(a.frac_coords, b.frac_coords)
+        assert np.array_equal(a.lattice, b.lattice)
+    third = distorted_supercells([PEROVSKITE, SKEWED], 20, 50.0, seed=4)
+    assert [len(crystal) for crystal in third] != [len(crystal) for crystal in one]
+    assert np.array_equal(PEROVSKITE.frac_coords, before)
+
+
+# Recombined crystals
+
+# Elements by their place: once the less electronegative, once the more electronegative, three times.
+TRIPLES = ((38, 22, 8), (56, 40, 8), (19, 12, 9), (57, 13, 8), (20, 12, 9), (12, 22, 16))
+PAIRS = ((11, 17), (19, 35), (12, 8))
+
+
+def recombinable():
+    """Perovskites and rock salts, each in a cell of its own size, the atoms of each in another order."""
+    crystals, roles = [], []
+    for row, (a, b, x) in enumerate(TRIPLES):
+        order = np.random.default_rng(row).permutation(5)
+        numbers = np.array([a, b, x, x, x])[order]
+        crystals.append(CrystalArrays(numbers, PEROVSKITE.frac_coords[order], (3.8 + row / 10) * np.eye(3)))
+        roles.append((a, b, x))
+    for row, pair in enumerate(PAIRS):
+        crystals.append(CrystalArrays(np.array(pair), LONG.frac_coords, (4.8 + row / 10) * np.eye(3)))
+        roles.append(pair)
+    return crystals, roles
+
+
+def parent_of(made, crystals):
+    """Index of the crystal that gave the sites and, but for its size, the cell."""
+    radii = atomic_radii()
+    for row, each in enumerate(crystals):
+        ratio = np.clip(radii[made.numbers].sum() / radii[each.numbers].sum(), 0.75, 1.35)
+        if np.array_equal(each.frac_coords, made.frac_coords) and np.allclose(each.lattice * ratio, made.lattice):
+            return row
+    raise AssertionError(made)
+
+
+def test_recombined_crystals_have_the_elements_of_two_of_the_same_composition():
+    crystals, roles = recombinable()
+    made = recombined(crystals, 300)
+    assert len(made) == 300
+    new = set()
+    for crystal in made:
+        row = parent_of(crystal, crystals)
+        own, old = roles[row], crystals[row].numbers
+        table = {before: set(crystal.numbers[old == before].tolist()) for before in own}
+        assert all(len(images) == 1 for images in table.values())  # equal atoms stay equal
+        mine = tuple(images.pop() for images in (table[before] for before in own))
+        assert len(set(mine)) == len(mine)  # no two places with one element
+        counts = [sorted(np.unique(numbers, return_counts=True)[1].tolist()) for numbers in (crystal.numbers, old)]
+        assert counts[0] == counts[1]
+        assert mine != own
+        others = [other for other in roles if len(other) == len(own) and other != own]
+        assert any(
+            all(z in pair for z, pair in zip(mine, zip(own, other, strict=True), strict=True)) for other in others
+        )
+        new.add(mine)
+    assert not new <= set(roles)  # and are no mere copies
+    assert len({len(mine) for mine in new}) == 2
+
+
+def test_magnesium_never_takes_two_places():
+    # Calcium and magnesium of the one, magnesium and titanium of the other would make it so.
+    crystals, roles = recombinable()
+    pair = [crystals[row] for row, own in enumerate(roles) if own in {(20, 12, 9), (12, 22, 16)}]
+    made = recombined(pair, 200)
+    assert len(made) == 200
+    assert {len(np.unique(crystal.numbers)) for crystal in made} == {3}
+
+
+def test_recombined_cells_have_the_size_of_their_atoms_within_bounds():
+    small = CrystalArrays(np.array([4, 8]), LONG.frac_coords, 3.0 * np.eye(3))  # beryllium against caesium
+    large = CrystalArrays(np.array([55, 53]), LONG.frac_coords, 6.0 * np.eye(3))
+    edges = {tuple(sorted(c.numbers.tolist())): [] for c in recombined([small, large], 100)}
+    for crystal in recombined([small, large], 100):
+        edges[tuple(sorted(crystal.numbers.tolist()))].append(round(float(crystal.lattice[0, 0]), 6))
+    assert set(edges[4, 8]) == {4.5}  # 0.75 of 6
+    assert set(edges[53, 55]) == {4.05}  # 1.35 of 3
+    assert set(edges) == {(4, 8), (4, 53), (8, 55), (53, 55)}
+
+
+def test_fewer_come_back_where_hardly_any_two_can_exchange_elements():
+    crystals, _ = recombinable()
+    assert recombined(crystals[:1], 5) == []
+    assert recombined([crystals[0], crystals[-1]], 5) == []  # five atoms and two
+    assert recombined([crystals[0]] * 3, 5) == []
+    assert recombined(crystals, 0) == []
+
+
+def test_recombined_crystals_depend_on_their_seed_alone():
+    crystals, _ = recombinable()
+    before = [crystal.numbers.copy() for crystal in crystals]
+    one, other, third = (recombined(crystals, 30, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a.numbers, b.numbers) for a, b in zip(one, other, strict=True))
+    assert all(np.array_equal(a.lattice, b.lattice) for a, b in zip(one, other, strict=True))
+    assert [a.numbers.tolist() for a in third] != [a.numbers.tolist() for a in one]
+    assert all(np.array_equal(a, crystal.numbers) for a, crystal in zip(before, crystals, strict=True))

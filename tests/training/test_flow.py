@@ -16,7 +16,8 @@ from icsg3d.training.flow import Cloud, FlowOptions, fit_flow, matching_loss
 CENTRES = torch.tensor([[-4.0, 0, 1], [4, 0, -1]])
 FAR = torch.tensor([0.0, 12, 0])
 BINS = 2
-TINY = FlowOptions(steps=400, steps_per_crystal=10, width=48, batch_size=192, learning_rate=4e-3, every=100)
+SIZES = {"steps": 1500, "steps_per_crystal": 10, "batch_size": 64, "width": 32, "every": 300}
+TINY = FlowOptions(**SIZES, learning_rate=2e-2, unlabelled=0.4, recombined=0.3)
 QUICK = FlowOptions(steps=6, width=8, batch_size=16, every=2)
 
 
@@ -66,7 +67,7 @@ def test_all_crystals_are_drawn_with_their_shares(fitted):
 @pytest.mark.parametrize("condition", [0, 1])
 def test_a_bin_draws_its_own_crystals_alone(fitted, condition):
     found = drawn(fitted, condition)
-    assert np.mean(np.sign(found[:, 0]) == np.sign(CENTRES[condition, 0].item())) > 0.98
+    assert np.mean(np.sign(found[:, 0]) == np.sign(CENTRES[condition, 0].item())) > 0.97
     assert np.median(found, axis=0) == pytest.approx(CENTRES[condition].numpy(), abs=0.35)
 
 

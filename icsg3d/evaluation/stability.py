@@ -1,0 +1,131 @@
+"""Whether generated crystals are stable, by CHGNet (Deng et al. 2023, doi:10.1038/s42256-023-00716-3)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+
+from icsg3d.data.elemental import elemental_ground_states
+from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pymatgen.core import Structure
+
+METASTABLE = 0.1
+"""eV/atom above the hull up to which a crystal counts as metastable."""
+
+
+class Energies(Protocol):
+    """What gives energies of crystals in eV/atom."""
+
+    def static(self, structures: Sequence[Structure]) -> np.ndarray:
+        """Return the energies of crystals as they are, shape (n,), NaN where there is none."""
+
+    def relaxed(self, structure: Structure) -> float:
+        """Return the energy of a crystal after relaxation of sites and cell, NaN where it fails."""
+
+
+class ChgnetEnergies:
+    """Energies of CHGNet on the Materials Project's scale."""
+
+    def __init__(self) -> None:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                from chgnet.model import CHGNet, StructOptimizer
+
+                model = CHGNet.load(verbose=False)
+                self._model: Any = model
+                self._optimizer: Any = StructOptimizer(model=model)
+        except ImportError as error:
+            msg = "stability needs chgnet; install it with pip install 'icsg3d[workflows]'"
+            raise InputError(msg) from error
+
+    def static(self, structures: Sequence[Structure]) -> np.ndarray:
+        """Return the energies of crystals as they are, shape (n,), NaN where CHGNet finds an atom isolated."""
+        values = np.full(len(structures), np.nan)
+        for row, structure in enumerate(structures):
+            with contextlib.suppress(ValueError, RuntimeError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                values[row] = float(self._model.predict_structure(structure, task="e")["e"])
+        return values
+
+    def relaxed(self, structure: Structure) -> float:
+        """Return the energy after relaxation to forces below 0.1 eV/angstrom or for 200 steps, NaN where it fails."""
+        with contextlib.suppress(ValueError, RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = self._optimizer.relax(structure, fmax=0.1, steps=200, verbose=False)
+            return float(found["trajectory"].energies[-1]) / len(structure)
+        return float("nan")
+
+
+def stability(
+    samples: Sequence[Structure],
+    phases: Sequence[Structure],
+    energies: Energies,
+    report: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Relax crystals and place them above or below the hull of known phases and the elements.
+
+    Args:
+        samples: Generated crystals.
+        phases: Known crystals; those of the samples' chemical systems compete. Too few make everything look stable.
+        energies: Of the engine; all energies are its own.
+        report: Called after each sample.
+
+    Returns:
+        ``chgnet_samples``; ``chgnet_failed``, the share without an energy or with an element that has no reference;
+        ``stable``, the share at most 0 eV/atom above the hull; ``metastable``, at most 0.1; and the median distance.
+    """
+    known: dict[str, float] = {}
+    entries = _entries(phases, samples, energies)
+    distances = []
+    for sample in samples:
+        distances.append(_above_hull(sample, entries, known, energies))
+        report()
+    found = np.array(distances)
+    good = found[np.isfinite(found)]
+    return {
+        "chgnet_samples": len(samples),
+        "chgnet_failed": float(1 - len(good) / len(samples)),
+        "chgnet_phases": len(entries),
+        "stable": float((good <= 0).sum() / len(samples)),
+        "metastable": float((good <= METASTABLE).sum() / len(samples)),
+        "median_above_hull": float(np.median(good)) if len(good) else None,
+    }
+
+
+def _entries(phases: Sequence[Structure], samples: Sequence[Structure], energies: Energies) -> list[PDEntry]:
+    """Return the entries of the phases that lie in the chemical system of any sample."""
+    systems = {frozenset(e.symbol for e in sample.composition.elements) for sample in samples}
+    near = [p for p in phases if any({e.symbol for e in p.composition.elements} <= system for system in systems)]
+    values = energies.static(near)
+    return [
+        PDEntry(phase.composition, value * len(phase))
+        for phase, value in zip(near, values, strict=True)
+        if np.isfinite(value)
+    ]
+
+
+def _above_hull(sample: Structure, entries: Sequence[PDEntry], known: dict[str, float], energies: Energies) -> float:
+    """Return eV/atom above the hull of elements and phases, NaN where there is no energy or reference."""
+    symbols = {element.symbol for element in sample.composition.elements}
+    references = elemental_ground_states()
+    if not symbols <= set(references):
+        return float("nan")
+    for symbol in sorted(symbols - set(known)):
+        known[symbol] = float(energies.static([references[symbol]])[0])
+    value = energies.relaxed(sample)
+    if not np.isfinite(value) or not all(np.isfinite(known[symbol]) for symbol in symbols):
+        return float("nan")
+    competing = [entry for entry in entries if {e.symbol for e in entry.composition.elements} <= symbols]
+    elements = [PDEntry(symbol, known[symbol]) for symbol in symbols]
+    own = PDEntry(sample.composition, value * len(sample))
+    hull = PhaseDiagram([*elements, *competing]).get_hull_energy_per_atom(own.composition)
+    return float(value - hull)

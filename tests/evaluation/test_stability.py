@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from icsg3d.data.elemental import elemental_ground_states
+from icsg3d.evaluation.stability import stability
+
+
+def crystal(*symbols: str) -> Structure:
+    return Structure(Lattice.cubic(4.0), symbols, [[k / len(symbols)] * 3 for k in range(len(symbols))])
+
+
+class Table:
+    """Energies in eV/atom from a table; elements have -1."""
+
+    def __init__(self, **values: float) -> None:
+        self.values = values
+
+    def static(self, structures):
+        return np.array([self._energy(structure) for structure in structures])
+
+    def relaxed(self, structure):
+        return self._energy(structure)
+
+    def _energy(self, structure):
+        if structure.is_ordered and len(structure.composition) == 1:
+            return -1.0
+        return self.values[structure.composition.reduced_formula]
+
+
+def test_without_phases_the_elements_are_the_hull():
+    # MgO lies at -1.5, half an eV/atom below the elements' -1; NaCl 0.05 above them, KBr 0.2 above.
+    found = stability(
+        [crystal("Mg", "O"), crystal("Na", "Cl"), crystal("K", "Br")], [], Table(MgO=-1.5, NaCl=-0.95, KBr=-0.8)
+    )
+    assert (found["chgnet_samples"], found["chgnet_failed"], found["chgnet_phases"]) == (3, 0, 0)
+    assert found["stable"] == pytest.approx(1 / 3)
+    assert found["metastable"] == pytest.approx(2 / 3)
+    assert found["median_above_hull"] == pytest.approx(0.05)
+
+
+def test_a_phase_in_the_system_raises_the_bar_and_others_do_not_count():
+    # At the composition MgO2, a mixture of MgO (-2 eV/atom, 2 of 3 atoms) and O (-1, 1 of 3)
+    # has -5/3; a sample at -1.6 lies 1/15 above it.
+    sample, phases = crystal("Mg", "O", "O"), [crystal("Mg", "O"), crystal("Na", "Cl")]
+    found = stability([sample], phases, Table(MgO2=-1.6, MgO=-2.0, NaCl=-9.0))
+    assert found["chgnet_phases"] == 1
+    assert found["median_above_hull"] == pytest.approx(1 / 15)
+    assert (found["stable"], found["metastable"]) == (0, 1)
+
+
+def test_what_has_no_energy_or_no_reference_is_counted_as_failed():
+    found = stability(
+        [crystal("Mg", "O"), crystal("Yb", "O"), crystal("Na", "Cl")], [], Table(MgO=np.nan, YbO=-3, NaCl=-2)
+    )
+    assert found["chgnet_failed"] == pytest.approx(2 / 3)
+    assert found["stable"] == pytest.approx(1 / 3)
+
+
+def test_each_sample_is_reported_once():
+    calls = []
+    stability([crystal("Mg", "O")] * 3, [], Table(MgO=-2.0), lambda: calls.append(1))
+    assert len(calls) == 3
+
+
+# Ground states of the elements
+
+
+def test_ground_states_have_the_known_crystals():
+    states = elemental_ground_states()
+    assert len(states) == 88
+    assert all({site.specie.symbol for site in crystal} == {symbol} for symbol, crystal in states.items())
+    # Silicon in the diamond structure: a bond of a sqrt(3) / 4 with a = 5.43 to 5.47 angstrom (PBE); four neighbours.
+    silicon = states["Si"]
+    assert silicon.get_space_group_info()[0] == "Fd-3m"
+    bonds = silicon.get_neighbors(silicon[0], 2.6)
+    assert len(bonds) == 4
+    assert bonds[0].nn_distance == pytest.approx(5.45 * 3**0.5 / 4, abs=0.02)
+    # Iron is body-centred: one atom, eight neighbours at a sqrt(3) / 2 with a = 2.83 (PBE).
+    iron = states["Fe"]
+    assert (len(iron), len(iron.get_neighbors(iron[0], 2.6))) == (1, 8)
+
+
+def test_ground_states_cannot_be_changed_by_accident():
+    with pytest.raises(TypeError):
+        elemental_ground_states()["Si"] = None

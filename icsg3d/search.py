@@ -84,7 +84,7 @@ def optimize_property(
         raise InputError(msg)
     root = generator.density.covariance_root
     setting = generator.prepare(start)[1]
-    origin = generator.encode([start])[0]
+    origin = generator.locate([start])[0]
     points, values, visited = [np.zeros((0, len(root)))], [np.zeros(0)], list[Visited]()
     current = np.zeros(len(root))
     for number in range(rounds):

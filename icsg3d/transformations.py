@@ -112,7 +112,7 @@ class LatentSamplingTransformation(LatentTransformation):
             formula = structure.composition.reduced_formula
             msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
             raise InputError(msg)
-        origin = self.generator.encode([structure])
+        origin = self.generator.locate([structure])
         distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), origin)
         entries = [
             {

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 # A new module or subpackage directly below icsg3d/ is registered here, in the lowest layer it can live in.
 LAYERS: dict[int, set[str]] = {
     0: {"elements", "errors", "properties", "random", "seeds"},
-    1: {"arrays", "decoding", "graphs", "models", "segmentation", "symmetry", "training", "voxels"},
+    1: {"arrays", "decoding", "graphs", "models", "refining", "segmentation", "symmetry", "training", "voxels"},
     2: {
         "candidates",
         "data",

@@ -26,7 +26,7 @@ class Straight:
     def prepare(self, crystal):
         return None, SimpleNamespace(apply=lambda structure: structure)
 
-    def encode(self, crystals):
+    def locate(self, crystals):
         return np.zeros((len(crystals), 4))
 
     def decode(self, latent):

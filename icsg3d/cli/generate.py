@@ -79,7 +79,7 @@ def generate(
     if structure is None:
         latent, origin = generator.latent_sample(n, condition, seed), None
     else:
-        origin = generator.encode([structure])
+        origin = generator.locate([structure])
         latent = generator.latent_around(structure, n, scale, seed)
     settings = _settings(generator, structure, scale, condition, seed)
     folder = CandidateFolder(out, settings, resume=resume, overwrite=overwrite)

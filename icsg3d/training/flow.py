@@ -94,6 +94,7 @@ def fit_flow(
     own = clouds["unlabelled"]
     count, size = own.mean.shape
     held = torch.randperm(count, generator=random) < options.held_back * count
+    held &= count > 1
     judged = own.rows(held) if bool(held.any()) else own
     sources = {name: cloud if name == "recombined" else cloud.rows(~held) for name, cloud in clouds.items()}
     components = max(1, min(options.components, count // 2, size))
@@ -153,7 +154,7 @@ def matching_loss(
 
 @torch.no_grad()
 def _move_average(average: LatentFlow, flow: LatentFlow, step: int) -> None:
-    weight = max(0.002, 1 / step)
+    weight = max(0.002, 10 / (step + 9))  # early on, only what was learned last
     for kept, new in zip(average.parameters(), flow.parameters(), strict=True):
         kept.lerp_(new, weight)
 

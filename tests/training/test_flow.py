@@ -183,9 +183,11 @@ def test_fitting_draws_the_average_of_the_weights_along():
         for parameter in new.parameters():
             torch.nn.init.constant_(parameter, value)
         training._move_average(average, new, step)
-    assert weights(average).numpy() == pytest.approx(6.0, rel=1e-6)  # the mean of the first steps
+    # The shares of the new weights are 10/10, 10/11, 10/12: 3, then 3 + 20/11 = 53/11, then 53/11 + (57/11) 5/6.
+    kept = 53 / 11 + 57 / 11 * 5 / 6
+    assert weights(average).numpy() == pytest.approx(kept, rel=1e-6)
     training._move_average(average, new, 10_000)
-    assert weights(average).numpy() == pytest.approx(6.0 + 0.002 * 4, rel=1e-6)
+    assert weights(average).numpy() == pytest.approx(kept + 0.002 * (10 - kept), rel=1e-6)
 
 
 # When it stops

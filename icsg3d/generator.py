@@ -155,7 +155,7 @@ class CrystalGenerator:
         return " ".join(self.elements)
 
     def bins(self, condition: Sequence[float | None] | float | None, count: int) -> torch.Tensor:
-        """Return condition bins of formation energies in eV/atom, -1 where None.
+        """Return condition bins of energies in eV/atom (those of ``network.config.condition``), -1 where None.
 
         Raises:
             InputError: if there are not as many energies as crystals, or the model has no condition.

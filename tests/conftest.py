@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from icsg3d import cli
 from icsg3d.models.generator import GeneratorConfig
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
@@ -27,6 +29,28 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets in {folder}; name their folder with ICSG3D_DATA")
     return folder
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys):
+    """Run a command line; return exit code and what it printed to standard error, in one line."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["icsg3d", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, " ".join(capsys.readouterr().err.split())
+
+    return call
+
+
+@pytest.fixture
+def run(command_line):
+    """Run a command line, as ``command_line`` does; modules on one command put their own in its place."""
+    return command_line
 
 
 @pytest.fixture(scope="session")

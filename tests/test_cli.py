@@ -17,22 +17,6 @@ from icsg3d.report.folders import read_candidates
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line; return exit code and what it printed to standard error, in one line."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["icsg3d", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, " ".join(capsys.readouterr().err.split())
-
-    return call
-
-
-@pytest.fixture
 def srtio3(tmp_path):
     path = tmp_path / "SrTiO3.cif"
     prototype_structure("SrTiO3").to(str(path), fmt="cif")

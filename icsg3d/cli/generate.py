@@ -48,7 +48,8 @@ def generate(
         float, typer.Option(help="Size of the steps around the base, in spreads of the training crystals.")
     ] = 0.8,
     condition: Annotated[
-        float | None, typer.Option(help="Formation energy to ask for in eV/atom (without a base).")
+        float | None,
+        typer.Option(help="Energy per atom to ask for, in eV (without a base)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     model: ModelOption = "cubic",

@@ -32,20 +32,10 @@ with warnings.catch_warnings():
     pytest.importorskip("smact.screening")
 
 
-def called(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["icsg3d", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, " ".join(capsys.readouterr().err.split())
-
-
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(command_line):
     """Run a command of ``icsg3d evaluate``; return exit code and what it said, in one line."""
-    return lambda *arguments: called(monkeypatch, capsys, "evaluate", *arguments)
+    return lambda *arguments: command_line("evaluate", *arguments)
 
 
 def written(out, name):
@@ -164,7 +154,7 @@ def test_what_was_rebuilt_of_other_crystals_is_refused(run, tmp_path, rebuilt):
     refused(result, out, f"{fewer} lacks crystals of {rebuilt[0]}", "icsg3d reconstruct from the same file")
 
 
-def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, monkeypatch, capsys):
+def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, command_line):
     shifted = crystal("SrTiO3")
     shifted.translate_sites(range(5), [0.13, 0.41, 0.77])
     unknown = crystal("SrTiO3")
@@ -175,7 +165,7 @@ def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, monkey
     assert code == 0, said
     assert "left out TiXeO3: TiXeO3 has Xe, which the model cubic was not trained on" in said
     made = tmp_path / "made.json.gz"
-    assert called(monkeypatch, capsys, "reconstruct", "--data", data, "--out", made)[0] == 0
+    assert command_line("reconstruct", "--data", data, "--out", made)[0] == 0
     assert run("reconstruction", "--data", data, "--rebuilt", made, "--out", there, "--jobs", 1)[0] == 0
     figures, rows = written(here, "reconstruction")
     assert written(there, "reconstruction") == (figures, rows)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from icsg3d import cli
 from icsg3d.data import write_frame
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
@@ -28,19 +26,9 @@ FAST = ("--joint-epochs", 1, "--batch-size", 16, "--accelerator", "cpu")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(command_line):
     """Run ``icsg3d train generator``; return exit code and what it said, in one line."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["icsg3d", "train", "generator", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, " ".join(capsys.readouterr().err.split())
-
-    return call
+    return lambda *arguments: command_line("train", "generator", *arguments)
 
 
 @pytest.fixture

@@ -76,22 +76,6 @@ def models(tmp_path_factory):
     return folder
 
 
-def called(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["icsg3d", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, " ".join(capsys.readouterr().err.split())
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line; return exit code and what it printed to standard error, in one line."""
-    return lambda *arguments: called(monkeypatch, capsys, *arguments)
-
-
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

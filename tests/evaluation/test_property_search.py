@@ -93,7 +93,7 @@ class Line:
     def prepare(self, crystal):
         return None, SimpleNamespace(apply=lambda structure: structure)
 
-    def encode(self, crystals):
+    def locate(self, crystals):
         return np.full((1, 1), 5.5)
 
     def decode(self, latent):

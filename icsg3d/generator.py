@@ -186,15 +186,19 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`prepare`, :meth:`bins`.
         """
-        if not crystals:
-            msg = "no crystal was given; give at least one"
-            raise InputError(msg)
         return self.encode_arrays(
             [self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals))
         )
 
     def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
-        """Return the latent means of primitive cells with their condition bins, shape (n, latent)."""
+        """Return the latent means of primitive cells with their condition bins, shape (n, latent).
+
+        Raises:
+            InputError: if there is no cell.
+        """
+        if not arrays:
+            msg = "no crystal was given; give at least one"
+            raise InputError(msg)
         return encode_posteriors(self.network, arrays, bins, self.device).mean.numpy()
 
     def locate(
@@ -215,9 +219,10 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`encode`.
         """
-        latent = self.encode(crystals, condition)
-        bins = self.bins(condition, len(crystals))
-        arrays = [self.prepare(crystal)[0] for crystal in crystals]
+        return self._locate([self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals)))
+
+    def _locate(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
+        latent = self.encode_arrays(arrays, bins)
         parts = []
         for start in range(0, len(arrays), _BATCH):
             part = slice(start, start + _BATCH)
@@ -283,9 +288,10 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`encode`.
         """
-        settings = [self.prepare(crystal)[1] for crystal in crystals]
-        decoded = self.decode(self.locate(crystals, condition), condition)
-        return [_in_setting(d, setting) for d, setting in zip(decoded, settings, strict=True)]
+        prepared = [self.prepare(crystal) for crystal in crystals]
+        latent = self._locate([arrays for arrays, _ in prepared], self.bins(condition, len(prepared)))
+        decoded = self.decode(latent, condition)
+        return [_in_setting(d, setting) for d, (_, setting) in zip(decoded, prepared, strict=True)]
 
     def sample_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> list[DecodedCrystal]:
         """Decode random steps away from a crystal, in the cell in which it was given.

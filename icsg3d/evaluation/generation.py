@@ -17,6 +17,7 @@ from scipy.stats import wasserstein_distance
 
 from icsg3d.errors import InputError
 from icsg3d.evaluation.validity import composition_valid, structure_valid
+from icsg3d.screening import Duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,13 +128,11 @@ def repeats(structures: Sequence[Structure], others: Sequence[Structure] = (), j
 
 def _repeats_in_group(structures: Sequence[Structure], others: Sequence[Structure]) -> np.ndarray:
     matcher = StructureMatcher(comparator=ElementComparator())
-    seen: list[Structure] = []
+    own = Duplicates(matcher)
     rows = np.zeros((len(structures), 2), dtype=bool)
     for row, structure in enumerate(structures):
-        rows[row, 0] = any(matcher.fit(structure, other) for other in seen)
+        rows[row, 0] = own.first_of(row, structure) is not None
         rows[row, 1] = any(matcher.fit(structure, other) for other in others)
-        if not rows[row, 0]:
-            seen.append(structure)
     return rows
 
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from monty.json import MSONable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
     from pymatgen.core import Structure
+
+    from icsg3d.generator import CrystalGenerator
 
 
 @dataclass
@@ -63,3 +68,78 @@ class Candidate(MSONable):
             value = getattr(self, name)
             row[name] = "" if value is None else round(value, 4) if isinstance(value, float) else value
         return row | {"reason": self.reason} | self.predictions | self.screening
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Latent vectors to decode to candidates, and where they come from.
+
+    Attributes:
+        latent: The vectors, shape (n, latent).
+        structure: Crystal they were drawn around; None for free draws.
+        origin: Its latent vector, shape (1, latent); None for free draws.
+        seed: Of the draws.
+        scale: Size of the steps; None for free draws.
+        condition: Energy asked for, in eV/atom; None where it was left open.
+    """
+
+    latent: np.ndarray
+    structure: Structure | None
+    origin: np.ndarray | None
+    seed: int
+    scale: float | None
+    condition: float | None
+
+    @classmethod
+    def make(
+        cls,
+        generator: CrystalGenerator,
+        structure: Structure | None,
+        n: int,
+        *,
+        scale: float = 0.8,
+        condition: float | None = None,
+        seed: int = 0,
+    ) -> Draws:
+        """Draw latent vectors around a crystal, or freely; each depends on its number and the seed alone.
+
+        Args:
+            generator: Whose latent space it is.
+            structure: Where to start; None to draw freely.
+            n: Number of draws.
+            scale: Size of the steps around the crystal, in spreads of the training crystals.
+            condition: Energy per atom to ask for in free draws, in eV.
+            seed: Of the draws.
+
+        Raises:
+            InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
+        """
+        if structure is None:
+            return cls(generator.latent_sample(n, condition, seed), None, None, seed, None, condition)
+        latent = generator.latent_around(structure, n, scale, seed)
+        return cls(latent, structure, generator.locate([structure]), seed, scale, None)
+
+    def candidates(self, generator: CrystalGenerator, start: int = 0) -> Iterator[Candidate]:
+        """Decode the vectors from number ``start`` on, in the cell of the crystal they were drawn around."""
+        formulas = generator.training_formulas()
+        setting = None if self.structure is None else generator.prepare(self.structure)[1]
+        base = "" if self.structure is None else self.structure.composition.reduced_formula
+        distances = None if self.origin is None else generator.latent_distance(self.latent, self.origin)
+        for index, decoded in enumerate(generator.iter_decode(self.latent[start:], self.condition), start=start):
+            crystal = decoded.structure
+            if crystal is not None and setting is not None:
+                crystal = setting.apply(crystal)
+            candidate = Candidate(
+                index,
+                crystal,
+                decoded.reason,
+                base=base,
+                seed=self.seed,
+                scale=self.scale,
+                latent_distance=None if distances is None else float(distances[index]),
+                condition=self.condition,
+                **generator.as_dict(),
+            )
+            if crystal is not None:
+                candidate.in_training = candidate.formula in formulas
+            yield candidate

@@ -1,14 +1,27 @@
-"""Whether crystals repeat each other."""
+"""Screening of candidates: distances, charges, repeats, novelty and symmetry; and whether crystals repeat each other."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import spglib
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
+from icsg3d.errors import InputError
+from icsg3d.evaluation.validity import composition_valid
+from icsg3d.structures import from_arrays, to_arrays
+from icsg3d.symmetry import symmetrised
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pymatgen.core import Structure
+
+    from icsg3d.candidates import Candidate
 
 
 class Duplicates:
@@ -31,3 +44,100 @@ class Duplicates:
                 return earlier
         group.append((index, structure))
         return None
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What a candidate must meet before an expensive calculation.
+
+    Attributes:
+        distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
+            ``atomic_radius``). The 12,197 crystals of four public sets lie above 0.64.
+        charge_neutral: Ask for oxidation states that add up to nothing (SMACT; alloys of metals pass).
+        unique: Leave out crystals that repeat an earlier one.
+        novel: Leave out compositions that the generator was trained on.
+        symmetry_tolerance: Refine to the symmetry that the crystal has within this distance in angstrom; 0 for none.
+    """
+
+    distance_ratio: float = 0.6
+    charge_neutral: bool = True
+    unique: bool = True
+    novel: bool = False
+    symmetry_tolerance: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 0 <= self.distance_ratio < 2:
+            msg = f"the ratio of distances and radii must be between 0 and 2, got {self.distance_ratio}"
+            raise InputError(msg)
+        if not 0 <= self.symmetry_tolerance < 2:
+            msg = f"the tolerance of symmetry must be between 0 and 2 angstrom, got {self.symmetry_tolerance}"
+            raise InputError(msg)
+
+
+def screen(
+    candidates: Sequence[Candidate], screening: Screening, report: Callable[[], None] = lambda: None
+) -> list[Candidate]:
+    """Return the candidates with the results of screening, none left out.
+
+    Args:
+        candidates: As generated; they are left as they are.
+        screening: What is asked for.
+        report: Called after each.
+
+    Returns:
+        Copies, refined to their symmetry, with ``screening`` holding ``space_group``, ``distance_ratio``,
+        ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
+    """
+    duplicates, screened = Duplicates(), []
+    for candidate in candidates:
+        screened.append(_screened(candidate, screening, duplicates))
+        report()
+    return screened
+
+
+def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:
+    if candidate.structure is None:
+        return dataclasses.replace(candidate, screening={"passed": False, "failed_on": ["no crystal"]})
+    structure = from_arrays(symmetrised(to_arrays(candidate.structure), screening.symmetry_tolerance))
+    ratio = smallest_distance_ratio(structure)
+    neutral = composition_valid(structure.composition) if screening.charge_neutral else None
+    # What is too close cannot be what a later crystal repeats.
+    repeats = duplicates.first_of(candidate.index, structure) if ratio >= screening.distance_ratio else None
+    novel = None if candidate.in_training is None else not candidate.in_training
+    failed = [
+        name
+        for name, bad in (
+            ("distances", ratio < screening.distance_ratio),
+            ("charges", neutral is False),
+            ("repeats", screening.unique and repeats is not None),
+            ("known composition", screening.novel and novel is False),
+        )
+        if bad
+    ]
+    results: dict[str, Any] = {
+        "space_group": space_group(structure),
+        "distance_ratio": round(ratio, 4),
+        "charge_neutral": neutral,
+        "duplicate_of": repeats,
+        "novel": novel,
+        "passed": not failed,
+        "failed_on": failed,
+    }
+    return dataclasses.replace(candidate, structure=structure, screening=results)
+
+
+def smallest_distance_ratio(structure: Structure) -> float:
+    """Return the smallest ratio of a distance between atoms, images counted, and the sum of their atomic radii."""
+    radii = np.array([float(site.specie.atomic_radius or site.specie.atomic_radius_calculated) for site in structure])
+    centres, points, _, distances = structure.get_neighbor_list(2 * float(radii.max()))
+    if not len(distances):
+        return float("inf")
+    return float((distances / (radii[centres] + radii[points])).min())
+
+
+def space_group(structure: Structure, tolerance: float = 0.01) -> str:
+    """Return the international symbol of the space group within a tolerance in angstrom."""
+    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    found = spglib.get_spacegroup(cell, symprec=tolerance)  # type: ignore[arg-type]
+    return "" if found is None else str(found).split(" ")[0]

@@ -21,7 +21,9 @@ from icsg3d.cli.console import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from icsg3d.candidates import Draws
     from icsg3d.generator import CrystalGenerator
+    from icsg3d.report.folders import CandidateFolder
 
 _EXAMPLES = """
 **Examples**
@@ -66,6 +68,7 @@ def generate(
     Writes `candidates.json.gz`, `candidates.csv`, `cifs/` and `candidates.png`. Every draw has a row; where it gave no
     crystal the row says why.
     """
+    from icsg3d.candidates import Draws
     from icsg3d.errors import InputError
     from icsg3d.generator import CrystalGenerator
     from icsg3d.report.folders import CandidateFolder
@@ -77,15 +80,11 @@ def generate(
     check_device(device)
     structure = None if base is None else _base_structure(base)
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)
-    if structure is None:
-        latent, origin = generator.latent_sample(n, condition, seed), None
-    else:
-        origin = generator.locate([structure])
-        latent = generator.latent_around(structure, n, scale, seed)
-    settings = _settings(generator, structure, scale, condition, seed)
+    draws = Draws.make(generator, structure, n, scale=scale, condition=condition, seed=seed)
+    settings = _settings(generator, draws)
     folder = CandidateFolder(out, settings, resume=resume, overwrite=overwrite)
     try:
-        _run(generator, folder, structure, latent, origin, settings)
+        _run(generator, folder, draws)
     except KeyboardInterrupt:
         folder.write_tables()
         fail(
@@ -98,7 +97,7 @@ def generate(
     if picture:
         from icsg3d.report.pictures import draw_candidates
 
-        draw_candidates(generator, folder, latent, condition)
+        draw_candidates(generator, folder, draws.latent, condition)
 
 
 generate.__doc__ = (generate.__doc__ or "") + _EXAMPLES
@@ -113,59 +112,31 @@ def _base_structure(base: str) -> Structure:
     return prototype_structure(base)
 
 
-def _settings(
-    generator: CrystalGenerator, structure: Structure | None, scale: float, condition: float | None, seed: int
-) -> dict[str, Any]:
+def _settings(generator: CrystalGenerator, draws: Draws) -> dict[str, Any]:
+    structure = draws.structure
     return {
         "base": "" if structure is None else structure.composition.reduced_formula,
         "base_structure": None if structure is None else structure.as_dict(),
-        "scale": None if structure is None else scale,
-        "condition": condition,
-        "seed": seed,
+        "scale": draws.scale,
+        "condition": draws.condition,
+        "seed": draws.seed,
         "symmetry_tolerance": generator.symmetry_tolerance,
     } | generator.as_dict()
 
 
-_RUN_ONLY = ("base_structure", "symmetry_tolerance")
-"""Settings that stand in run.json alone."""
-
-
-def _run(
-    generator: CrystalGenerator,
-    folder: Any,
-    structure: Structure | None,
-    latent: Any,
-    origin: Any,
-    settings: dict[str, Any],
-) -> None:
-    from icsg3d.candidates import Candidate
+def _run(generator: CrystalGenerator, folder: CandidateFolder, draws: Draws) -> None:
     from icsg3d.screening import Duplicates
 
     duplicates = Duplicates()
     for candidate in folder.candidates:
         if candidate.structure is not None and candidate.duplicate_of is None:
             duplicates.first_of(candidate.index, candidate.structure)
-    formulas = generator.training_formulas()
-    setting = None if structure is None else generator.prepare(structure)[1]
-    distances = None if origin is None else generator.latent_distance(latent, origin)
-    common = {name: value for name, value in settings.items() if name not in _RUN_ONLY}
     done = len(folder.candidates)
     with progress_bar() as progress:
-        task = progress.add_task("generating", total=len(latent), completed=done)
-        for index, decoded in enumerate(generator.iter_decode(latent[done:], settings["condition"]), start=done):
-            crystal = decoded.structure
-            if crystal is not None and setting is not None:
-                crystal = setting.apply(crystal)
-            candidate = Candidate(
-                index,
-                crystal,
-                decoded.reason,
-                latent_distance=None if distances is None else float(distances[index]),
-                **common,
-            )
-            if crystal is not None:
-                candidate.duplicate_of = duplicates.first_of(index, crystal)
-                candidate.in_training = candidate.formula in formulas
+        task = progress.add_task("generating", total=len(draws.latent), completed=done)
+        for candidate in draws.candidates(generator, start=done):
+            if candidate.structure is not None:
+                candidate.duplicate_of = duplicates.first_of(candidate.index, candidate.structure)
             folder.add(candidate)
             progress.advance(task)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monty.json import MontyEncoder
 
 from icsg3d.candidates import Candidate
+from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
 from icsg3d.models.storage import write_atomically
 from icsg3d.structures import read_json, structure_from_dict
@@ -24,9 +25,9 @@ RESULT_FILE = "candidates.json.gz"
 TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 PICTURE_FILE = "candidates.png"
-_SETTINGS_FILE = "run.json"
+SETTINGS_FILE = "run.json"
 _PARTIAL_FILE = "candidates.partial.jsonl"
-_OWN = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _SETTINGS_FILE, _PARTIAL_FILE, CIF_FOLDER)
+_OWN = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _PARTIAL_FILE, CIF_FOLDER)
 
 
 def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
@@ -43,6 +44,70 @@ def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
     except Exception as error:
         msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
         raise InputError(msg) from error
+
+
+def claim_folder(
+    folder: Path, own: Sequence[str], settings: Mapping[str, Any], *, holds: str, resume: bool, overwrite: bool
+) -> bool:
+    """Make a folder for the results of a run, or go on with one that was begun with the same settings.
+
+    Args:
+        folder: Where; made if need be.
+        own: Names of the files and folders that such a run writes.
+        settings: What makes the run what it is; kept in the folder.
+        holds: What the folder holds, for messages.
+        resume: Go on with what is there.
+        overwrite: Remove what an earlier run left.
+
+    Returns:
+        Whether there is something to go on with.
+
+    Raises:
+        InputError: if the folder holds another run, or cannot be made.
+    """
+    names = (*own, SETTINGS_FILE)
+    occupied = any((folder / name).exists() for name in names)
+    if occupied and not (resume or overwrite):
+        msg = (
+            f"{folder} holds {holds} of an earlier run; go on with --resume, replace them with --overwrite, "
+            "or name another --out"
+        )
+        raise InputError(msg)
+    if occupied and overwrite:
+        for name in names:
+            _remove(folder / name)
+    elif occupied:
+        _check_settings(folder, json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
+    except OSError as error:
+        msg = f"the folder {folder} cannot be written ({error.strerror}); name another with --out"
+        raise InputError(msg) from error
+    return occupied and not overwrite
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / SETTINGS_FILE
+    try:
+        earlier = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read ({error}), so the run cannot go on; use --overwrite or another --out"
+        raise InputError(msg) from error
+    changed = [name for name in settings if earlier.get(name) != settings[name]]
+    if changed:
+        msg = (
+            f"{folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "
+            "--overwrite or another --out"
+        )
+        raise InputError(msg)
 
 
 class CandidateFolder:
@@ -62,48 +127,9 @@ class CandidateFolder:
         self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
     ) -> None:
         self.folder = folder
-        self.candidates: list[Candidate] = []
-        occupied = [name for name in _OWN if (folder / name).exists()]
-        if occupied and overwrite:
-            self._clear()
-        elif occupied and resume:
-            self._check_settings(json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
-            self.candidates = self._read_partial()
-        elif occupied:
-            msg = (
-                f"{folder} holds candidates of an earlier run; go on with --resume, replace them with --overwrite, "
-                "or name another --out"
-            )
-            raise InputError(msg)
-        try:
-            (folder / CIF_FOLDER).mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / _SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
-        except OSError as error:
-            msg = f"the folder {folder} cannot be written ({error.strerror}); name another with --out"
-            raise InputError(msg) from error
-
-    def _clear(self) -> None:
-        for name in _OWN:
-            path = self.folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        path = self.folder / _SETTINGS_FILE
-        try:
-            earlier = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            msg = f"{path} cannot be read ({error}), so the run cannot go on; use --overwrite or another --out"
-            raise InputError(msg) from error
-        changed = [name for name in settings if earlier.get(name) != settings[name]]
-        if changed:
-            msg = (
-                f"{self.folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "
-                "--overwrite or another --out"
-            )
-            raise InputError(msg)
+        goes_on = claim_folder(folder, _OWN, settings, holds="candidates", resume=resume, overwrite=overwrite)
+        self.candidates: list[Candidate] = self._read_partial() if goes_on else []
+        (folder / CIF_FOLDER).mkdir(exist_ok=True)
 
     def _read_partial(self) -> list[Candidate]:
         path = self.folder / _PARTIAL_FILE
@@ -152,6 +178,20 @@ def read_candidates(path: Path) -> list[Candidate]:
         msg = f"{path} is no list of candidates; give the candidates.json.gz of icsg3d generate"
         raise InputError(msg)
     return [candidate_from_dict(entry) for entry in content]
+
+
+def read_candidates_or_crystals(path: Path) -> list[Candidate]:
+    """Read candidates, or crystals from any source as candidates of unknown origin, numbered from 0.
+
+    Raises:
+        InputError: if there is no such source, or no crystal in it.
+    """
+    if path.name.endswith((".json", ".json.gz")) and path.is_file() and isinstance(read_json(path), list):
+        return read_candidates(path)
+    table = load_structures(path)
+    found = [Candidate(index, structure) for index, structure in enumerate(table.structures)]
+    failed = [Candidate(len(found) + k, None, reason) for k, reason in enumerate(table.skipped.values())]
+    return found + failed
 
 
 def unique_structures(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -1,0 +1,200 @@
+"""Flows: validation of one candidate, and the whole way from a crystal to Table S1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from jobflow import Flow, Maker, Response, job
+
+from icsg3d.errors import InputError
+from icsg3d.workflows.calculations import tolerant
+from icsg3d.workflows.engines import engine_named
+from icsg3d.workflows.formation import FormationEnergyMaker
+from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker, compare
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pymatgen.core import Structure
+
+
+@dataclass
+class CandidateValidationMaker(Maker):
+    """Validation of one candidate: its formation energy by an engine beside the predicted one, and how it relaxes.
+
+    Args:
+        name: Of the flow.
+        formation_energy_maker: The engine.
+    """
+
+    name: str = "validate"
+    formation_energy_maker: FormationEnergyMaker = field(default_factory=FormationEnergyMaker)
+
+    @classmethod
+    def from_engine(cls, engine: str) -> Self:
+        """Return the maker with an engine: ``chgnet``, ``gpaw``, ``vasp`` or ``module:Maker``.
+
+        Raises:
+            InputError: if there is no such engine, or it is not installed.
+        """
+        return cls(formation_energy_maker=engine_named(engine))
+
+    @classmethod
+    def from_force_field_name(cls, name: str) -> Self:
+        """Return the maker with a force field that atomate2 knows, such as ``MACE-MP-0``."""
+        return cls(formation_energy_maker=FormationEnergyMaker.from_force_field_name(name))
+
+    def make(
+        self,
+        candidate: CandidateDoc,
+        prev_dir: str | None = None,
+        element_energies: Mapping[str, Any] | None = None,
+    ) -> Flow:
+        """Return the flow of one candidate; its output is a :class:`~icsg3d.workflows.schemas.ValidationDoc`.
+
+        Args:
+            candidate: With a crystal and a predicted formation energy.
+            prev_dir: Where an earlier calculation of it ran.
+            element_energies: Documents of the elements, or references to them, where they are computed already.
+
+        Raises:
+            InputError: if the candidate has no crystal, or an element has no reference.
+        """
+        if candidate.structure is None:
+            msg = f"candidate {candidate.index} has no crystal ({candidate.reason}), so it cannot be validated"
+            raise InputError(msg)
+        energy = self.formation_energy_maker.make(candidate.structure, prev_dir, element_energies)
+        compared = tolerant(compare(candidate, energy.output, self.formation_energy_maker.document()))
+        name = f"{self.name} {candidate.structure.composition.reduced_formula} #{candidate.index}"
+        compared.name = name
+        return Flow([energy, compared], output=compared.output, name=name)
+
+
+@job
+def validate_shard(
+    maker: CandidateValidationMaker, candidates: list[CandidateDoc], element_energies: dict[str, Any]
+) -> Response:
+    """Replace itself by the flows of its candidates; the output is the list of their documents.
+
+    Args:
+        maker: Of one candidate.
+        candidates: Of this shard.
+        element_energies: Documents of the elements by symbol; None where a calculation failed.
+    """
+    flows = [maker.make(each, element_energies=_of(each.structure, element_energies)) for each in candidates]
+    return Response(replace=Flow(flows, output=[flow.output for flow in flows], name="shard"))
+
+
+def _of(structure: Any, element_energies: Mapping[str, Any]) -> dict[str, Any]:
+    return {element.symbol: element_energies.get(element.symbol) for element in structure.composition.elements}
+
+
+@job
+def validate_all(
+    screened: CandidatesDoc,
+    maker: CandidateValidationMaker,
+    summary_maker: ValidationSummaryMaker,
+    top: int,
+    shard_size: int,
+) -> Response:
+    """Replace itself by the flows of the best candidates, with each element computed once, and the summary.
+
+    Args:
+        screened: Candidates with results of screening, best first.
+        maker: Of one candidate.
+        summary_maker: Of the summary.
+        top: How many of those that passed are validated.
+        shard_size: Candidates of one job.
+    """
+    passed = [each for each in screened.candidates if each.screening.get("passed")]
+    chosen = passed[:top]
+    left_out = [each for each in screened.candidates if not each.screening.get("passed")]
+    energies = maker.formation_energy_maker
+    symbols = {element.symbol for each in chosen for element in _composition(each).elements}
+    elements = energies.element_flows(symbols)
+    shards = []
+    for start in range(0, len(chosen), shard_size):
+        part = chosen[start : start + shard_size]
+        needed = {e.symbol for each in part for e in _composition(each).elements}
+        shard = tolerant(validate_shard(maker, part, {symbol: elements[symbol].output for symbol in sorted(needed)}))
+        shard.name = f"shard {start // shard_size + 1}"
+        shards.append(shard)
+    summed = tolerant(summary_maker.make(chosen, [shard.output for shard in shards], energies.document(), left_out))
+    return Response(replace=Flow([*elements.values(), *shards, summed], output=summed.output, name="validate"))
+
+
+def _composition(candidate: CandidateDoc) -> Any:
+    return candidate.structure.composition.remove_charges()  # type: ignore[union-attr]
+
+
+@dataclass
+class ScreeningFlowMaker(Maker):
+    """From a crystal, or from candidates, to the paper's Table S1: draw, screen, relax, compare, sum up.
+
+    Args:
+        name: Of the flow.
+        generate_maker: Draws candidates.
+        screen_maker: Screens and ranks them.
+        validation_maker: Validates one, with the engine.
+        summary_maker: Sums up.
+        draws: Candidates to draw where none are given.
+        top: How many of those that passed the screening are validated, lowest predicted formation energy first.
+        shard_size: Draws or candidates of one job, so that a manager can spread jobs over machines.
+    """
+
+    name: str = "icsg3d screening"
+    generate_maker: GenerateMaker = field(default_factory=GenerateMaker)
+    screen_maker: ScreenMaker = field(default_factory=ScreenMaker)
+    validation_maker: CandidateValidationMaker = field(default_factory=CandidateValidationMaker)
+    summary_maker: ValidationSummaryMaker = field(default_factory=ValidationSummaryMaker)
+    draws: int = 100
+    top: int = 10
+    shard_size: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: if one is below 1.
+        """
+        for name in ("draws", "top", "shard_size"):
+            if getattr(self, name) < 1:
+                msg = f"{name} must be at least 1, got {getattr(self, name)}"
+                raise InputError(msg)
+
+    @classmethod
+    def from_engine(cls, engine: str, **arguments: Any) -> Self:
+        """Return the maker with an engine by name, and other arguments as in the class.
+
+        Raises:
+            InputError: if there is no such engine, or it is not installed.
+        """
+        return cls(validation_maker=CandidateValidationMaker.from_engine(engine), **arguments)
+
+    def make(self, base_structure: Structure | None = None, candidates: Sequence[CandidateDoc] | None = None) -> Flow:
+        """Return the flow; its output is a :class:`~icsg3d.workflows.schemas.ValidationSummaryDoc`.
+
+        Args:
+            base_structure: Crystal to draw around; without it, and without candidates, draws are free.
+            candidates: To validate instead of drawing any.
+
+        Raises:
+            InputError: if the list of candidates is empty.
+        """
+        if candidates is not None and not candidates:
+            msg = "there are no candidates to validate; give at least one"
+            raise InputError(msg)
+        drawn = [] if candidates is not None else list(self._draws(base_structure))
+        parts: list[Any] = [job.output for job in drawn] or [CandidatesDoc(candidates=list(candidates or []))]
+        screened = self.screen_maker.make(parts)
+        validated = validate_all(
+            screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size
+        )
+        validated.name = "validate"
+        return Flow([*drawn, screened, validated], output=validated.output, name=self.name)
+
+    def _draws(self, structure: Structure | None) -> Iterable[Any]:
+        for start in range(0, self.draws, self.shard_size):
+            yield self.generate_maker.make(structure, min(self.shard_size, self.draws - start), start)

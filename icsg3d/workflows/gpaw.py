@@ -1,0 +1,117 @@
+"""Density-functional theory with GPAW: plane waves and PBE, as ASE jobs of atomate2.
+
+GPAW is licensed under the GPL and never needed by the rest of icsg3d; ``docs/install-gpaw.md`` says how to install it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from atomate2.ase.jobs import AseRelaxMaker
+from pymatgen.core import Structure
+
+from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ase.calculators.calculator import Calculator
+    from atomate2.ase.schemas import AseResult
+    from pymatgen.core import Molecule
+
+MAGNETIC = frozenset({"Ce", "Co", "Cr", "Eu", "Fe", "Mn", "Mo", "Ni", "V", "W"})
+"""Elements that the Materials Project's sets start with a moment of 5 Bohr magnetons (Eu: 10); others with 0.6."""
+
+
+def initial_moments(structure: Structure) -> list[float] | None:
+    """Return initial magnetic moments in Bohr magnetons, or None where the calculation need not be spin-polarised.
+
+    It is polarised where there is an element of :data:`MAGNETIC`, and for elemental oxygen, whose molecule is a triplet.
+    """
+    symbols = [site.specie.symbol for site in structure]
+    if not (set(symbols) & MAGNETIC or set(symbols) == {"O"}):
+        return None
+    special = {"Eu": 10.0, "O": 1.0 if set(symbols) == {"O"} else 0.6}
+    return [special.get(symbol, 5.0 if symbol in MAGNETIC else 0.6) for symbol in symbols]
+
+
+@dataclass
+class GpawRelaxMaker(AseRelaxMaker):
+    """Relaxation of sites and cell with GPAW.
+
+    Args:
+        name: Of the job.
+        ecut: Cutoff of the plane waves in eV. Below 700 the stress is off by more than its Pulay correction mends:
+            at 400 eV SrTiO3 shrinks to 3.64 angstrom while its energy rises.
+        kpoint_density: Points per inverse angstrom along each reciprocal vector (which counts 2 pi), as ASE has it. The
+            grid is chosen for the first cell and kept, as energies of two grids cannot be compared.
+        xc: Functional.
+        width: Of the Fermi-Dirac occupations in eV; energies are extrapolated to zero.
+        fix_symmetry: Relax within the symmetry of the crystal that is given.
+        steps: At most.
+        relax_kwargs: ``fmax`` in eV/angstrom, and more of ASE's.
+        optimizer_kwargs: ``optimizer``, by ASE's name, and its arguments.
+        calculator_kwargs: More of GPAW's own parameters, which win over those above. JSON values only.
+    """
+
+    name: str = "GPAW relax"
+    ecut: float = 700.0
+    kpoint_density: float = 4.0
+    xc: str = "PBE"
+    width: float = 0.1
+    fix_symmetry: bool = True
+    steps: int = 60
+    relax_kwargs: dict = field(default_factory=lambda: {"fmax": 0.05, "alpha": 100.0})
+    optimizer_kwargs: dict = field(default_factory=lambda: {"optimizer": "BFGS"})
+    ionic_step_data: tuple[str, ...] | None = ("energy",)
+
+    def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
+        """Run GPAW on a structure.
+
+        Raises:
+            InputError: if GPAW is not installed, or a molecule is given.
+        """
+        if not isinstance(mol_or_struct, Structure):
+            msg = "the GPAW jobs of icsg3d take crystals; give a pymatgen Structure"
+            raise InputError(msg)
+        structure = mol_or_struct.copy()
+        moments = initial_moments(structure)
+        if moments is not None and "magmom" not in structure.site_properties:
+            structure.add_site_property("magmom", moments)
+        self._calculator = self._calculator_for(structure)
+        return super().run_ase(structure, prev_dir=prev_dir)
+
+    def parameters(self, structure: Structure) -> dict[str, Any]:
+        """Return the parameters of GPAW for a crystal, JSON values only."""
+        from ase.calculators.calculator import kpts2sizeandoffsets
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        atoms = AseAtomsAdaptor.get_atoms(structure)
+        size, _ = kpts2sizeandoffsets(density=self.kpoint_density, gamma=True, atoms=atoms)
+        return {
+            "mode": {"name": "pw", "ecut": self.ecut, "dedecut": "estimate"},
+            "xc": self.xc,
+            "kpts": {"size": [int(count) for count in size], "gamma": True},
+            "occupations": {"name": "fermi-dirac", "width": self.width},
+            "convergence": {"energy": 1e-5},
+            "txt": "gpaw.txt",
+        } | self.calculator_kwargs
+
+    def _calculator_for(self, structure: Structure) -> Calculator:
+        try:
+            from gpaw import GPAW
+        except ImportError as error:
+            msg = "the engine gpaw needs GPAW; install it as docs/install-gpaw.md says, then pip install 'icsg3d[gpaw]'"
+            raise InputError(msg) from error
+        return GPAW(**self.parameters(structure))
+
+
+@dataclass
+class GpawStaticMaker(GpawRelaxMaker):
+    """Energy of a crystal as it is, with GPAW."""
+
+    name: str = "GPAW static"
+    relax_cell: bool = False
+    fix_symmetry: bool = False
+    steps: int = 1

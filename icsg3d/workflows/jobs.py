@@ -1,0 +1,225 @@
+"""Jobs around the calculations: draw candidates, screen them, compare with predictions, sum up.
+
+Makers hold plain values; networks load inside the jobs, where they run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Maker, job
+from pymatgen.core import Structure
+
+from icsg3d.candidates import Candidate, Draws
+from icsg3d.evaluation.relaxation import delocalised, relaxation_change
+from icsg3d.screening import Screening, screen
+from icsg3d.workflows.calculations import value_of
+from icsg3d.workflows.schemas import (
+    CandidateDoc,
+    CandidatesDoc,
+    EngineDoc,
+    FormationEnergyDoc,
+    ValidationDoc,
+    ValidationSummaryDoc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENERGY = "formation_energy_per_atom"
+"""Name of the property that is predicted, ranks the candidates and is compared."""
+
+
+@dataclass
+class GenerateMaker(Maker):
+    """Draws of a generator, around a crystal or free.
+
+    Args:
+        name: Of the job.
+        model: Shipped generator, or folder of a trained one.
+        seed: The same seed gives the same candidates.
+        scale: Size of the steps around a crystal, in spreads of the training crystals.
+        condition: Energy per atom to ask for in free draws, in eV.
+        device: Where the networks run.
+    """
+
+    name: str = "generate"
+    model: str = "cubic"
+    seed: int = 0
+    scale: float = 0.8
+    condition: float | None = None
+    device: str = "cpu"
+
+    @job(output_schema=CandidatesDoc)
+    def make(self, structure: Structure | None = None, count: int = 100, start: int = 0) -> CandidatesDoc:
+        """Return the draws ``start`` to ``start + count - 1``; each depends on the seed and its number alone.
+
+        Args:
+            structure: Where to start; None to draw freely.
+            count: Number of draws.
+            start: Number of the first.
+
+        Raises:
+            InputError: if the model cannot take the crystal, or has no condition.
+        """
+        from icsg3d.generator import CrystalGenerator
+
+        generator = CrystalGenerator.from_pretrained(self.model, self.device)
+        draws = Draws.make(
+            generator, structure, start + count, scale=self.scale, condition=self.condition, seed=self.seed
+        )
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in draws.candidates(generator, start)])
+
+
+@dataclass
+class ScreenMaker(Maker):
+    """Screening and ranking of candidates before expensive calculations.
+
+    Args:
+        name: Of the job.
+        screening: What is asked for: the arguments of :class:`icsg3d.screening.Screening`.
+        predictor: Shipped model of the formation energy, or folder of a trained one.
+        device: Where the network runs.
+    """
+
+    name: str = "screen"
+    screening: dict[str, Any] = field(default_factory=dict)
+    predictor: str = ENERGY
+    device: str = "cpu"
+
+    @job(output_schema=CandidatesDoc)
+    def make(self, parts: list[CandidatesDoc]) -> CandidatesDoc:
+        """Return all candidates with results of screening and predictions; those that passed first, by energy.
+
+        Args:
+            parts: Candidates of one or several jobs.
+
+        Raises:
+            InputError: if a criterion is none, or the model is missing.
+        """
+        candidates = [each.to_candidate() for part in parts for each in part.candidates]
+        screened = screen(candidates, Screening(**self.screening))
+        predict_energies(screened, self.predictor, self.device)
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in ranked(screened)])
+
+
+def predict_energies(candidates: Sequence[Candidate], predictor: str = ENERGY, device: str = "cpu") -> None:
+    """Add predicted formation energies, with uncertainties, to the candidates that have a crystal.
+
+    A crystal that the network cannot take, say with an atom far from all others, stays without.
+    """
+    from icsg3d.predictor import PropertyPredictor, predict_table
+
+    with_crystal = [candidate for candidate in candidates if candidate.structure is not None]
+    if not with_crystal:
+        return
+    model = PropertyPredictor.from_pretrained(predictor, device)
+    names = [str(number) for number in range(len(with_crystal))]
+    table, _ = predict_table([candidate.structure for candidate in with_crystal], [model], names)  # type: ignore[misc]
+    name = model.property.name
+    for row in table.to_dict("records"):
+        found = {ENERGY: float(row[name]), f"{ENERGY}_std": float(row[f"{name}_std"])}
+        candidate = with_crystal[int(row["material_id"])]
+        candidate.predictions = candidate.predictions | found
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates, first those that passed the screening, by predicted formation energy, then the others."""
+    return sorted(
+        candidates,
+        key=lambda each: (not each.screening.get("passed"), each.predictions.get(ENERGY, float("inf")), each.index),
+    )
+
+
+@job(output_schema=ValidationDoc)
+def compare(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc) -> ValidationDoc:
+    """Return a candidate beside its formation energy by an engine; the job runs also where there is none.
+
+    Args:
+        candidate: With the predicted formation energy.
+        energy: What the engine found; None where its jobs failed altogether.
+        engine: What computed it.
+    """
+    return validation(candidate, energy, engine)
+
+
+def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc) -> ValidationDoc:
+    """Return the document of :func:`compare`."""
+    generated = candidate.structure
+    if generated is None:
+        msg = "a candidate without a crystal cannot be validated"
+        raise ValueError(msg)
+    common: dict[str, Any] = {
+        "candidate": candidate,
+        "engine": engine,
+        "flags": delocalised(generated),
+        "predicted_formation_energy_per_atom": candidate.predictions.get(ENERGY),
+    }
+    if energy is None:
+        reason = "the calculations gave no result"
+        return ValidationDoc.from_structure(meta_structure=generated, state="failed", reason=reason, **common)
+    names = ("formation_energy_per_atom", "energy_per_atom", "elements_per_atom", "task_ids", "state", "reason")
+    common |= {name: getattr(energy, name) for name in names}
+    relaxed = energy.structure
+    if relaxed is None or energy.state == "failed":
+        return ValidationDoc.from_structure(meta_structure=generated, **common)
+    change = relaxation_change(generated, relaxed) if "relax" in energy.task_ids else None
+    predicted, found = common["predicted_formation_energy_per_atom"], energy.formation_energy_per_atom
+    return ValidationDoc.from_structure(
+        meta_structure=relaxed,
+        relaxed=relaxed,
+        delta_e_form=None if predicted is None or found is None else abs(found - predicted),
+        delta_bonds_percent=None if change is None else change.bonds,
+        delta_cell_percent=None if change is None else change.cell,
+        delta_volume_percent=None if change is None else change.volume,
+        **common,
+    )
+
+
+@dataclass
+class ValidationSummaryMaker(Maker):
+    """Summary of validated candidates: rows, and averages over those that finished.
+
+    Args:
+        name: Of the job.
+    """
+
+    name: str = "summarise"
+
+    @job(output_schema=ValidationSummaryDoc)
+    def make(
+        self, candidates: list[CandidateDoc], shards: list[Any], engine: EngineDoc, screened_out: list[CandidateDoc]
+    ) -> ValidationSummaryDoc:
+        """Return the summary; a candidate of which nothing came back is a row that says so.
+
+        Args:
+            candidates: That were to be validated.
+            shards: Lists of their documents; None where a job failed.
+            engine: What computed the energies.
+            screened_out: What was left out before.
+        """
+        found = {doc.candidate.index: doc for shard in shards for doc in shard or [] if value_of(doc, "candidate")}
+        rows = [found.get(candidate.index) or validation(candidate, None, engine) for candidate in candidates]
+        return summary(rows, engine, screened_out)
+
+
+def summary(
+    rows: Sequence[ValidationDoc], engine: EngineDoc, screened_out: Sequence[CandidateDoc] = ()
+) -> ValidationSummaryDoc:
+    """Return the summary of validated candidates, averages over those that finished."""
+    finished = [row for row in rows if row.state == "finished"]
+    return ValidationSummaryDoc(
+        engine=engine,
+        rows=list(rows),
+        finished=len(finished),
+        mean_delta_e_form=mean([row.delta_e_form for row in finished]),
+        mean_delta_bonds_percent=mean([row.delta_bonds_percent for row in finished]),
+        screened_out=list(screened_out),
+    )
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are there, None if there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,62 @@
+"""Where results are kept: in a folder, without a server, or where the user's jobflow settings say."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from jobflow import SETTINGS, JobStore
+from maggma.stores import MemoryStore, MontyStore
+
+from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PROBE = "icsg3d-probe"
+
+
+def folder_store(folder: Path) -> JobStore:
+    """Return a store of SQLite files in a folder, which outlives the process and asks for no server.
+
+    It has the additional store ``data``, which atomate2's makers use for large objects.
+
+    Args:
+        folder: Where; made if need be. Its path is taken as absolute, as jobs run in folders of their own.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    path = folder.resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        docs, data = (MontyStore(name, database_path=str(path)) for name in ("outputs", "data"))
+        store = JobStore(docs, additional_stores={"data": data})
+        store.connect()
+        docs.update({"uuid": _PROBE, "index": 1, "output": None}, key=["uuid", "index"])
+        docs.remove_docs({"uuid": _PROBE})
+    except (OSError, sqlite3.Error) as error:
+        msg = f"the store in {path} cannot be written ({error}); name another folder, or free this one"
+        raise InputError(msg) from error
+    return store
+
+
+def chosen_store(folder: Path) -> JobStore:
+    """Return the store of the user's jobflow settings if they name one, else one in a folder.
+
+    Raises:
+        InputError: if it cannot be reached or written.
+    """
+    store = SETTINGS.JOB_STORE
+    if type(store.docs_store) is MemoryStore:  # jobflow's default, which forgets everything
+        return folder_store(folder)
+    try:
+        store.connect()
+        store.count()
+    except Exception as error:
+        msg = (
+            f"the store of the jobflow settings, {store.name}, cannot be reached ({type(error).__name__}: {error}); "
+            "correct the settings (JOBFLOW_CONFIG_FILE), or start its database"
+        )
+        raise InputError(msg) from error
+    return store

@@ -1,4 +1,4 @@
-"""The command line: ``icsg3d generate``, ``reconstruct``, ``predict``, ``evaluate`` and ``train``."""
+"""The command line: ``icsg3d generate``, ``reconstruct``, ``predict``, ``validate``, ``evaluate`` and ``train``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from icsg3d.cli.models import models
 from icsg3d.cli.predict import predict
 from icsg3d.cli.reconstruct import reconstruct
 from icsg3d.cli.train import app as train_app
+from icsg3d.cli.validate import validate
 from icsg3d.errors import InputError
 
 app = typer.Typer(
@@ -19,11 +20,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Design inorganic crystals: generate, rebuild, predict, evaluate, train.",
+    help="Design inorganic crystals: generate, rebuild, predict, validate, evaluate, train.",
 )
 app.command()(generate)
 app.command()(reconstruct)
 app.command()(predict)
+app.command()(validate)
 app.command()(models)
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")

@@ -110,7 +110,7 @@ def validate_all(
     """
     passed = [each for each in screened.candidates if each.screening.get("passed")]
     chosen = passed[:top]
-    left_out = [each for each in screened.candidates if not each.screening.get("passed")]
+    left_out = passed[top:] + [each for each in screened.candidates if not each.screening.get("passed")]
     energies = maker.formation_energy_maker
     symbols = {element.symbol for each in chosen for element in _composition(each).elements}
     elements = energies.element_flows(symbols)

@@ -50,29 +50,47 @@ class Duplicates:
 class Screening:
     """What a candidate must meet before an expensive calculation.
 
+    Elements never pass, as their formation energy is that of a polymorph, nor do crystals for whose cell
+    :func:`icsg3d.scaling.scale_cells` found no minimum of the energy.
+
     Attributes:
         distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
             ``atomic_radius``). The 12,197 crystals of four public sets lie above 0.64.
         charge_neutral: Ask for oxidation states that add up to nothing (SMACT; alloys of metals pass).
         unique: Leave out crystals that repeat an earlier one.
         novel: Leave out compositions that the generator was trained on.
-        symmetry_tolerance: Refine to the symmetry that the crystal has within this distance in angstrom; 0 for none.
+        energy_std: Largest allowed uncertainty of the predicted formation energy in eV/atom; None for any.
     """
 
     distance_ratio: float = 0.6
     charge_neutral: bool = True
     unique: bool = True
     novel: bool = False
-    symmetry_tolerance: float = 0.1
+    energy_std: float | None = 0.1
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if not 0 <= self.distance_ratio < 2:
             msg = f"the ratio of distances and radii must be between 0 and 2, got {self.distance_ratio}"
             raise InputError(msg)
-        if not 0 <= self.symmetry_tolerance < 2:
-            msg = f"the tolerance of symmetry must be between 0 and 2 angstrom, got {self.symmetry_tolerance}"
+        if self.energy_std is not None and not self.energy_std > 0:
+            msg = f"the largest uncertainty of the energy must be above 0 eV/atom, got {self.energy_std}"
             raise InputError(msg)
+
+
+def refined(candidate: Candidate, tolerance: float) -> Candidate:
+    """Return a candidate refined to the symmetry that its crystal has within a tolerance in angstrom; 0 for none.
+
+    Raises:
+        InputError: if the tolerance is negative or too large to mean anything.
+    """
+    if not 0 <= tolerance < 2:
+        msg = f"the tolerance of symmetry must be between 0 and 2 angstrom, got {tolerance}"
+        raise InputError(msg)
+    if candidate.structure is None:
+        return candidate
+    structure = from_arrays(symmetrised(to_arrays(candidate.structure), tolerance))
+    return dataclasses.replace(candidate, structure=structure)
 
 
 def screen(
@@ -86,7 +104,7 @@ def screen(
         report: Called after each.
 
     Returns:
-        Copies, refined to their symmetry, with ``screening`` holding ``space_group``, ``distance_ratio``,
+        Copies with ``screening`` holding ``space_group``, ``distance_ratio``,
         ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
     """
     duplicates, screened = Duplicates(), []
@@ -98,20 +116,24 @@ def screen(
 
 def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:
     if candidate.structure is None:
-        return dataclasses.replace(candidate, screening={"passed": False, "failed_on": ["no crystal"]})
-    structure = from_arrays(symmetrised(to_arrays(candidate.structure), screening.symmetry_tolerance))
+        failed = {"passed": False, "failed_on": ["no crystal"]}
+        return dataclasses.replace(candidate, screening=candidate.screening | failed)
+    structure = candidate.structure
     ratio = smallest_distance_ratio(structure)
     neutral = composition_valid(structure.composition) if screening.charge_neutral else None
     # What is too close cannot be what a later crystal repeats.
     repeats = duplicates.first_of(candidate.index, structure) if ratio >= screening.distance_ratio else None
     novel = None if candidate.in_training is None else not candidate.in_training
-    failed = [
+    unmet = [
         name
         for name, bad in (
+            ("single element", len(structure.composition.elements) == 1),
+            ("no energy minimum", candidate.screening.get("scaled_by", 1.0) is None),
             ("distances", ratio < screening.distance_ratio),
             ("charges", neutral is False),
             ("repeats", screening.unique and repeats is not None),
             ("known composition", screening.novel and novel is False),
+            ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),
         )
         if bad
     ]
@@ -121,10 +143,15 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         "charge_neutral": neutral,
         "duplicate_of": repeats,
         "novel": novel,
-        "passed": not failed,
-        "failed_on": failed,
+        "passed": not unmet,
+        "failed_on": unmet,
     }
-    return dataclasses.replace(candidate, structure=structure, screening=results)
+    return dataclasses.replace(candidate, screening=candidate.screening | results)
+
+
+def _std(candidate: Candidate) -> float:
+    """Return the uncertainty of the predicted formation energy; 0 where none was predicted."""
+    return candidate.predictions.get("formation_energy_per_atom_std", 0.0)
 
 
 def smallest_distance_ratio(structure: Structure) -> float:

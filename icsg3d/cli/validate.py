@@ -35,6 +35,8 @@ _OWN = (
     _RELAXED_FOLDER,
 )
 
+_NO_SCREENING = {"distance_ratio": 0.0, "charge_neutral": False, "unique": False, "energy_std": None}
+
 _EXAMPLES = """
 **Examples**
 
@@ -57,6 +59,9 @@ def validate(
     top: Annotated[int, typer.Option(min=1, help="Candidates to validate, lowest predicted energy first.")] = 10,
     fixed: Annotated[bool, typer.Option("--fixed", help="Take the crystals as they are, relax nothing.")] = False,
     screen: Annotated[bool, typer.Option(help="Leave out what is too close, unbalanced or repeated.")] = True,
+    scale_cells: Annotated[
+        bool, typer.Option(help="First scale each cell to where the predicted energy is lowest.")
+    ] = True,
     novel: Annotated[bool, typer.Option("--novel", help="Leave out known compositions, too.")] = False,
     element: Annotated[
         list[Path] | None, typer.Option(help="Crystal of an element, as its reference; repeatable.")
@@ -78,13 +83,32 @@ def validate(
 
     check_device(device)
     found = _read(candidates)
-    maker = _flow_maker(_engine(engine, element or [], fixed=fixed), top, shard_size, device, screen=screen, novel=novel)
+    try:
+        from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
+        from icsg3d.workflows.jobs import ScreenMaker
+    except ImportError as error:
+        msg = f"validation needs atomate2 ({error}); install it with pip install 'icsg3d[workflows]'"
+        raise InputError(msg) from error
+    energies = _engine(engine, element or [], fixed=fixed)
+    screening = ScreenMaker(
+        screening={"novel": novel} | ({} if screen else _NO_SCREENING),
+        scale_cells=scale_cells and not fixed,
+        symmetry_tolerance=0.0 if fixed else 0.1,
+        device=device,
+    )
+    maker = ScreeningFlowMaker(
+        screen_maker=screening,
+        validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
+        top=top,
+        shard_size=shard_size,
+    )
     settings = {
         "candidates": _digest(found),
-        "engine": maker.validation_maker.formation_energy_maker.document().settings,
-        "correction": maker.validation_maker.formation_energy_maker.correction,
+        "engine": energies.document().settings,
+        "correction": energies.correction,
         "top": top,
-        "screening": maker.screen_maker.screening,
+        "screening": screening.screening,
+        "scale_cells": screening.scale_cells,
     }
     claim_folder(out, _OWN, settings, holds="a validation", resume=resume, overwrite=overwrite)
     try:
@@ -125,12 +149,8 @@ def _engine(name: str, element_files: list[Path], *, fixed: bool) -> FormationEn
 
     from icsg3d.errors import InputError
     from icsg3d.structures import read_structure
+    from icsg3d.workflows.engines import engine_named
 
-    try:
-        from icsg3d.workflows.engines import engine_named
-    except ImportError as error:
-        msg = f"validation needs atomate2 ({error}); install it with pip install 'icsg3d[workflows]'"
-        raise InputError(msg) from error
     maker = engine_named(name)
     for path in element_files:
         structure = read_structure(path)
@@ -142,23 +162,6 @@ def _engine(name: str, element_files: list[Path], *, fixed: bool) -> FormationEn
     if maker.static_maker is None:
         raise InputError(f"the engine {name} can only relax; leave out --fixed, or name an engine with a static maker")
     return dataclasses.replace(maker, relax_maker=None)
-
-
-def _flow_maker(
-    energies: FormationEnergyMaker, top: int, shard_size: int, device: str, *, screen: bool, novel: bool
-) -> ScreeningFlowMaker:
-    from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
-    from icsg3d.workflows.jobs import ScreenMaker
-
-    screening: dict[str, Any] = {"novel": novel}
-    if not screen:
-        screening |= {"distance_ratio": 0.0, "charge_neutral": False, "unique": False, "symmetry_tolerance": 0.0}
-    return ScreeningFlowMaker(
-        screen_maker=ScreenMaker(screening=screening, device=device),
-        validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
-        top=top,
-        shard_size=shard_size,
-    )
 
 
 def _run(maker: ScreeningFlowMaker, candidates: list[Candidate], out: Path, top: int) -> LocalRun:

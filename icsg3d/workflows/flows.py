@@ -10,9 +10,9 @@ from jobflow import Flow, Maker, Response, job
 from icsg3d.errors import InputError
 from icsg3d.workflows.calculations import tolerant
 from icsg3d.workflows.engines import engine_named
-from icsg3d.workflows.formation import FormationEnergyMaker
-from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker, compare
-from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc
+from icsg3d.workflows.formation import FormationEnergyMaker, no_reference
+from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker, compare, validation
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationDoc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -112,17 +112,27 @@ def validate_all(
     chosen = passed[:top]
     left_out = passed[top:] + [each for each in screened.candidates if not each.screening.get("passed")]
     energies = maker.formation_energy_maker
-    symbols = {element.symbol for each in chosen for element in _composition(each).elements}
-    elements = energies.element_flows(symbols)
+    refused = [doc for each in chosen if (doc := _refused(each, energies))]
+    computed = [each for each in chosen if each.index not in {doc.candidate.index for doc in refused}]
+    elements = energies.element_flows({e.symbol for each in computed for e in _composition(each).elements})
     shards = []
-    for start in range(0, len(chosen), shard_size):
-        part = chosen[start : start + shard_size]
+    for start in range(0, len(computed), shard_size):
+        part = computed[start : start + shard_size]
         needed = {e.symbol for each in part for e in _composition(each).elements}
         shard = tolerant(validate_shard(maker, part, {symbol: elements[symbol].output for symbol in sorted(needed)}))
         shard.name = f"shard {start // shard_size + 1}"
         shards.append(shard)
-    summed = tolerant(summary_maker.make(chosen, [shard.output for shard in shards], energies.document(), left_out))
+    rows: list[Any] = [*(shard.output for shard in shards), refused]
+    summed = tolerant(summary_maker.make(chosen, rows, energies.document(), left_out))
     return Response(replace=Flow([*elements.values(), *shards, summed], output=summed.output, name="validate"))
+
+
+def _refused(candidate: CandidateDoc, energies: FormationEnergyMaker) -> ValidationDoc | None:
+    """Return the failed row of a candidate with an element that has no reference, None where all have one."""
+    missing = [] if candidate.structure is None else energies.missing_elements(candidate.structure)
+    if not missing:
+        return None
+    return validation(candidate, None, energies.document()).model_copy(update={"reason": no_reference(missing)})
 
 
 def _composition(candidate: CandidateDoc) -> Any:

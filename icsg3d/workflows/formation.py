@@ -95,19 +95,9 @@ class FormationEnergyMaker(Maker):
             correction=self.correction,
         )
 
-    def check(self, structure: Structure) -> None:
-        """Fail if an element of a crystal has no reference.
-
-        Raises:
-            InputError: if it does not.
-        """
-        missing = sorted(_symbols(structure) - set(elemental_ground_states()) - set(self.elements))
-        if missing:
-            msg = (
-                f"there is no crystal of the element {', '.join(missing)} to measure {structure.formula} against; "
-                "give one (on the command line with --element FILE)"
-            )
-            raise InputError(msg)
+    def missing_elements(self, structure: Structure) -> list[str]:
+        """Return the elements of a crystal of which there is no crystal to measure it against."""
+        return sorted(_symbols(structure) - set(elemental_ground_states()) - set(self.elements))
 
     def make(
         self, structure: Structure, prev_dir: str | None = None, element_energies: Mapping[str, Any] | None = None
@@ -122,7 +112,6 @@ class FormationEnergyMaker(Maker):
         Raises:
             InputError: if an element has no reference.
         """
-        self.check(structure)
         known = dict(element_energies or {})
         flows = self.element_flows(_symbols(structure) - set(known))
         known |= {symbol: flow.output for symbol, flow in flows.items()}
@@ -154,8 +143,7 @@ class FormationEnergyMaker(Maker):
         crystals = elemental_ground_states()
         structure = self.elements.get(symbol) or crystals.get(symbol)
         if structure is None:
-            msg = f"there is no crystal of the element {symbol}; give one with 'elements'"
-            raise InputError(msg)
+            raise InputError(no_reference([symbol]))
         _, jobs = self._steps(structure, None, relax=self.relax_elements)
         last = list(jobs.values())[-1]
         energy = tolerant(element_energy(symbol, structure, last.output, {s: new.uuid for s, new in jobs.items()}))
@@ -172,6 +160,12 @@ class FormationEnergyMaker(Maker):
         if self.static_maker is not None:
             jobs["static"] = calculation(self.static_maker, current, prev_dir)
         return list(jobs), jobs
+
+
+def no_reference(symbols: Iterable[str]) -> str:
+    """Return the sentence about elements without a reference."""
+    names = ", ".join(symbols)
+    return f"there is no crystal of the element {names} to measure against; give one with 'elements' (--element FILE)"
 
 
 def _symbols(structure: Structure) -> set[str]:

@@ -5,7 +5,7 @@ Makers hold plain values; networks load inside the jobs, where they run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 
 from icsg3d.candidates import Candidate, Draws
 from icsg3d.evaluation.relaxation import delocalised, relaxation_change
-from icsg3d.screening import Screening, screen
+from icsg3d.screening import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
     CandidateDoc,
@@ -26,6 +26,8 @@ from icsg3d.workflows.schemas import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from icsg3d.predictor import PropertyPredictor
 
 ENERGY = "formation_energy_per_atom"
 """Name of the property that is predicted, ranks the candidates and is compared."""
@@ -80,12 +82,16 @@ class ScreenMaker(Maker):
         name: Of the job.
         screening: What is asked for: the arguments of :class:`icsg3d.screening.Screening`.
         predictor: Shipped model of the formation energy, or folder of a trained one.
+        scale_cells: Whether cells are first scaled to where that energy is lowest (:mod:`icsg3d.scaling`).
+        symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
         device: Where the network runs.
     """
 
     name: str = "screen"
     screening: dict[str, Any] = field(default_factory=dict)
     predictor: str = ENERGY
+    scale_cells: bool = True
+    symmetry_tolerance: float = 0.1
     device: str = "cpu"
 
     @job(output_schema=CandidatesDoc)
@@ -98,23 +104,45 @@ class ScreenMaker(Maker):
         Raises:
             InputError: if a criterion is none, or the model is missing.
         """
+        from icsg3d.predictor import PropertyPredictor
+
+        model = PropertyPredictor.from_pretrained(self.predictor, self.device)
         candidates = [each.to_candidate() for part in parts for each in part.candidates]
-        screened = screen(candidates, Screening(**self.screening))
-        predict_energies(screened, self.predictor, self.device)
+        criteria = Screening(**self.screening)
+        if self.scale_cells:
+            candidates = with_scaled_cells(candidates, model)
+        candidates = [refined(each, self.symmetry_tolerance) for each in candidates]
+        predict_energies(candidates, model)
+        screened = screen(candidates, criteria)
         return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in ranked(screened)])
 
 
-def predict_energies(candidates: Sequence[Candidate], predictor: str = ENERGY, device: str = "cpu") -> None:
+def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor) -> list[Candidate]:
+    """Return candidates with their cells at the lowest predicted energy, the factor in ``screening["scaled_by"]``.
+
+    Where there is no minimum the cell stays and the factor is None, which no screening lets pass.
+    """
+    from icsg3d.scaling import scale_cells, scaled
+
+    crystals = [each.structure for each in candidates if each.structure is not None]
+    factors = iter(scale_cells(crystals, model))
+    result = []
+    for each in candidates:
+        factor = None if each.structure is None else next(factors)
+        crystal = each.structure if factor is None or each.structure is None else scaled(each.structure, factor)
+        screening = each.screening | {"scaled_by": None if factor is None else round(factor, 5)}
+        result.append(replace(each, structure=crystal, screening=screening))
+    return result
+
+
+def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) -> None:
     """Add predicted formation energies, with uncertainties, to the candidates that have a crystal.
 
     A crystal that the network cannot take, say with an atom far from all others, stays without.
     """
-    from icsg3d.predictor import PropertyPredictor, predict_table
+    from icsg3d.predictor import predict_table
 
     with_crystal = [candidate for candidate in candidates if candidate.structure is not None]
-    if not with_crystal:
-        return
-    model = PropertyPredictor.from_pretrained(predictor, device)
     names = [str(number) for number in range(len(with_crystal))]
     table, _ = predict_table([candidate.structure for candidate in with_crystal], [model], names)  # type: ignore[misc]
     name = model.property.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from icsg3d.cli.compare_polymorphs import compare_polymorphs
 from icsg3d.cli.console import fail
 from icsg3d.cli.data import app as data_app
 from icsg3d.cli.evaluate import app as evaluate_app
@@ -26,6 +27,7 @@ app.command()(generate)
 app.command()(reconstruct)
 app.command()(predict)
 app.command()(validate)
+app.command("compare-polymorphs")(compare_polymorphs)
 app.command()(models)
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")

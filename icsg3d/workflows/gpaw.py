@@ -79,32 +79,40 @@ class GpawRelaxMaker(AseRelaxMaker):
         moments = initial_moments(structure)
         if moments is not None and "magmom" not in structure.site_properties:
             structure.add_site_property("magmom", moments)
-        self._calculator = self._calculator_for(structure)
+        self._calculator = self._gpaw(self.grid(structure))
         return super().run_ase(structure, prev_dir=prev_dir)
 
-    def parameters(self, structure: Structure) -> dict[str, Any]:
-        """Return the parameters of GPAW for a crystal, JSON values only."""
+    def grid(self, structure: Structure) -> dict[str, Any]:
+        """Return the grid of k-points for a crystal, with one at the origin."""
         from ase.calculators.calculator import kpts2sizeandoffsets
         from pymatgen.io.ase import AseAtomsAdaptor
 
         atoms = AseAtomsAdaptor.get_atoms(structure)
         size, _ = kpts2sizeandoffsets(density=self.kpoint_density, gamma=True, atoms=atoms)
+        return {"size": [int(count) for count in size], "gamma": True}
+
+    def parameters(self, kpts: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of GPAW with a grid of k-points, JSON values only."""
         return {
             "mode": {"name": "pw", "ecut": self.ecut, "dedecut": "estimate"},
             "xc": self.xc,
-            "kpts": {"size": [int(count) for count in size], "gamma": True},
+            "kpts": kpts,
             "occupations": {"name": "fermi-dirac", "width": self.width},
             "convergence": {"energy": 1e-5},
             "txt": "gpaw.txt",
         } | self.calculator_kwargs
 
-    def _calculator_for(self, structure: Structure) -> Calculator:
+    def _get_calculator(self) -> Calculator:
+        # Asked for by atomate2 for its name, before there is a crystal to choose a grid for.
+        return self._gpaw({"density": self.kpoint_density, "gamma": True})
+
+    def _gpaw(self, kpts: dict[str, Any]) -> Calculator:
         try:
             from gpaw import GPAW
         except ImportError as error:
             msg = "the engine gpaw needs GPAW; install it as docs/install-gpaw.md says, then pip install 'icsg3d[gpaw]'"
             raise InputError(msg) from error
-        return GPAW(**self.parameters(structure))
+        return GPAW(**self.parameters(kpts))
 
 
 @dataclass

@@ -34,7 +34,7 @@ $(VENV)/.icsg3d-installed: $(PACKAGING) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.icsg3d-dev: $(VENV)/.icsg3d-installed
-	$(PIP) -e '.[train,evaluate,dev]'
+	$(PIP) -e '.[train,evaluate,workflows,dev]'
 	@touch $@
 
 $(VENV)/.icsg3d-docs: $(VENV)/.icsg3d-installed

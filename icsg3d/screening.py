@@ -1,4 +1,4 @@
-"""Screening of candidates: distances, charges, repeats, novelty and symmetry; and whether crystals repeat each other."""
+"""Screening of candidates: distances, charges, repeats, novelty; and whether crystals repeat each other."""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ def _validated(content: dict[str, Any], path: Path) -> list[Phase]:
             for row in rows
         ]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is no validation ({error!r}); give the validation.json.gz of icsg3d validate") from error
+        raise InputError(
+            f"{path} is no validation ({error!r}); give the validation.json.gz of icsg3d validate"
+        ) from error
     if not found:
         raise InputError(f"no candidate of {path} finished, so there is nothing to compare; validate others")
     return found

@@ -38,7 +38,7 @@ def neighbour_pairs(structure: Structure) -> list[tuple[int, int, tuple[int, int
     Raises:
         InputError: if no site has a neighbour, as in a crystal whose atoms are far apart.
     """
-    pairs = set()
+    pairs: set[tuple[int, int, tuple[int, int, int]]] = set()
     finder = CrystalNN()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it asks for oxidation states, which it does not need here
@@ -48,9 +48,9 @@ def neighbour_pairs(structure: Structure) -> list[tuple[int, int, tuple[int, int
             except (ValueError, RuntimeError):  # no neighbour within its reach
                 continue
             for neighbour in found:
-                second, image = int(neighbour["site_index"]), tuple(int(step) for step in neighbour["image"])
-                back = (second, first, tuple(-step for step in image))
-                pairs.add(min((first, second, image), back))
+                second = int(neighbour["site_index"])
+                x, y, z = (int(step) for step in neighbour["image"])
+                pairs.add(min((first, second, (x, y, z)), (second, first, (-x, -y, -z))))
     if not pairs:
         formula = structure.composition.reduced_formula
         msg = f"no atom of {formula} has a neighbour, so bonds cannot be compared; the atoms are too far apart"

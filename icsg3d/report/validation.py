@@ -40,7 +40,8 @@ S3_COLUMNS = ("formula", "delta_e_form", "delta_bonds_percent", "delta_cell_perc
 
 _STYLE = (
     "body{font-family:sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse}"
-    "th,td{border-bottom:1px solid #ccc;padding:.25em .7em;text-align:right}th:first-child,td:first-child{text-align:left}"
+    "th,td{border-bottom:1px solid #ccc;padding:.25em .7em;text-align:right}"
+    "th:first-child,td:first-child{text-align:left}"
 )
 
 

@@ -44,7 +44,7 @@ def calculation_key(maker: Maker, structure: Structure) -> str:
 
 
 @job
-def calculate(maker: Maker, structure: Structure, prev_dir: str | None = None) -> Response:
+def calculate(maker: Maker, structure: Structure, prev_dir: str | None = None) -> Response[Any]:
     """Run a maker on a structure, or take the result from the store if it is there.
 
     So a workflow that was cut off, or another with the same engine, does not compute anything twice. The store must be

@@ -88,16 +88,16 @@ def engine_named(name: str) -> FormationEnergyMaker:
     try:
         made = getattr(import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        msg = f"the engine {name} cannot be made ({error}); name an atomate2 maker that can be imported, as module:Maker"
+        msg = (
+            f"the engine {name} cannot be made ({error}); name an atomate2 maker that can be imported, as module:Maker"
+        )
         raise InputError(msg) from error
     if isinstance(made, FormationEnergyMaker):
         return made
     if not isinstance(made, Maker):
         msg = f"{name} is no maker but {type(made).__name__}; name an atomate2 maker, as module:Maker"
         raise InputError(msg)
-    return FormationEnergyMaker(
-        relax_maker=made, static_maker=None, engine=name, packages=[module.partition(".")[0]]
-    )
+    return FormationEnergyMaker(relax_maker=made, static_maker=None, engine=name, packages=[module.partition(".")[0]])
 
 
 def _need(module: str, extra: str, more: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from jobflow import Flow, Maker, Response, job
+from jobflow import Flow, Job, Maker, Response, job
 
 from icsg3d.errors import InputError
 from icsg3d.workflows.calculations import tolerant
@@ -75,7 +75,7 @@ class CandidateValidationMaker(Maker):
 @job
 def validate_shard(
     maker: CandidateValidationMaker, candidates: list[CandidateDoc], element_energies: dict[str, Any]
-) -> Response:
+) -> Response[Any]:
     """Replace itself by the flows of its candidates; the output is the list of their documents.
 
     Args:
@@ -83,7 +83,9 @@ def validate_shard(
         candidates: Of this shard.
         element_energies: Documents of the elements by symbol; None where a calculation failed.
     """
-    flows = [maker.make(each, element_energies=_of(each.structure, element_energies)) for each in candidates]
+    flows: list[Flow | Job] = [
+        maker.make(each, element_energies=_of(each.structure, element_energies)) for each in candidates
+    ]
     return Response(replace=Flow(flows, output=[flow.output for flow in flows], name="shard"))
 
 
@@ -98,7 +100,7 @@ def validate_all(
     summary_maker: ValidationSummaryMaker,
     top: int,
     shard_size: int,
-) -> Response:
+) -> Response[Any]:
     """Replace itself by the flows of the best candidates, with each element computed once, and the summary.
 
     Args:
@@ -199,9 +201,7 @@ class ScreeningFlowMaker(Maker):
         drawn = [] if candidates is not None else list(self._draws(base_structure))
         parts: list[Any] = [job.output for job in drawn] or [CandidatesDoc(candidates=list(candidates or []))]
         screened = self.screen_maker.make(parts)
-        validated = validate_all(
-            screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size
-        )
+        validated = validate_all(screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size)
         validated.name = "validate"
         return Flow([*drawn, screened, validated], output=validated.output, name=self.name)
 

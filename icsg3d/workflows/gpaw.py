@@ -16,7 +16,6 @@ from icsg3d.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ase.calculators.calculator import Calculator
     from atomate2.ase.schemas import AseResult
     from pymatgen.core import Molecule
 
@@ -27,7 +26,7 @@ MAGNETIC = frozenset({"Ce", "Co", "Cr", "Eu", "Fe", "Mn", "Mo", "Ni", "V", "W"})
 def initial_moments(structure: Structure) -> list[float] | None:
     """Return initial magnetic moments in Bohr magnetons, or None where the calculation need not be spin-polarised.
 
-    It is polarised where there is an element of :data:`MAGNETIC`, and for elemental oxygen, whose molecule is a triplet.
+    It is polarised where there is an element of :data:`MAGNETIC`, and for oxygen itself, whose molecule is a triplet.
     """
     symbols = [site.specie.symbol for site in structure]
     if not (set(symbols) & MAGNETIC or set(symbols) == {"O"}):
@@ -62,8 +61,8 @@ class GpawRelaxMaker(AseRelaxMaker):
     width: float = 0.1
     fix_symmetry: bool = True
     steps: int = 60
-    relax_kwargs: dict = field(default_factory=lambda: {"fmax": 0.05, "alpha": 100.0})
-    optimizer_kwargs: dict = field(default_factory=lambda: {"optimizer": "BFGS"})
+    relax_kwargs: dict[str, Any] = field(default_factory=lambda: {"fmax": 0.05, "alpha": 100.0})
+    optimizer_kwargs: dict[str, Any] = field(default_factory=lambda: {"optimizer": "BFGS"})
     ionic_step_data: tuple[str, ...] | None = ("energy",)
 
     def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
@@ -102,11 +101,11 @@ class GpawRelaxMaker(AseRelaxMaker):
             "txt": "gpaw.txt",
         } | self.calculator_kwargs
 
-    def _get_calculator(self) -> Calculator:
+    def _get_calculator(self) -> Any:
         # Asked for by atomate2 for its name, before there is a crystal to choose a grid for.
         return self._gpaw({"density": self.kpoint_density, "gamma": True})
 
-    def _gpaw(self, kpts: dict[str, Any]) -> Calculator:
+    def _gpaw(self, kpts: dict[str, Any]) -> Any:
         try:
             from gpaw import GPAW
         except ImportError as error:

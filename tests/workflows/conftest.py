@@ -6,7 +6,6 @@ import pytest
 
 pytest.importorskip("atomate2")
 
-from tests.workflows.emt_makers import EmtStaticMaker
 from atomate2.ase.jobs import EmtRelaxMaker
 from jobflow import JobStore
 from maggma.stores import MemoryStore
@@ -15,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.candidates import Candidate
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.schemas import CandidateDoc
+from tests.workflows.emt_makers import EmtStaticMaker
 
 
 def cscl(first: str, second: str, edge: float) -> Structure:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from atomate2.ase.jobs import AseRelaxMaker, EmtRelaxMaker
 from ase.calculators.emt import EMT
+from atomate2.ase.jobs import AseRelaxMaker, EmtRelaxMaker
 
 
 @dataclass

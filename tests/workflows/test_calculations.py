@@ -10,13 +10,13 @@ from emmet.core.tasks import TaskDoc
 from pymatgen.entries.computed_entries import ComputedEntry
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from tests.workflows.emt_makers import CountingMaker, EmtStaticMaker, FailingMaker
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
 from icsg3d.prototypes import prototype_structure
 from icsg3d.workflows.calculations import MAX_RISE, _judged, calculation_key, corrected_energy
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.local import run_flow
+from tests.workflows.emt_makers import CountingMaker, EmtStaticMaker, FailingMaker
 
 
 def run(flow, store, tmp_path):

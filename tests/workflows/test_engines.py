@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -70,7 +71,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(name, extra, monkeypatc
 
 def test_vasp_without_potcars_says_how_to_get_them(monkeypatch):
     monkeypatch.delitem(SETTINGS, "PMG_VASP_PSP_DIR", raising=False)
-    with pytest.raises(InputError, match="needs POTCAR files.*PMG_VASP_PSP_DIR"):
+    with pytest.raises(InputError, match=r"needs POTCAR files.*PMG_VASP_PSP_DIR"):
         engine_named("vasp")
 
 
@@ -130,7 +131,7 @@ def test_the_energy_falls_along_a_gpaw_relaxation(store, tmp_path, monkeypatch):
     path = [step["energy"] for step in steps]
     assert len(path) > 3
     assert path[-1] < path[0] - 0.01
-    assert max(b - a for a, b in zip(path, path[1:], strict=False)) < 0.005
+    assert max(b - a for a, b in itertools.pairwise(path)) < 0.005
     # PBE: 4.04 angstrom.
     assert run.output.structure.volume ** (1 / 3) * 4 ** (1 / 3) == pytest.approx(4.04, abs=0.03)
 

@@ -5,7 +5,6 @@ import json
 import pytest
 from monty.json import MontyDecoder, MontyEncoder
 
-from tests.workflows.emt_makers import CountingMaker, FailingMaker
 from icsg3d.candidates import Candidate
 from icsg3d.errors import InputError
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
@@ -13,6 +12,7 @@ from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ranked, summary, validation
 from icsg3d.workflows.local import run_flow
 from icsg3d.workflows.schemas import CandidateDoc, EngineDoc, ValidationSummaryDoc
+from tests.workflows.emt_makers import CountingMaker, FailingMaker
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_settings_that_lead_nowhere_are_refused(tmp_path, monkeypatch):
             raise ConnectionError(msg)
 
     monkeypatch.setattr(SETTINGS, "JOB_STORE", JobStore(Away()))
-    with pytest.raises(InputError, match="cannot be reached.*nobody is there"):
+    with pytest.raises(InputError, match=r"cannot be reached.*nobody is there"):
         chosen_store(tmp_path)
 
 

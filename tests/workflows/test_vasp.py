@@ -82,9 +82,7 @@ def test_inputs_are_pbe_and_energies_corrected(vasp, tmp_path, store):
     energies = engine_named("vasp")
     energies.relax_elements = False
     crystal = prototype_structure("MgO").get_primitive_structure()
-    crystals = {"MgO": crystal} | {
-        symbol: elemental_ground_states()[symbol] for symbol in ("Mg", "O")
-    }
+    crystals = {"MgO": crystal} | {symbol: elemental_ground_states()[symbol] for symbol in ("Mg", "O")}
     references, checks = {}, {"incar_settings": ["GGA", "ENCUT", "ISPIN", "PREC", "NSW"]}
     for formula, structure in crystals.items():
         name = structure.composition.reduced_formula

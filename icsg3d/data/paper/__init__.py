@@ -15,8 +15,8 @@ def paper_table(name: str) -> pd.DataFrame:
     """Return a table of the paper, lengths in angstrom, energies in eV/atom; cells that it leaves open are NaN.
 
     Args:
-        name: ``s1`` (76 validated candidates, two of them without a result), ``s2`` (errors against known polymorphs) or
-            ``s3`` (compounds with delocalised electrons).
+        name: ``s1`` (76 validated candidates, two of them without a result), ``s2`` (errors against known polymorphs)
+            or ``s3`` (compounds with delocalised electrons).
 
     Raises:
         InputError: if there is no such table.

@@ -20,7 +20,7 @@ COARSE = tuple(float(factor) for factor in np.linspace(0.8, 1.2, 11))
 """Factors of the edges that are tried first."""
 
 SHORTFALL = 1.012
-"""By how much edges at the network's minimum are shorter than those of 406 known crystals (``benchmarks/scaling.py``)."""
+"""By how much the edges of 406 known crystals are longer than at the minimum (``benchmarks/scaling.py``)."""
 
 _FINE = np.linspace(-0.04, 0.04, 9)
 

@@ -28,6 +28,7 @@ LAYERS: dict[int, set[str]] = {
         "predictor",
         "pretrained",
         "prototypes",
+        "scaling",
         "screening",
         "search",
         "structures",

@@ -12,6 +12,7 @@ from jobflow import Maker, job
 from pymatgen.core import Structure
 
 from icsg3d.candidates import Candidate, Draws
+from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, relaxation_change
 from icsg3d.screening import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
@@ -192,7 +193,12 @@ def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engin
     relaxed = energy.structure
     if relaxed is None or energy.state == "failed":
         return ValidationDoc.from_structure(meta_structure=generated, **common)
-    change = relaxation_change(generated, relaxed) if "relax" in energy.task_ids else None
+    change = None
+    if "relax" in energy.task_ids:
+        try:
+            change = relaxation_change(generated, relaxed)
+        except InputError as error:  # bonds that cannot be compared leave their cells empty, and say why
+            common["reason"] = str(error)
     predicted, found = common["predicted_formation_energy_per_atom"], energy.formation_energy_per_atom
     return ValidationDoc.from_structure(
         meta_structure=relaxed,

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("atomate2")
+
+from pymatgen.core import Lattice, Structure
+
+from icsg3d.data import load_structures
+
+ENGINE = ("--engine", "tests.workflows.emt_makers:CountingMaker")
+
+
+@pytest.fixture(autouse=True)
+def counting(monkeypatch, tmp_path):
+    monkeypatch.setenv("COUNT_FILE", str(tmp_path / "count"))
+
+
+@pytest.fixture
+def crystals(tmp_path):
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 1.5)):
+        structure = Structure(Lattice.cubic(edge), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        structure.to(str(folder / f"{first}{second}.cif"))
+    return folder
+
+
+def test_tables_and_crystals_are_written(run, crystals, tmp_path):
+    out = tmp_path / "out"
+    code, said = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)
+    assert code == 0, said
+    table = pd.read_csv(out / "table_s1.csv")
+    screening = pd.read_csv(out / "screening.csv")
+    assert len(table) == screening["validated"].sum()
+    assert len(screening) == 3
+    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.3 angstrom apart
+    assert "distances" in close["failed_on"]
+    assert "distances" in said
+    assert (table["engine"] == ENGINE[1]).all()
+    relaxed = load_structures(out / "relaxed")
+    assert len(relaxed) == len(table)
+    rows = json.loads(gzip.decompress((out / "validation.json.gz").read_bytes()))["rows"]
+    assert [row["state"] for row in rows] == ["finished"] * len(table)
+    again = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)
+    assert again[0] == 2
+    assert "go on with --resume, replace them with --overwrite" in again[1]
+    counted = (tmp_path / "count").read_text()
+    assert run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out, "--resume")[0] == 0
+    assert (tmp_path / "count").read_text() == counted
+    other = run("validate", crystals, *ENGINE, "--no-scale-cells", "--top", 1, "--out", out, "--resume")
+    assert other[0] == 2
+    assert "was begun with another top" in other[1]
+
+
+def test_several_sources_are_numbered_anew(run, crystals, tmp_path):
+    out = tmp_path / "out"
+    files = sorted(crystals.glob("*.cif"))
+    code, said = run("validate", files[0], files[1], *ENGINE, "--no-screen", "--no-scale-cells", "--out", out)
+    assert code == 0, said
+    assert sorted(pd.read_csv(out / "screening.csv")["index"]) == [0, 1]
+
+
+def test_polymorphs_of_what_was_validated(run, crystals, tmp_path):
+    out = tmp_path / "out"
+    assert run("validate", crystals / "CuAu.cif", *ENGINE, "--no-screen", "--no-scale-cells", "--out", out)[0] == 0
+    known = tmp_path / "known"
+    known.mkdir()
+    Structure(Lattice.cubic(3.2), ["Cu", "Au"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(str(known / "k1.cif"))
+    code, said = run("compare-polymorphs", out / "validation.json.gz", known, "--out", tmp_path / "s2.csv")
+    assert code == 0, said
+    assert "energies are not compared" in said
+    table = pd.read_csv(tmp_path / "s2.csv")
+    assert table["ids"].tolist() == ["k1"]
+    edge = pd.read_csv(out / "table_s1.csv")
+    relaxed = load_structures(out / "relaxed").structures[0]
+    assert table["mae_a"][0] == pytest.approx(abs(relaxed.lattice.a - 3.2), abs=1e-3)
+    assert len(edge) == 1
+    assert "Averages over the 1 rows" in (tmp_path / "s2.md").read_text()
+    other = tmp_path / "other"
+    other.mkdir()
+    Structure(Lattice.cubic(4), ["Na"], [[0, 0, 0]]).to(str(other / "na.cif"))
+    code, said = run("compare-polymorphs", out / "validation.json.gz", other, "--out", tmp_path / "s2.csv")
+    assert code == 2
+    assert "no formula of" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere.json.gz", "--out", "out"), "there is no file nowhere.json.gz"),
+        (("CuAu.cif", "--engine", "magic", "--out", "out"), "there is no engine 'magic'"),
+        (("CuAu.cif", *ENGINE, "--fixed", "--out", "out"), "can only relax"),
+        (("CuAu.cif", "--element", "CuAu.cif", "--out", "out"), "not an element"),
+        (("CuAu.cif", *ENGINE, "--out", "CuAu.cif"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_sentence(run, crystals, monkeypatch, arguments, message):
+    monkeypatch.chdir(crystals)
+    code, said = run("validate", *arguments)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["[]", '[{"structure": {"sites": "x"}}]', "{", '{"rows": [{}]}', "[1, 2]"])
+def test_damaged_candidates_are_refused(run, tmp_path, text):
+    path = tmp_path / "candidates.json"
+    path.write_text(text)
+    for command in (("validate", path), ("compare-polymorphs", path, path)):
+        code, said = run(*command, "--out", tmp_path / "out.csv")
+        assert code == 2, (command, said)
+        assert "Traceback" not in said

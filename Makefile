@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --scale 0.8 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs demo examples test lint format bench docs clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ $(VENV)/.icsg3d-dev: $(VENV)/.icsg3d-installed
 	@touch $@
 
 $(VENV)/.icsg3d-docs: $(VENV)/.icsg3d-installed
-	$(PIP) -e '.[train,docs]'
+	$(PIP) -e '.[train,workflows,docs]'
 	@touch $@
 
 install: $(VENV)/.icsg3d-installed ## install the package into .venv
@@ -49,6 +49,10 @@ install-dev: $(VENV)/.icsg3d-dev ## install what tests and linters need as well
 
 install-docs: $(VENV)/.icsg3d-docs ## install what the documentation needs as well
 	@:
+
+install-gpaw: $(VENV)/.icsg3d-installed ## install the engine gpaw (docs/install-gpaw.md says what it needs)
+	printf "compiler = 'g++'\nmpi = False\nfftw = True\nlibraries = ['xc', 'openblas', 'fftw3']\n" > $(VENV)/gpaw-siteconfig.py
+	GPAW_CONFIG=$(abspath $(VENV)/gpaw-siteconfig.py) $(PIP) -e '.[train,gpaw]'
 
 demo: install ## design crystals around SrTiO3 into runs/demo
 	rm -rf runs/demo

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,14 @@ class _Listener(logging.Handler):
         super().__init__(logging.INFO)
         self._started, self._finished = started, finished
         self._current = ""
+        self._stdout = sys.stdout  # that of the caller, which the jobs do not get
         self.failures: dict[str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        with contextlib.redirect_stdout(self._stdout):
+            self._tell(record.getMessage())
+
+    def _tell(self, text: str) -> None:
         if found := _STARTED.match(text):
             self._current = found["uuid"]
             self._started(found["name"])

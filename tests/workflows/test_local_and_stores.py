@@ -26,6 +26,11 @@ def double(value):
 
 
 @job
+def noisy():
+    sys.stdout.write("a network will run on cpu")
+
+
+@job
 def broken(value):
     msg = f"cannot take {value}"
     raise ValueError(msg)
@@ -88,6 +93,12 @@ def test_failures_are_told_and_the_rest_goes_on(store, tmp_path):
     assert finished == ["double"]
     alone = broken(1)
     assert run_flow(Flow([alone], output=alone.output), store, tmp_path).output is None
+
+
+def test_callbacks_may_print_and_jobs_are_quiet(store, tmp_path, capsys):
+    new = noisy()
+    run_flow(Flow([new], output=new.output), store, tmp_path, started=print)
+    assert capsys.readouterr().out == "noisy\n"
 
 
 def validate_command(candidates, out, *more):

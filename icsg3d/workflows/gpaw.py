@@ -98,6 +98,8 @@ class GpawRelaxMaker(AseRelaxMaker):
             "kpts": kpts,
             "occupations": {"name": "fermi-dirac", "width": self.width},
             "convergence": {"energy": 1e-5},
+            # Fractional coordinates that were written with six decimals are as symmetric as they look.
+            "symmetry": {"tolerance": 1e-5},
             "txt": "gpaw.txt",
         } | self.calculator_kwargs
 

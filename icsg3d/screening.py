@@ -78,6 +78,17 @@ class Screening:
             raise InputError(msg)
 
 
+def usable(candidate: Candidate) -> Candidate:
+    """Return a candidate, without its crystal but with the reason where that is disordered or has odd elements."""
+    if candidate.structure is None:
+        return candidate
+    try:
+        to_arrays(candidate.structure)
+    except InputError as error:
+        return dataclasses.replace(candidate, structure=None, reason=str(error))
+    return candidate
+
+
 def refined(candidate: Candidate, tolerance: float) -> Candidate:
     """Return a candidate refined to the symmetry that its crystal has within a tolerance in angstrom; 0 for none.
 
@@ -87,7 +98,7 @@ def refined(candidate: Candidate, tolerance: float) -> Candidate:
     if not 0 <= tolerance < 2:
         msg = f"the tolerance of symmetry must be between 0 and 2 angstrom, got {tolerance}"
         raise InputError(msg)
-    if candidate.structure is None:
+    if candidate.structure is None or tolerance == 0:
         return candidate
     structure = from_arrays(symmetrised(to_arrays(candidate.structure), tolerance))
     return dataclasses.replace(candidate, structure=structure)
@@ -128,6 +139,7 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         name
         for name, bad in (
             ("single element", len(structure.composition.elements) == 1),
+            ("no prediction", candidate.screening.get("predicted") is False),
             ("no energy minimum", candidate.screening.get("scaled_by", 1.0) is None),
             ("distances", ratio < screening.distance_ratio),
             ("charges", neutral is False),
@@ -156,11 +168,16 @@ def _std(candidate: Candidate) -> float:
 
 def smallest_distance_ratio(structure: Structure) -> float:
     """Return the smallest ratio of a distance between atoms, images counted, and the sum of their atomic radii."""
-    radii = np.array([float(site.specie.atomic_radius or site.specie.atomic_radius_calculated) for site in structure])
+    radii = np.array([_radius(site.specie) for site in structure])
     centres, points, _, distances = structure.get_neighbor_list(2 * float(radii.max()))
     if not len(distances):
         return float("inf")
     return float((distances / (radii[centres] + radii[points])).min())
+
+
+def _radius(specie: Any) -> float:
+    """Return an atom's radius in angstrom; pymatgen has none for francium, astatine and some noble gases."""
+    return float(specie.atomic_radius or specie.atomic_radius_calculated or 1.5)
 
 
 def space_group(structure: Structure, tolerance: float = 0.01) -> str:

@@ -104,6 +104,9 @@ def _validated(content: dict[str, Any], path: Path) -> list[Phase]:
         raise InputError(
             f"{path} is no validation ({error!r}); give the validation.json.gz of icsg3d validate"
         ) from error
+    left = len(content["rows"]) - len(found)
+    if left:
+        say(f"[yellow]{left} candidates of {path} did not finish and are left out[/]")
     if not found:
         raise InputError(f"no candidate of {path} finished, so there is nothing to compare; validate others")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,9 @@ import typer
 from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, fail, progress_bar, say
 
 if TYPE_CHECKING:
+    from jobflow import Flow
+
     from icsg3d.candidates import Candidate
-    from icsg3d.workflows.flows import ScreeningFlowMaker
     from icsg3d.workflows.formation import FormationEnergyMaker
     from icsg3d.workflows.local import LocalRun
     from icsg3d.workflows.schemas import ValidationSummaryDoc
@@ -58,11 +60,15 @@ def validate(
     ] = "chgnet",
     top: Annotated[int, typer.Option(min=1, help="Candidates to validate, lowest predicted energy first.")] = 10,
     fixed: Annotated[bool, typer.Option("--fixed", help="Take the crystals as they are, relax nothing.")] = False,
-    screen: Annotated[bool, typer.Option(help="Leave out what is too close, unbalanced or repeated.")] = True,
+    screen: Annotated[
+        bool, typer.Option(help="Leave out what is too close, unbalanced, repeated or uncertain; elements never pass.")
+    ] = True,
     scale_cells: Annotated[
         bool, typer.Option(help="First scale each cell to where the predicted energy is lowest.")
     ] = True,
-    novel: Annotated[bool, typer.Option("--novel", help="Leave out known compositions, too.")] = False,
+    novel: Annotated[
+        bool, typer.Option("--novel", help="Leave out compositions that the generator has learned, too.")
+    ] = False,
     element: Annotated[
         list[Path] | None, typer.Option(help="Crystal of an element, as its reference; repeatable.")
     ] = None,
@@ -86,6 +92,7 @@ def validate(
     try:
         from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
         from icsg3d.workflows.jobs import ScreenMaker
+        from icsg3d.workflows.schemas import CandidateDoc
     except ImportError as error:
         msg = f"validation needs atomate2 ({error}); install it with pip install 'icsg3d[workflows]'"
         raise InputError(msg) from error
@@ -102,8 +109,10 @@ def validate(
         top=top,
         shard_size=shard_size,
     )
+    flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
     settings = {
-        "candidates": _digest(found),
+        "candidates": _digest([candidate.as_dict() for candidate in found]),
+        "elements": _digest({symbol: crystal.as_dict() for symbol, crystal in energies.elements.items()}),
         "engine": energies.document().settings,
         "correction": energies.correction,
         "top": top,
@@ -112,7 +121,7 @@ def validate(
     }
     claim_folder(out, _OWN, settings, holds="a validation", resume=resume, overwrite=overwrite)
     try:
-        run = _run(maker, found, out, top)
+        run = _run(flow, maker.validation_maker.name, out, min(top, len(found)))
     except KeyboardInterrupt:
         fail(f"interrupted; what was calculated is kept, repeat the command with --resume to go on in {out}", code=130)
     if run.output is None:
@@ -125,22 +134,21 @@ validate.__doc__ = (validate.__doc__ or "") + _EXAMPLES
 
 
 def _read(paths: list[Path]) -> list[Candidate]:
-    """Return the candidates of all files; those of several files are numbered anew."""
+    """Return the candidates of all files, numbered anew where several files or a file itself repeat a number."""
     import dataclasses
 
     from icsg3d.report.folders import read_candidates_or_crystals
 
-    found = [read_candidates_or_crystals(path) for path in paths]
-    if len(found) == 1:
-        return found[0]
-    together = [candidate for part in found for candidate in part]
+    together = [candidate for path in paths for candidate in read_candidates_or_crystals(path)]
+    if len({candidate.index for candidate in together}) == len(together):
+        return together
     return [dataclasses.replace(candidate, index=index) for index, candidate in enumerate(together)]
 
 
-def _digest(candidates: list[Candidate]) -> str:
+def _digest(content: Any) -> str:
     from monty.json import MontyEncoder
 
-    text = json.dumps([candidate.as_dict() for candidate in candidates], cls=MontyEncoder, sort_keys=True)
+    text = json.dumps(content, cls=MontyEncoder, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -151,6 +159,8 @@ def _engine(name: str, element_files: list[Path], *, fixed: bool) -> FormationEn
     from icsg3d.structures import read_structure
     from icsg3d.workflows.engines import engine_named
 
+    if ":" in name:  # a maker may stand in a file of the working folder, as with python -m
+        sys.path.insert(0, str(Path.cwd()))
     maker = engine_named(name)
     for path in element_files:
         structure = read_structure(path)
@@ -164,23 +174,22 @@ def _engine(name: str, element_files: list[Path], *, fixed: bool) -> FormationEn
     return dataclasses.replace(maker, relax_maker=None)
 
 
-def _run(maker: ScreeningFlowMaker, candidates: list[Candidate], out: Path, top: int) -> LocalRun:
+def _run(flow: Flow, name: str, out: Path, count: int) -> LocalRun:
     from icsg3d.workflows.local import run_flow
-    from icsg3d.workflows.schemas import CandidateDoc
     from icsg3d.workflows.stores import chosen_store
 
     store = chosen_store(out / "store")
-    flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in candidates])
     with progress_bar() as progress:
-        task = progress.add_task("validating", total=min(top, len(candidates)))
-        name = maker.validation_maker.name
-        return run_flow(
+        task = progress.add_task("validating", total=count)
+        run = run_flow(
             flow,
             store,
             out / "jobs",
             started=lambda job: progress.update(task, description=job),
             finished=lambda job: progress.advance(task, int(job.startswith(f"{name} ") and "#" in job)),
         )
+        progress.update(task, description="validated")
+    return run
 
 
 def _write(run: LocalRun, out: Path) -> None:
@@ -228,7 +237,7 @@ def _say(summary: ValidationSummaryDoc, found: Any, out: Path) -> None:
         reasons = ", ".join(f"{count} for {name}" for name, count in counts.items())
         say(f"[yellow]{len(summary.screened_out)} candidates were not validated: {reasons} (screening.csv)[/]")
     for row in summary.rows:
-        if row.state != "finished":
+        if row.state != "finished" or row.reason:
             say(f"[yellow]{row.candidate.formula_pretty} #{row.candidate.index} {row.state}: {_plain(row.reason)}[/]")
     means = [
         f"mean {label} {value:.3g} {unit}"

@@ -12,6 +12,8 @@ from pymatgen.analysis.local_env import CrystalNN
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pymatgen.core import Structure
 
 
@@ -71,6 +73,7 @@ def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
     Raises:
         InputError: if the two do not have the same atoms, or no atom has a neighbour.
     """
+    before, after = before.copy().remove_oxidation_states(), after.copy().remove_oxidation_states()
     if before.species != after.species:
         before, after = before.get_sorted_structure(), after.get_sorted_structure()
     if before.species != after.species:
@@ -79,8 +82,11 @@ def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
     pairs = neighbour_pairs(before)
     first, second = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
     images = np.array([p[2] for p in pairs])
-    # An atom that left the cell through a face was put back on the other side: follow it.
-    moved = after.frac_coords + np.round(before.frac_coords - after.frac_coords)
+    # An atom that left the cell through a face was put back on the other side: follow it, relative to the first atom,
+    # as the crystal may have drifted as a whole.
+    steps = after.frac_coords - before.frac_coords
+    steps -= steps[0]
+    moved = before.frac_coords + steps - np.round(steps)
     lengths = []
     for coords, structure in ((before.frac_coords, before), (moved, after)):
         lengths.append(np.linalg.norm((coords[second] + images - coords[first]) @ structure.lattice.matrix, axis=1))
@@ -100,9 +106,15 @@ def delocalised(structure: Structure) -> list[str]:
         Any of ``telluride``, ``selenide`` and ``sulfide``, where the element is the most electronegative one, and
         ``f electrons``, where there is a lanthanoid from Ce to Yb or an actinoid from Th on.
     """
-    elements = sorted(structure.composition.remove_charges().elements, key=lambda element: element.X)
+    elements = sorted(structure.composition.remove_charges().elements, key=lambda element: np.nan_to_num(element.X))
     names = {"Te": "telluride", "Se": "selenide", "S": "sulfide"}
     flags = [names[elements[-1].symbol]] if elements[-1].symbol in names and len(elements) > 1 else []
     if any(58 <= element.Z <= 70 or element.Z >= 90 for element in elements):
         flags.append("f electrons")
     return flags
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the numbers among values, None if there is none."""
+    known = [float(value) for value in values if value is not None and np.isfinite(value)]
+    return sum(known) / len(known) if known else None

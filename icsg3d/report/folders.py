@@ -40,10 +40,26 @@ def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
         fields = {name: value for name, value in values.items() if not name.startswith("@")}
         if fields["structure"] is not None:
             fields["structure"] = structure_from_dict(fields["structure"])
+        _check_types(fields)
         return Candidate(**fields)
     except Exception as error:
         msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
         raise InputError(msg) from error
+
+
+def _check_types(fields: Mapping[str, Any]) -> None:
+    """Raise TypeError where a value is not of its field's kind."""
+    kinds: dict[str, Any] = {"index": int, "predictions": dict, "screening": dict, "reason": str, "base": str}
+    kinds |= {"model": str, "model_sha256": str}
+    wrong = [name for name, kind in kinds.items() if name in fields and not isinstance(fields[name], kind)]
+    optional = ("seed", "scale", "latent_distance", "condition", "duplicate_of")
+    wrong += [name for name in optional if not isinstance(fields.get(name), int | float | None)]
+    wrong += [
+        name for name, value in dict(fields.get("predictions") or {}).items() if not isinstance(value, int | float)
+    ]
+    if wrong:
+        msg = f"{', '.join(wrong)} is of the wrong kind"
+        raise TypeError(msg)
 
 
 def claim_folder(
@@ -67,6 +83,9 @@ def claim_folder(
     """
     names = (*own, SETTINGS_FILE)
     occupied = any((folder / name).exists() for name in names)
+    if occupied:
+        _check_kind(folder, holds)
+    settings = {"holds": holds, **settings}
     if occupied and not (resume or overwrite):
         msg = (
             f"{folder} holds {holds} of an earlier run; go on with --resume, replace them with --overwrite, "
@@ -87,6 +106,15 @@ def claim_folder(
     return occupied and not overwrite
 
 
+def _check_kind(folder: Path, holds: str) -> None:
+    """Refuse a folder that holds something else, so that nothing is removed that such a run did not write."""
+    path = folder / SETTINGS_FILE
+    earlier = read_json(path) if path.is_file() else None
+    if not isinstance(earlier, dict) or earlier.get("holds", holds) != holds:
+        msg = f"{folder} holds files that no run for {holds} wrote; name another --out"
+        raise InputError(msg)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -101,7 +129,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read ({error}), so the run cannot go on; use --overwrite or another --out"
         raise InputError(msg) from error
-    changed = [name for name in settings if earlier.get(name) != settings[name]]
+    changed = [name for name in settings if name != "holds" and earlier.get(name) != settings[name]]
     if changed:
         msg = (
             f"{folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "

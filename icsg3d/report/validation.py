@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icsg3d.data.paper import paper_table
+from icsg3d.evaluation.relaxation import mean_of_known
 from icsg3d.models.storage import write_atomically
 from icsg3d.report.figures import save_figure
 
@@ -65,15 +66,14 @@ class Averages:
 def averages(table: pd.DataFrame) -> Averages:
     """Return the averages of a Table S1 over its finished rows; in the paper's, those with a result."""
     finished = table[table["state"] == "finished"] if "state" in table else table[table["delta_e_form"].notna()]
-    means = [finished[name].astype(float).mean() for name in ("delta_e_form", "delta_bonds_percent")]
-    energy, bonds = (None if np.isnan(value) else float(value) for value in means)
+    energy, bonds = (mean_of_known(finished[name].astype(float)) for name in ("delta_e_form", "delta_bonds_percent"))
     return Averages(len(finished), len(table), energy, bonds)
 
 
 def table_s1(summary: ValidationSummaryDoc) -> pd.DataFrame:
     """Return Table S1: one row for each candidate, a row that did not finish with what there is and its state.
 
-    Edges in angstrom are those of the generated cell, as in the paper; energies in eV/atom.
+    Edges in angstrom are those of the cell that went to the engine; energies in eV/atom.
     """
     return pd.DataFrame([_s1_row(row) for row in summary.rows], columns=list(S1_COLUMNS))
 
@@ -134,6 +134,7 @@ def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFram
     for row, doc in zip(rows, summary.rows, strict=True):
         row |= {
             "candidate": doc.candidate.index,
+            "scaled_by": doc.candidate.screening.get("scaled_by"),
             "reason": doc.reason,
             "delta_cell_percent": doc.delta_cell_percent,
             "delta_volume_percent": doc.delta_volume_percent,
@@ -157,19 +158,25 @@ def _sections(
     versions = ", ".join(f"{name} {version}" for name, version in summary.engine.versions.items())
     correction = f", energies corrected by {summary.engine.correction}" if summary.engine.correction else ""
     paper = averages(paper_table("s1"))
-    plain = averages(first[[not row.flags for row in summary.rows]])
+    plain = averages(first.loc[np.array([not row.flags for row in summary.rows], dtype=bool)])
+    scaled = [row for row in summary.rows if row.candidate.screening.get("scaled_by") is not None]
     text = [
         f"Engine: {summary.engine.name} ({versions}){correction}.",
         _sentence("Averages", averages(first)),
         _sentence("Without the compounds of Table S3", plain),
         _sentence("The paper's Table S1", paper),
     ]
+    if scaled:
+        text.append(
+            f"{len(scaled)} cells were scaled to the predicted minimum of the energy before they went to the engine "
+            "(scaled_by in screening.csv): edges, predictions and bonds before the relaxation are those of the scaled."
+        )
     sections: list[tuple[str, list[str], pd.DataFrame | None]] = [("Table S1: validated candidates", text, first)]
-    bad = [row for row in summary.rows if row.state != "finished"]
+    bad = [row for row in summary.rows if row.state != "finished" or row.reason]
     if bad:
         reasons = [[row.candidate.formula_pretty, row.candidate.index, row.state, row.reason] for row in bad]
         table = pd.DataFrame(reasons, columns=["formula", "candidate", "state", "reason"])
-        sections.append(("Candidates that did not finish", [], table))
+        sections.append(("Candidates that did not finish, and other remarks", [], table))
     if len(third):
         sections.append(("Table S3: compounds with delocalised electrons", [], third))
     return sections
@@ -204,7 +211,11 @@ def markdown_table(table: pd.DataFrame) -> str:
     """Return a table in Markdown, what is missing as a dash."""
     shown = _shown(table)
     lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _page(sections: Sequence[tuple[str, list[str], pd.DataFrame | None]]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import warnings
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB, JobConfig, Maker, OnMissing, Response, job
@@ -16,6 +19,8 @@ from icsg3d.errors import InputError
 from icsg3d.workflows.schemas import ElementDoc, EngineDoc, FormationEnergyDoc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobflow import Job, JobStore
 
 MP2020 = "MP2020"
@@ -29,22 +34,57 @@ MAX_GROWTH = 1.6
 
 _KEY = "icsg3d_calculation"
 
+_STEPS = {"relax": "relaxation", "static": "static calculation"}
 
-def calculation_key(maker: Maker, structure: Structure) -> str:
-    """Return what names a calculation: a digest of the maker's settings and of the crystal, to 1e-8 angstrom."""
-    settings = {name: value for name, value in jsanitize(maker.as_dict()).items() if name != "name"}
-    moments = structure.site_properties.get("magmom")
+
+def calculation_key(maker: Maker, structure: Structure, packages: Sequence[str] = ()) -> str:
+    """Return what names a calculation: a digest of settings, versions of packages, and crystal.
+
+    Args:
+        maker: Whose settings count, but not its name, nor the versions of the packages that define it.
+        structure: Whose lattice vectors (angstrom) and fractional coordinates count to eight decimals.
+        packages: Distributions whose versions matter for the result, such as that of a force field with its weights.
+    """
+    settings = _without_versions(jsanitize(maker.as_dict(), strict=True, enum_values=True))
+    settings.pop("name", None)
     crystal = [
-        structure.lattice.matrix.round(8).tolist(),
+        (structure.lattice.matrix.round(8) + 0.0).tolist(),  # a negative zero is a zero
         [site.species_string for site in structure],
-        structure.frac_coords.round(8).tolist(),
-        None if moments is None else [None if moment is None else round(float(moment), 4) for moment in moments],
+        (structure.frac_coords.round(8) + 0.0).tolist(),
+        jsanitize(structure.site_properties),
+        _charge(structure),
     ]
-    return hashlib.sha256(json.dumps([settings, crystal], sort_keys=True).encode()).hexdigest()
+    text = json.dumps([settings, versions_of(packages), crystal], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _charge(structure: Structure) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is not the sum of the oxidation states, which is no matter here
+        return float(structure.charge)
+
+
+def _without_versions(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_versions(item) for name, item in value.items() if name != "@version"}
+    return [_without_versions(item) for item in value] if isinstance(value, list) else value
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Return the installed versions of distributions."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 @job
-def calculate(maker: Maker, structure: Structure, prev_dir: str | None = None) -> Response[Any]:
+def calculate(
+    maker: Maker, structure: Structure, prev_dir: str | None = None, packages: list[str] | None = None
+) -> Response[Any]:
     """Run a maker on a structure, or take the result from the store if it is there.
 
     So a workflow that was cut off, or another with the same engine, does not compute anything twice. The store must be
@@ -54,8 +94,9 @@ def calculate(maker: Maker, structure: Structure, prev_dir: str | None = None) -
         maker: Any atomate2 maker whose ``make`` takes a structure and ``prev_dir``.
         structure: The crystal.
         prev_dir: Where an earlier calculation of it ran.
+        packages: Distributions whose versions matter for the result.
     """
-    key = calculation_key(maker, structure)
+    key = calculation_key(maker, structure, packages or ())
     found = _finished(CURRENT_JOB.store, key)
     if found is not None:
         return Response(output=found)
@@ -66,9 +107,9 @@ def calculate(maker: Maker, structure: Structure, prev_dir: str | None = None) -
     return Response(replace=new)
 
 
-def calculation(maker: Maker, structure: Any, prev_dir: Any = None) -> Job:
+def calculation(maker: Maker, structure: Any, prev_dir: Any, packages: list[str]) -> Job:
     """Return the job of :func:`calculate`, named after the maker; the arguments may be references to outputs."""
-    new = calculate(maker, structure, prev_dir)
+    new = calculate(maker, structure, prev_dir, packages)
     new.name = f"look up {maker.name}"
     new.config = JobConfig(expose_store=True)
     return new
@@ -92,17 +133,34 @@ def value_of(document: Any, *names: str) -> Any:
     return document
 
 
+def energy_of(document: Any) -> float | None:
+    """Return the energy of an output in eV, None where there is none or it is no number."""
+    energy = value_of(document, "output", "energy")
+    return float(energy) if isinstance(energy, int | float) and math.isfinite(energy) else None
+
+
 @job(output_schema=ElementDoc)
-def element_energy(symbol: str, structure: Structure, last: Any, task_ids: dict[str, str]) -> ElementDoc:
-    """Return the energy of an element from its last calculation, None if that failed."""
-    energy = value_of(last, "output", "energy")
+def element_energy(
+    symbol: str, structure: Structure, relaxation: Any, last: Any, task_ids: dict[str, str]
+) -> ElementDoc:
+    """Return the energy of an element from its last calculation, None with the reason if that is not to be trusted.
+
+    Args:
+        symbol: Of the element.
+        structure: Its crystal, as given.
+        relaxation: Output of the relaxation, None if there was none.
+        last: Output of the last step.
+        task_ids: Jobs by step.
+    """
+    energy = energy_of(last)
+    if energy is None:
+        step = list(task_ids)[-1]
+        reason = f"its {_STEPS[step]} gave no result"
+        return ElementDoc(symbol=symbol, energy_per_atom=None, reason=reason, structure=None, task_ids=task_ids)
     found = value_of(last, "structure") or structure
-    return ElementDoc(
-        symbol=symbol,
-        energy_per_atom=None if energy is None else energy / len(found),
-        structure=found,
-        task_ids=task_ids,
-    )
+    state, reason = _judged(structure, relaxation)
+    trusted = energy / len(found) if state == "finished" else None
+    return ElementDoc(symbol=symbol, energy_per_atom=trusted, reason=reason, structure=found, task_ids=task_ids)
 
 
 @job(output_schema=FormationEnergyDoc)
@@ -111,7 +169,7 @@ def formation_energy(
     relaxation: Any,
     static: Any,
     elements: dict[str, ElementDoc | None],
-    engine: EngineDoc,
+    maker: Any,
     steps: list[str],
     task_ids: dict[str, str],
 ) -> FormationEnergyDoc:
@@ -122,16 +180,17 @@ def formation_energy(
         relaxation: Output of the relaxation, None if it failed or there was none.
         static: Output of the calculation of the energy, likewise.
         elements: Energies of the elements by the same engine.
-        engine: What computed them.
+        maker: The :class:`~icsg3d.workflows.formation.FormationEnergyMaker` that made the flow.
         steps: Which of ``relax`` and ``static`` there were.
         task_ids: Jobs by step.
     """
     outputs = {"relax": relaxation, "static": static}
     relaxed = value_of(relaxation, "structure") if "relax" in steps else structure
+    engine: EngineDoc = maker.document()
     common: dict[str, Any] = {"engine": engine, "task_ids": task_ids}
     for step in steps:
-        if value_of(outputs[step], "output", "energy") is None:
-            reason = f"the {'relaxation' if step == 'relax' else 'static calculation'} gave no result"
+        if energy_of(outputs[step]) is None:
+            reason = f"the {_STEPS[step]} gave no result"
             return _document(structure, relaxed, state="failed", reason=reason, **common)
     last = outputs[steps[-1]]
     try:
@@ -144,7 +203,11 @@ def formation_energy(
     missing = sorted(symbol for symbol, value in known.items() if value is None)
     common["elements_per_atom"] = {symbol: value for symbol, value in known.items() if value is not None}
     if missing:
-        reason = f"there is no energy of the element {', '.join(missing)}"
+        causes = [f"{symbol} ({value_of(elements.get(symbol), 'reason') or 'no result'})" for symbol in missing]
+        reason = f"there is no energy of the element {', '.join(causes)}"
+        for symbol in missing:
+            jobs = value_of(elements.get(symbol), "task_ids") or {}
+            common["task_ids"] = common["task_ids"] | {f"{symbol} {step}": job for step, job in jobs.items()}
         return _document(structure, relaxed, state="failed", reason=reason, **common)
     formation = energy / len(relaxed) - sum(share * known[symbol] for symbol, share in fractions.items())
     state, reason = _judged(structure, relaxation if "relax" in steps else None)
@@ -162,11 +225,10 @@ def _judged(before: Structure, relaxation: Any) -> tuple[str, str]:
     if relaxation is None:
         return "finished", ""
     after = value_of(relaxation, "structure")
-    growth = after.volume / before.volume
+    growth = (after.volume / len(after)) / (before.volume / len(before))
     if not 1 / MAX_GROWTH < growth < MAX_GROWTH:
         return "failed", f"the crystal did not hold together: its volume changed by a factor of {growth:.2f}"
-    energies = [value_of(step, "energy") for step in value_of(relaxation, "output", "ionic_steps") or []]
-    energies = [energy for energy in energies if energy is not None]
+    energies = _energies_along(relaxation)
     rise = (energies[-1] - energies[0]) / len(after) if energies else 0.0
     if rise > MAX_RISE:
         return "unconverged", f"the energy rose by {rise:.4f} eV/atom along the relaxation"
@@ -174,6 +236,16 @@ def _judged(before: Structure, relaxation: Any) -> tuple[str, str]:
     if str(getattr(state, "value", state)) == "failed":
         return "unconverged", "the relaxation used up its steps"
     return "finished", ""
+
+
+def _energies_along(relaxation: Any) -> list[float]:
+    """Return the energies of the steps of a relaxation in eV, by ASE or by VASP; none where they were not kept."""
+    steps = value_of(relaxation, "output", "ionic_steps")
+    runs = value_of(relaxation, "calcs_reversed")
+    if not steps and runs:
+        steps = value_of(runs[0], "output", "ionic_steps")
+    energies = [value_of(step, "energy") or value_of(step, "e_0_energy") for step in steps or []]
+    return [float(energy) for energy in energies if energy is not None]
 
 
 def corrected_energy(document: Any, structure: Structure, correction: str | None) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 
 from jobflow import Maker
@@ -97,7 +98,8 @@ def engine_named(name: str) -> FormationEnergyMaker:
     if not isinstance(made, Maker):
         msg = f"{name} is no maker but {type(made).__name__}; name an atomate2 maker, as module:Maker"
         raise InputError(msg)
-    return FormationEnergyMaker(relax_maker=made, static_maker=None, engine=name, packages=[module.partition(".")[0]])
+    packages = sorted(set(packages_distributions().get(module.partition(".")[0], [])))
+    return FormationEnergyMaker(relax_maker=made, static_maker=None, engine=name, packages=packages)
 
 
 def _need(module: str, extra: str, more: str = "") -> None:

@@ -66,7 +66,7 @@ class CandidateValidationMaker(Maker):
             msg = f"candidate {candidate.index} has no crystal ({candidate.reason}), so it cannot be validated"
             raise InputError(msg)
         energy = self.formation_energy_maker.make(candidate.structure, prev_dir, element_energies)
-        compared = tolerant(compare(candidate, energy.output, self.formation_energy_maker.document()))
+        compared = tolerant(compare(candidate, energy.output, self.formation_energy_maker))
         name = f"{self.name} {candidate.structure.composition.reduced_formula} #{candidate.index}"
         compared.name = name
         return Flow([energy, compared], output=compared.output, name=name)
@@ -125,7 +125,7 @@ def validate_all(
         shard.name = f"shard {start // shard_size + 1}"
         shards.append(shard)
     rows: list[Any] = [*(shard.output for shard in shards), refused]
-    summed = tolerant(summary_maker.make(chosen, rows, energies.document(), left_out))
+    summed = tolerant(summary_maker.make(chosen, rows, energies, left_out))
     return Response(replace=Flow([*elements.values(), *shards, summed], output=summed.output, name="validate"))
 
 
@@ -193,10 +193,13 @@ class ScreeningFlowMaker(Maker):
             candidates: To validate instead of drawing any.
 
         Raises:
-            InputError: if the list of candidates is empty.
+            InputError: if the list of candidates is empty, or two have the same index.
         """
         if candidates is not None and not candidates:
             msg = "there are no candidates to validate; give at least one"
+            raise InputError(msg)
+        if candidates is not None and len({each.index for each in candidates}) < len(candidates):
+            msg = "two candidates have the same index, by which rows are told apart; number them anew"
             raise InputError(msg)
         drawn = [] if candidates is not None else list(self._draws(base_structure))
         parts: list[Any] = [job.output for job in drawn] or [CandidatesDoc(candidates=list(candidates or []))]

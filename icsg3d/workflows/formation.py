@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
 
 from atomate2.forcefields.jobs import ForceFieldRelaxMaker, ForceFieldStaticMaker
@@ -13,7 +12,7 @@ from pymatgen.core import Structure
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
-from icsg3d.workflows.calculations import calculation, element_energy, formation_energy, tolerant
+from icsg3d.workflows.calculations import calculation, element_energy, formation_energy, tolerant, versions_of
 from icsg3d.workflows.schemas import EngineDoc
 
 if TYPE_CHECKING:
@@ -89,8 +88,8 @@ class FormationEnergyMaker(Maker):
         makers = {"relax": self.relax_maker, "static": self.static_maker}
         return EngineDoc(
             name=self.engine,
-            versions={package: _version(package) for package in ["icsg3d", "atomate2", *self.packages]},
-            settings={name: jsanitize(maker.as_dict()) for name, maker in makers.items() if maker is not None}
+            versions=versions_of(["icsg3d", "atomate2", *self.packages]),
+            settings={name: _plain(maker) for name, maker in makers.items() if maker is not None}
             | {"relax_elements": self.relax_elements},
             correction=self.correction,
         )
@@ -122,7 +121,7 @@ class FormationEnergyMaker(Maker):
                 jobs["relax"].output if "relax" in jobs else None,
                 jobs["static"].output if "static" in jobs else None,
                 {symbol: known[symbol] for symbol in sorted(_symbols(structure))},
-                self.document(),
+                self,
                 steps,
                 {step: new.uuid for step, new in jobs.items()},
             )
@@ -144,9 +143,16 @@ class FormationEnergyMaker(Maker):
         structure = self.elements.get(symbol) or crystals.get(symbol)
         if structure is None:
             raise InputError(no_reference([symbol]))
-        _, jobs = self._steps(structure, None, relax=self.relax_elements)
-        last = list(jobs.values())[-1]
-        energy = tolerant(element_energy(symbol, structure, last.output, {s: new.uuid for s, new in jobs.items()}))
+        steps, jobs = self._steps(structure, None, relax=self.relax_elements)
+        energy = tolerant(
+            element_energy(
+                symbol,
+                structure,
+                jobs["relax"].output if "relax" in jobs else None,
+                jobs[steps[-1]].output,
+                {step: new.uuid for step, new in jobs.items()},
+            )
+        )
         energy.name = f"energy of {symbol}"
         return Flow([*jobs.values(), energy], output=energy.output, name=f"element {symbol}")
 
@@ -155,11 +161,17 @@ class FormationEnergyMaker(Maker):
         jobs: dict[str, Any] = {}
         current: Any = structure
         if self.relax_maker is not None and (relax or self.static_maker is None):
-            jobs["relax"] = calculation(self.relax_maker, current, prev_dir)
+            jobs["relax"] = calculation(self.relax_maker, current, prev_dir, self.packages)
             current, prev_dir = jobs["relax"].output.structure, jobs["relax"].output.dir_name
         if self.static_maker is not None:
-            jobs["static"] = calculation(self.static_maker, current, prev_dir)
+            jobs["static"] = calculation(self.static_maker, current, prev_dir, self.packages)
         return list(jobs), jobs
+
+
+def _plain(maker: Maker) -> dict[str, Any]:
+    """Return a maker's settings as plain data, which no decoder turns into a maker again."""
+    values = jsanitize(maker.as_dict())
+    return {"maker": f"{values['@module']}:{values['@class']}"} | {k: v for k, v in values.items() if k[0] != "@"}
 
 
 def no_reference(symbols: Iterable[str]) -> str:
@@ -170,10 +182,3 @@ def no_reference(symbols: Iterable[str]) -> str:
 
 def _symbols(structure: Structure) -> set[str]:
     return {element.symbol for element in structure.composition.remove_charges().elements}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

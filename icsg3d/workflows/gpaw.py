@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atomate2.ase.jobs import AseRelaxMaker
+from pymatgen.analysis.magnetism.analyzer import DEFAULT_MAGMOMS
 from pymatgen.core import Structure
 
 from icsg3d.errors import InputError
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
     from atomate2.ase.schemas import AseResult
     from pymatgen.core import Molecule
 
-MAGNETIC = frozenset({"Ce", "Co", "Cr", "Eu", "Fe", "Mn", "Mo", "Ni", "V", "W"})
-"""Elements that the Materials Project's sets start with a moment of 5 Bohr magnetons (Eu: 10); others with 0.6."""
+MOMENTS = {name: float(moment) for name, moment in DEFAULT_MAGMOMS.items() if name.isalpha() and name != "Cu"}
+"""Bohr magnetons with which magnetic elements start: pymatgen's, but for copper, which has one as a fallback only."""
 
 
 def initial_moments(structure: Structure) -> list[float] | None:
     """Return initial magnetic moments in Bohr magnetons, or None where the calculation need not be spin-polarised.
 
-    It is polarised where there is an element of :data:`MAGNETIC`, and for oxygen itself, whose molecule is a triplet.
+    It is polarised where there is an element of :data:`MOMENTS`, and for oxygen itself, whose molecule is a triplet.
     """
     symbols = [site.specie.symbol for site in structure]
-    if not (set(symbols) & MAGNETIC or set(symbols) == {"O"}):
+    if set(symbols) == {"O"}:
+        return [1.0] * len(symbols)
+    if not set(symbols) & set(MOMENTS):
         return None
-    special = {"Eu": 10.0, "O": 1.0 if set(symbols) == {"O"} else 0.6}
-    return [special.get(symbol, 5.0 if symbol in MAGNETIC else 0.6) for symbol in symbols]
+    return [MOMENTS.get(symbol, 0.6) for symbol in symbols]
 
 
 @dataclass

@@ -5,6 +5,7 @@ Makers hold plain values; networks load inside the jobs, where they run.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from pymatgen.core import Structure
 
 from icsg3d.candidates import Candidate, Draws
 from icsg3d.errors import InputError
-from icsg3d.evaluation.relaxation import delocalised, relaxation_change
+from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.screening import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
@@ -139,7 +140,8 @@ def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor)
 def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) -> None:
     """Add predicted formation energies, with uncertainties, to the candidates that have a crystal.
 
-    A crystal that the network cannot take, say with an atom far from all others, stays without.
+    A crystal that the network cannot take, say with an atom far from all others, is left without, which no screening
+    lets pass: ``screening["predicted"]``.
     """
     from icsg3d.predictor import predict_table
 
@@ -147,30 +149,35 @@ def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) 
     names = [str(number) for number in range(len(with_crystal))]
     table, _ = predict_table([candidate.structure for candidate in with_crystal], [model], names)  # type: ignore[misc]
     name = model.property.name
+    for candidate in with_crystal:
+        candidate.screening = candidate.screening | {"predicted": False}
     for row in table.to_dict("records"):
         found = {ENERGY: float(row[name]), f"{ENERGY}_std": float(row[f"{name}_std"])}
         candidate = with_crystal[int(row["material_id"])]
         candidate.predictions = candidate.predictions | found
+        candidate.screening = candidate.screening | {"predicted": True}
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return candidates, first those that passed the screening, by predicted formation energy, then the others."""
-    return sorted(
-        candidates,
-        key=lambda each: (not each.screening.get("passed"), each.predictions.get(ENERGY, float("inf")), each.index),
-    )
+
+    def energy(candidate: Candidate) -> float:
+        value = candidate.predictions.get(ENERGY, math.inf)
+        return value if math.isfinite(value) else math.inf
+
+    return sorted(candidates, key=lambda each: (not each.screening.get("passed"), energy(each), each.index))
 
 
 @job(output_schema=ValidationDoc)
-def compare(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc) -> ValidationDoc:
+def compare(candidate: CandidateDoc, energy: FormationEnergyDoc | None, maker: Any) -> ValidationDoc:
     """Return a candidate beside its formation energy by an engine; the job runs also where there is none.
 
     Args:
         candidate: With the predicted formation energy.
         energy: What the engine found; None where its jobs failed altogether.
-        engine: What computed it.
+        maker: The :class:`~icsg3d.workflows.formation.FormationEnergyMaker` behind it.
     """
-    return validation(candidate, energy, engine)
+    return validation(candidate, energy, maker.document())
 
 
 def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc) -> ValidationDoc:
@@ -223,16 +230,17 @@ class ValidationSummaryMaker(Maker):
 
     @job(output_schema=ValidationSummaryDoc)
     def make(
-        self, candidates: list[CandidateDoc], shards: list[Any], engine: EngineDoc, screened_out: list[CandidateDoc]
+        self, candidates: list[CandidateDoc], shards: list[Any], maker: Any, screened_out: list[CandidateDoc]
     ) -> ValidationSummaryDoc:
         """Return the summary; a candidate of which nothing came back is a row that says so.
 
         Args:
             candidates: That were to be validated.
             shards: Lists of their documents; None where a job failed.
-            engine: What computed the energies.
+            maker: The :class:`~icsg3d.workflows.formation.FormationEnergyMaker` that computed the energies.
             screened_out: What was left out before.
         """
+        engine = maker.document()
         found = {doc.candidate.index: doc for shard in shards for doc in shard or [] if value_of(doc, "candidate")}
         rows = [found.get(candidate.index) or validation(candidate, None, engine) for candidate in candidates]
         return summary(rows, engine, screened_out)
@@ -247,13 +255,7 @@ def summary(
         engine=engine,
         rows=list(rows),
         finished=len(finished),
-        mean_delta_e_form=mean([row.delta_e_form for row in finished]),
-        mean_delta_bonds_percent=mean([row.delta_bonds_percent for row in finished]),
+        mean_delta_e_form=mean_of_known([row.delta_e_form for row in finished]),
+        mean_delta_bonds_percent=mean_of_known([row.delta_bonds_percent for row in finished]),
         screened_out=list(screened_out),
     )
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the values that are there, None if there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -23,6 +23,9 @@ _STARTED = re.compile(r"Starting job - (?P<name>.*) \((?P<uuid>[^,()]+)(?:, \d+)
 _FINISHED = re.compile(r"Finished job - (?P<name>.*) \((?P<uuid>[^,()]+)(?:, \d+)?\)$")
 _FAILED = re.compile(r"(?P<name>.*) failed with exception:\n(?P<trace>.*)", re.DOTALL)
 
+_LONGEST = 300
+"""Characters of a reason that are shown."""
+
 
 @dataclass
 class LocalRun:
@@ -58,7 +61,15 @@ class _Listener(logging.Handler):
         elif found := _FINISHED.match(text):
             self._finished(found["name"])
         elif found := _FAILED.match(text):
-            self.failures[self._current] = f"{found['name']}: {found['trace'].strip().splitlines()[-1]}"
+            self.failures[self._current] = f"{found['name']}: {_cause(found['trace'])}"
+
+
+def _cause(trace: str) -> str:
+    """Return the exception of a traceback in one line: what follows its last frame, which is indented."""
+    lines = trace.strip().splitlines()
+    last = max((number for number, line in enumerate(lines) if line.startswith("  ")), default=-1)
+    text = " ".join(" ".join(lines[last + 1 :] or lines[-1:]).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from pymatgen.core import Structure
 
 from icsg3d.candidates import Candidate
+from icsg3d.screening import usable
 
 State = Literal["finished", "unconverged", "failed"]
 
@@ -40,7 +41,8 @@ class CandidateDoc(StructureMetadata):
 
     @classmethod
     def from_candidate(cls, candidate: Candidate) -> Self:
-        """Return the document of a candidate."""
+        """Return the document of a candidate; one that no network or engine can take has no crystal but a reason."""
+        candidate = usable(candidate)
         values = {name: getattr(candidate, name) for name in (*_ORIGIN, *_FOUND)}
         if candidate.structure is None:
             return cls(**values)
@@ -71,6 +73,7 @@ class ElementDoc(BaseModel):
 
     symbol: str = Field(description="Of the element")
     energy_per_atom: float | None = Field(None, description="eV/atom; None where the calculation failed")
+    reason: str = Field("", description="Why there is no energy")
     structure: Structure | None = Field(None, description="The crystal of the element, as computed")
     task_ids: dict[str, str] = Field(default_factory=dict, description="Jobs by step")
 
@@ -92,7 +95,7 @@ class FormationEnergyDoc(StructureMetadata):
 class ValidationDoc(StructureMetadata):
     """A candidate beside what an engine says of it: a row of Table S1."""
 
-    candidate: CandidateDoc = Field(description="As generated, with its predictions")
+    candidate: CandidateDoc = Field(description="As it went to the engine: scaled, refined, with its predictions")
     relaxed: Structure | None = Field(None, description="As relaxed by the engine")
     formation_energy_per_atom: float | None = Field(None, description="By the engine, eV/atom")
     predicted_formation_energy_per_atom: float | None = Field(None, description="By the graph network, eV/atom")

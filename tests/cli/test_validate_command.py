@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -89,6 +90,35 @@ def test_polymorphs_of_what_was_validated(run, crystals, tmp_path):
     assert "no formula of" in said
 
 
+def test_folders_that_no_run_made_are_never_removed(run, crystals, tmp_path):
+    out = tmp_path / "out"
+    (out / "jobs").mkdir(parents=True)
+    (out / "jobs" / "thesis.txt").write_text("years of work")
+    for more in ((), ("--overwrite",), ("--resume",)):
+        code, said = run("validate", crystals, *ENGINE, "--out", out, *more)
+        assert code == 2
+        assert "that no run for a validation wrote" in said
+    assert (out / "jobs" / "thesis.txt").exists()
+
+
+def test_other_elements_are_another_run(run, crystals, tmp_path):
+    command = ("validate", crystals / "CuAu.cif", *ENGINE, "--no-screen", "--no-scale-cells", "--out", tmp_path / "out")
+    assert run(*command)[0] == 0
+    copper = tmp_path / "Cu.cif"
+    Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]).to(str(copper))
+    code, said = run(*command, "--resume", "--element", copper)
+    assert code == 2
+    assert "begun with another elements" in said
+
+
+def test_a_maker_of_the_working_folder_is_found(run, crystals, tmp_path, monkeypatch):
+    (tmp_path / "my_own_makers.py").write_text("from tests.workflows.emt_makers import CountingMaker as Mine\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    command = ("validate", crystals / "CuAu.cif", "--engine", "my_own_makers:Mine", "--no-screen", "--no-scale-cells")
+    assert run(*command, "--out", tmp_path / "out")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,7 +137,18 @@ def test_bad_input_is_one_sentence(run, crystals, monkeypatch, arguments, messag
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("text", ["[]", '[{"structure": {"sites": "x"}}]', "{", '{"rows": [{}]}', "[1, 2]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '[{"index": "a", "structure": null}]',
+        '[{"index": 0, "structure": null, "screening": [1]}]',
+        '[{"structure": {"sites": "x"}}]',
+        "{",
+        '{"rows": [{}]}',
+        "[1, 2]",
+    ],
+)
 def test_damaged_candidates_are_refused(run, tmp_path, text):
     path = tmp_path / "candidates.json"
     path.write_text(text)

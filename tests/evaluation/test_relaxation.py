@@ -54,6 +54,19 @@ def test_an_atom_that_crossed_a_face_is_followed():
     assert mirrored.bonds == pytest.approx(relaxation_change(before, after).bonds, rel=0.1)
 
 
+def test_a_crystal_that_drifted_as_a_whole_did_not_change():
+    before, after = prototype_structure("NaCl"), prototype_structure("NaCl")
+    after.translate_sites(list(range(len(after))), [0.4999, 0.5001, 0.5])
+    assert relaxation_change(before, after).bonds == pytest.approx(0, abs=1e-8)
+
+
+def test_charges_do_not_make_other_atoms():
+    charged = cscl(4.0)
+    charged.add_oxidation_state_by_element({"Cs": 1, "Cl": -1})
+    assert relaxation_change(charged, cscl(4.2)).bonds == pytest.approx(5.0)
+    assert charged[0].specie.oxi_state == 1
+
+
 def test_sites_sorted_by_electronegativity_are_matched():
     before = Structure(Lattice.cubic(4.0), ["Cl", "Cs"], [[0.5, 0.5, 0.5], [0, 0, 0]])
     assert relaxation_change(before, cscl(4.2)).bonds == pytest.approx(5.0)

@@ -91,6 +91,17 @@ def test_nothing_finished_is_said(tmp_path):
     assert "|dE_f| - eV/atom, |dBonds| - %, over 0 finished rows of 1." in (tmp_path / "table_s1.md").read_text()
 
 
+def test_no_rows_are_an_empty_table(tmp_path):
+    write_tables(summary([], ENGINE), tmp_path)
+    assert "over 0 finished rows of 0." in (tmp_path / "table_s1.md").read_text()
+    assert len(pd.read_csv(tmp_path / "table_s1.csv")) == 0
+
+
+def test_markdown_cells_stay_cells():
+    lines = markdown_table(pd.DataFrame({"x": ["a|b\nc <script>"]})).splitlines()
+    assert lines[2:] == ["| a\\|b c &lt;script&gt; |"]
+
+
 def test_markdown_of_missing_numbers():
     assert markdown_table(pd.DataFrame({"x": [1.23456, None]})).splitlines()[2:] == ["| 1.235 |", "| - |"]
 

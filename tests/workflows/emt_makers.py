@@ -49,5 +49,23 @@ class FailingMaker(EmtRelaxMaker):
         return super().run_ase(mol_or_struct, prev_dir=prev_dir)
 
 
+class NanCalculator(EMT):
+    """EMT whose energies are no numbers."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["energy"] = float("nan")
+
+
+@dataclass
+class NanMaker(EmtStaticMaker):
+    """A calculation that went wrong without saying so."""
+
+    name: str = "nan"
+
+    def _get_calculator(self):
+        return NanCalculator()
+
+
 def not_a_maker() -> str:
     return "nothing"

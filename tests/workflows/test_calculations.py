@@ -1,22 +1,34 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
-from emmet.core.tasks import TaskDoc
+from atomate2.ase.jobs import EmtRelaxMaker
+from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
 from icsg3d.prototypes import prototype_structure
+from icsg3d.workflows import calculations
 from icsg3d.workflows.calculations import MAX_RISE, _judged, calculation_key, corrected_energy
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.local import run_flow
-from tests.workflows.emt_makers import CountingMaker, EmtStaticMaker, FailingMaker
+from tests.workflows.emt_makers import CountingMaker, EmtStaticMaker, FailingMaker, NanMaker
+
+
+class VersionedMaker(CountingMaker):
+    """The same settings, said to be of another version."""
+
+    def __init__(self, version):
+        super().__init__()
+        self._version = version
+
+    def as_dict(self):
+        return CountingMaker().as_dict() | {"@version": self._version}
 
 
 def run(flow, store, tmp_path):
@@ -86,6 +98,23 @@ def test_other_settings_are_another_calculation(crystal):
     assert key != calculation_key(EmtStaticMaker(), structure)
     assert key != calculation_key(CountingMaker(), crystal("Cu", "Au", 3.06))
     assert key != calculation_key(CountingMaker(), structure.copy(site_properties={"magmom": [1.0, 0.0]}))
+    assert key != calculation_key(CountingMaker(), structure.copy(site_properties={"magmom": [[0, 0, 1.0], [0, 0, 0]]}))
+    assert key != calculation_key(CountingMaker(), structure, ["ase"])
+    charged = structure.copy()
+    charged.set_charge(1)
+    assert key != calculation_key(CountingMaker(), charged)
+    moved = structure.copy()
+    moved.translate_sites([0], [-1e-12, 0, 0], to_unit_cell=False)
+    assert key == calculation_key(CountingMaker(), moved)
+
+
+def test_versions_of_packages_count_and_those_of_makers_do_not(crystal, monkeypatch):
+    structure = crystal("Cu", "Au", 3.05)
+    key = calculation_key(CountingMaker(), structure, ["ase"])
+    monkeypatch.setattr(calculations, "version", lambda _: "99")
+    assert key != calculation_key(CountingMaker(), structure, ["ase"])
+    assert calculation_key(CountingMaker(), structure) == calculation_key(VersionedMaker("1"), structure)
+    assert calculation_key(VersionedMaker("1"), structure) == calculation_key(VersionedMaker("2"), structure)
 
 
 def test_a_failed_calculation_is_a_failed_document(crystal, store, tmp_path):
@@ -116,6 +145,13 @@ def test_relaxations_are_judged(crystal):
     )
     assert _judged(before, relaxation(before, [-1.0, -1.0 + 2 * 0.9 * MAX_RISE]))[0] == "finished"
     assert _judged(before, relaxation(before, [-1.0], state="failed"))[0] == "unconverged"
+    vasp = {"ionic_steps": [{"e_0_energy": -1.0}, {"e_0_energy": -0.5}]}
+    assert _judged(before, relaxation(before, [-1.0]) | {"output": {}, "calcs_reversed": [{"output": vasp}]})[0] == (
+        "unconverged"
+    )
+    four = before.copy()
+    four.make_supercell([2, 1, 1])
+    assert _judged(four, relaxation(before, [-1.0]))[0] == "finished"  # a smaller cell of the same crystal
 
 
 def vasp_entry(structure, energy, **parameters):
@@ -150,5 +186,26 @@ def test_mp2020_leaves_elements_alone_and_refuses_what_does_not_fit():
 def test_no_correction_is_no_correction():
     structure = prototype_structure("MgO")
     assert corrected_energy(vasp_entry(structure, -50.0), structure, None) == (-50.0, 0.0)
-    assert np.isfinite(corrected_energy(vasp_entry(structure, -50.0), structure, None)[0])
-    assert TaskDoc.model_fields["entry"] is not None  # where VASP's documents have what is corrected
+
+
+def test_an_element_that_did_not_converge_is_no_reference(crystal, emt, store, tmp_path):
+    swollen = Structure(Lattice.cubic(4.4), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    emt.relax_maker.steps = 2
+    emt.elements = {"Cu": swollen}
+    found = run(emt.make(crystal("Cu", "Au", 3.03)), store, tmp_path)
+    assert (found.state, found.formation_energy_per_atom) == ("failed", None)
+    assert "no energy of the element" in found.reason
+    assert "Cu (the relaxation used up its steps)" in found.reason
+    assert "Cu relax" in found.task_ids
+
+
+def test_an_energy_that_is_no_number_is_no_energy(crystal, store, tmp_path):
+    maker = FormationEnergyMaker(relax_maker=None, static_maker=NanMaker(), engine="nan", packages=[])
+    found = run(maker.make(crystal("Cu", "Au", 3.03)), store, tmp_path)
+    assert (found.state, found.reason) == ("failed", "the static calculation gave no result")
+
+
+def test_settings_that_were_changed_later_are_recorded(crystal, emt, store, tmp_path):
+    flow = emt.make(crystal("Cu", "Au", 3.05))
+    flow.update_maker_kwargs({"steps": 3}, class_filter=EmtRelaxMaker)
+    assert run(flow, store, tmp_path).engine.settings["relax"]["steps"] == 3

@@ -4,9 +4,11 @@ import json
 
 import pytest
 from monty.json import MontyDecoder, MontyEncoder
+from pymatgen.core import DummySpecies, Lattice, Structure
 
 from icsg3d.candidates import Candidate
 from icsg3d.errors import InputError
+from icsg3d.prototypes import prototype_structure
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ranked, summary, validation
@@ -110,6 +112,25 @@ def test_an_element_without_reference_is_a_row_not_an_end(flow_maker, candidates
     assert "--element FILE" in bad.reason
 
 
+def test_one_odd_crystal_is_left_out_with_the_reason(flow_maker, candidates, store, tmp_path):
+    cell = Lattice.cubic(3.0)
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    odd = [
+        Structure(cell, [{"Cu": 0.5, "Ag": 0.5}, "Au"], sites),
+        Structure(cell, ["Og", "Au"], sites),
+        Structure(cell, [DummySpecies("X"), "Au"], sites),
+        Structure(cell, ["Fr", "At"], sites),
+    ]
+    more = [CandidateDoc.from_candidate(Candidate(10 + k, structure)) for k, structure in enumerate(odd)]
+    found = outcome(flow_maker, store, tmp_path, candidates=[*candidates, *more])
+    assert found.finished == 3
+    reasons = {each.index: each.reason for each in found.screened_out}
+    assert "disordered" in reasons[10]
+    assert "Og" in reasons[11]
+    assert "X" in reasons[12]
+    assert "no crystal of the element At, Fr" in next(row for row in found.rows if row.candidate.index == 13).reason
+
+
 def test_all_may_be_screened_out(flow_maker, crystal, store, tmp_path):
     too_close = CandidateDoc.from_candidate(Candidate(0, crystal("Cu", "Au", 1.2)))
     found = outcome(flow_maker, store, tmp_path, candidates=[too_close])
@@ -117,7 +138,8 @@ def test_all_may_be_screened_out(flow_maker, crystal, store, tmp_path):
     assert found.screened_out[0].screening["failed_on"] == ["distances"]
 
 
-def test_from_a_crystal_to_the_summary(emt, tiny_model, tmp_path, store):
+@pytest.mark.parametrize("base", [None, "NaCl"])
+def test_from_a_crystal_to_the_summary(base, emt, tiny_model, tmp_path, store):
     """Draws of an untrained generator: all the way through, whatever comes of them."""
     maker = ScreeningFlowMaker(
         generate_maker=GenerateMaker(model=str(tiny_model), scale=0.1),
@@ -127,8 +149,10 @@ def test_from_a_crystal_to_the_summary(emt, tiny_model, tmp_path, store):
         shard_size=2,
         top=2,
     )
-    run = run_flow(maker.make(), store, tmp_path / "jobs")
+    structure = None if base is None else prototype_structure(base)
+    run = run_flow(maker.make(structure), store, tmp_path / "jobs")
     assert not run.failures
+    assert {each.base for each in run.output.screened_out} <= {base or ""}
     assert len(run.output.rows) + len(run.output.screened_out) == 5
     drawn = [doc["output"]["candidates"] for doc in store.query({"name": "generate"}, ["output"])]
     assert sorted(len(part) for part in drawn) == [1, 2, 2]
@@ -174,6 +198,9 @@ def test_wrong_numbers_and_no_candidates_are_refused():
             ScreeningFlowMaker(**{name: 0})
     with pytest.raises(InputError, match="no candidates to validate"):
         ScreeningFlowMaker().make(candidates=[])
+    twice = [CandidateDoc(index=1), CandidateDoc(index=1)]
+    with pytest.raises(InputError, match="the same index"):
+        ScreeningFlowMaker().make(candidates=twice)
     with pytest.raises(InputError, match="candidate 3 has no crystal"):
         CandidateValidationMaker().make(CandidateDoc(index=3, reason="no atom was found"))
 

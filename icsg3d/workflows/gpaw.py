@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from atomate2.ase.jobs import AseRelaxMaker
+from atomate2.ase.jobs import AseMaker, AseRelaxMaker
 from pymatgen.analysis.magnetism.analyzer import DEFAULT_MAGMOMS
 from pymatgen.core import Structure
 
@@ -38,34 +38,24 @@ def initial_moments(structure: Structure) -> list[float] | None:
 
 
 @dataclass
-class GpawRelaxMaker(AseRelaxMaker):
-    """Relaxation of sites and cell with GPAW.
+class GpawSettings:
+    """What the two makers share: the parameters of GPAW, chosen for a crystal.
 
     Args:
-        name: Of the job.
         ecut: Cutoff of the plane waves in eV. Below 700 the stress is off by more than its Pulay correction mends:
             at 400 eV SrTiO3 shrinks to 3.64 angstrom while its energy rises.
         kpoint_density: Points per inverse angstrom along each reciprocal vector (which counts 2 pi), as ASE has it. The
             grid is chosen for the first cell and kept, as energies of two grids cannot be compared.
         xc: Functional.
         width: Of the Fermi-Dirac occupations in eV; energies are extrapolated to zero.
-        fix_symmetry: Relax within the symmetry of the crystal that is given.
-        steps: At most.
-        relax_kwargs: ``fmax`` in eV/angstrom, and more of ASE's.
-        optimizer_kwargs: ``optimizer``, by ASE's name, and its arguments.
         calculator_kwargs: More of GPAW's own parameters, which win over those above. JSON values only.
     """
 
-    name: str = "GPAW relax"
     ecut: float = 700.0
     kpoint_density: float = 4.0
     xc: str = "PBE"
     width: float = 0.1
-    fix_symmetry: bool = True
-    steps: int = 60
-    relax_kwargs: dict[str, Any] = field(default_factory=lambda: {"fmax": 0.05, "alpha": 100.0})
-    optimizer_kwargs: dict[str, Any] = field(default_factory=lambda: {"optimizer": "BFGS"})
-    ionic_step_data: tuple[str, ...] | None = ("energy",)
+    calculator_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
         """Run GPAW on a structure.
@@ -81,7 +71,7 @@ class GpawRelaxMaker(AseRelaxMaker):
         if moments is not None and "magmom" not in structure.site_properties:
             structure.add_site_property("magmom", moments)
         self._calculator = self._gpaw(self.grid(structure))
-        return super().run_ase(structure, prev_dir=prev_dir)
+        return super().run_ase(structure, prev_dir=prev_dir)  # type: ignore[misc]
 
     def grid(self, structure: Structure) -> dict[str, Any]:
         """Return the grid of k-points for a crystal, with one at the origin."""
@@ -119,10 +109,31 @@ class GpawRelaxMaker(AseRelaxMaker):
 
 
 @dataclass
-class GpawStaticMaker(GpawRelaxMaker):
-    """Energy of a crystal as it is, with GPAW."""
+class GpawRelaxMaker(GpawSettings, AseRelaxMaker):
+    """Relaxation of sites and cell with GPAW.
+
+    Args:
+        name: Of the job.
+        fix_symmetry: Relax within the symmetry of the crystal that is given.
+        steps: At most.
+        relax_kwargs: ``fmax`` in eV/angstrom, and more of ASE's.
+        optimizer_kwargs: ``optimizer``, by ASE's name, and its arguments.
+    """
+
+    name: str = "GPAW relax"
+    fix_symmetry: bool = True
+    steps: int = 60
+    relax_kwargs: dict[str, Any] = field(default_factory=lambda: {"fmax": 0.05, "alpha": 100.0})
+    optimizer_kwargs: dict[str, Any] = field(default_factory=lambda: {"optimizer": "BFGS"})
+    ionic_step_data: tuple[str, ...] | None = ("energy",)
+
+
+@dataclass
+class GpawStaticMaker(GpawSettings, AseMaker):
+    """Energy of a crystal as it is, with GPAW: no forces and no stress, which would cost as much again.
+
+    Args:
+        name: Of the job.
+    """
 
     name: str = "GPAW static"
-    relax_cell: bool = False
-    fix_symmetry: bool = False
-    steps: int = 1

@@ -50,8 +50,7 @@ class Duplicates:
 class Screening:
     """What a candidate must meet before an expensive calculation.
 
-    Elements never pass, as their formation energy is that of a polymorph, nor do crystals for whose cell
-    :func:`icsg3d.scaling.scale_cells` found no minimum of the energy.
+    Elements never pass, as their formation energy is that of a polymorph.
 
     Attributes:
         distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
@@ -59,6 +58,8 @@ class Screening:
         charge_neutral: Ask for oxidation states that add up to nothing (SMACT; alloys of metals pass).
         unique: Leave out crystals that repeat an earlier one.
         novel: Leave out compositions that the generator was trained on.
+        predictable: Leave out crystals that the network of the formation energy cannot take, or for whose cell
+            :func:`icsg3d.scaling.scale_cells` found no minimum of it.
         energy_std: Largest allowed uncertainty of the predicted formation energy in eV/atom; None for any.
     """
 
@@ -66,6 +67,7 @@ class Screening:
     charge_neutral: bool = True
     unique: bool = True
     novel: bool = False
+    predictable: bool = True
     energy_std: float | None = 0.1
 
     def __post_init__(self) -> None:
@@ -139,8 +141,8 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         name
         for name, bad in (
             ("single element", len(structure.composition.elements) == 1),
-            ("no prediction", candidate.screening.get("predicted") is False),
-            ("no energy minimum", candidate.screening.get("scaled_by", 1.0) is None),
+            ("no prediction", screening.predictable and candidate.screening.get("predicted") is False),
+            ("no energy minimum", screening.predictable and candidate.screening.get("scaled_by", 1.0) is None),
             ("distances", ratio < screening.distance_ratio),
             ("charges", neutral is False),
             ("repeats", screening.unique and repeats is not None),

@@ -112,6 +112,9 @@ def test_elements_and_cells_without_a_minimum_never_pass():
     assert "single element" in failed_on(Structure(Lattice.cubic(4.0), ["Na"], [[0, 0, 0]]))
     candidate = Candidate(0, rock_salt(), screening={"scaled_by": None})
     assert screen([candidate], Screening())[0].screening["failed_on"] == ["no energy minimum"]
+    assert screen([candidate], Screening(predictable=False))[0].screening["failed_on"] == []
+    unknown = Candidate(0, rock_salt(), screening={"predicted": False})
+    assert screen([unknown], Screening())[0].screening["failed_on"] == ["no prediction"]
 
 
 def test_what_is_too_close_is_no_original():

@@ -37,14 +37,20 @@ _OWN = (
     _RELAXED_FOLDER,
 )
 
-_NO_SCREENING = {"distance_ratio": 0.0, "charge_neutral": False, "unique": False, "energy_std": None}
+_NO_SCREENING = {
+    "distance_ratio": 0.0,
+    "charge_neutral": False,
+    "unique": False,
+    "predictable": False,
+    "energy_std": None,
+}
 
 _EXAMPLES = """
 **Examples**
 
     icsg3d validate runs/demo/candidates.json.gz --engine chgnet --top 10 --out runs/validated
 
-    icsg3d validate runs/demo/candidates.json.gz --engine gpaw --top 2 --out runs/dft --resume
+    icsg3d validate runs/demo/candidates.json.gz --engine gpaw --top 2 --out runs/dft
 
     icsg3d validate cells.json.gz --engine gpaw --fixed --no-screen --out runs/cells
 

@@ -122,7 +122,7 @@ class ScreenMaker(Maker):
 def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor) -> list[Candidate]:
     """Return candidates with their cells at the lowest predicted energy, the factor in ``screening["scaled_by"]``.
 
-    Where there is no minimum the cell stays and the factor is None, which no screening lets pass.
+    Where there is no minimum the cell stays and the factor is None.
     """
     from icsg3d.scaling import scale_cells, scaled
 
@@ -140,8 +140,8 @@ def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor)
 def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) -> None:
     """Add predicted formation energies, with uncertainties, to the candidates that have a crystal.
 
-    A crystal that the network cannot take, say with an atom far from all others, is left without, which no screening
-    lets pass: ``screening["predicted"]``.
+    A crystal that the network cannot take, say with an atom far from all others, is left without:
+    ``screening["predicted"]``.
     """
     from icsg3d.predictor import predict_table
 

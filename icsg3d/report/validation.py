@@ -169,7 +169,7 @@ def _sections(
     if scaled:
         text.append(
             f"{len(scaled)} cells were scaled to the predicted minimum of the energy before they went to the engine "
-            "(scaled_by in screening.csv): edges, predictions and bonds before the relaxation are those of the scaled."
+            "(scaled_by in screening.csv): edges, predictions and bonds before the relaxation are the scaled ones."
         )
     sections: list[tuple[str, list[str], pd.DataFrame | None]] = [("Table S1: validated candidates", text, first)]
     bad = [row for row in summary.rows if row.state != "finished" or row.reason]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("atomate2")
-
 from atomate2.ase.jobs import EmtRelaxMaker
 from jobflow import JobStore
 from maggma.stores import MemoryStore

@@ -114,7 +114,7 @@ def test_a_killed_validation_goes_on_where_it_was(tmp_path, crystal):
     for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 3.1)):
         crystal(first, second, edge).to(str(crystals / f"{first}{second}.cif"))
     log, out = tmp_path / "count", tmp_path / "out"
-    environment = os.environ | {"COUNT_FILE": str(log), "COUNT_SECONDS": "0.4", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"COUNT_FILE": str(log), "COUNT_SECONDS": "0.8", "PYTHONPATH": str(ROOT)}
     command = validate_command(crystals, out)
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 120

@@ -13,14 +13,16 @@ from icsg3d.models.flow import FlowConfig, LatentFlow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_STEPS_PER_CRYSTAL = 4
+_MOST_STEPS = 15_000
+
 
 @dataclass(frozen=True)
 class FlowOptions:
     """How a flow is fitted.
 
     Attributes:
-        steps: Most steps of the optimiser.
-        steps_per_crystal: As many for each crystal, but not more than ``steps``.
+        steps: Of the optimiser; None for four for each crystal, but not more than 15,000.
         batch_size: Latent vectors of a step.
         learning_rate: Of AdamW, at its highest.
         weight_decay: Of AdamW.
@@ -34,8 +36,7 @@ class FlowOptions:
         seed: Of everything random.
     """
 
-    steps: int = 15_000
-    steps_per_crystal: float = 4.0
+    steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -47,6 +48,10 @@ class FlowOptions:
     every: int = 500
     patience: int = 4
     seed: int = 0
+
+    def steps_for(self, count: int) -> int:
+        """Return the number of steps for so many crystals."""
+        return min(_MOST_STEPS, _STEPS_PER_CRYSTAL * count) if self.steps is None else self.steps
 
 
 class Cloud(NamedTuple):
@@ -104,7 +109,7 @@ def fit_flow(
     flow.set_components(own.mean)
     average = copy.deepcopy(flow).requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(flow.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-    steps = max(1, min(options.steps, round(options.steps_per_crystal * count)))
+    steps = options.steps_for(count)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps)
     best, best_loss, waited = copy.deepcopy(average), float("inf"), 0
     for step in range(1, steps + 1):

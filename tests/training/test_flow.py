@@ -234,9 +234,10 @@ def test_crystals_held_back_judge_and_are_not_learned_from(monkeypatch):
     given = {n: Cloud(c.mean, torch.zeros_like(c.mean), c.bins) for n, c in given.items()}
     own = {tuple(row) for row in given["unlabelled"].mean.tolist()}
 
-    def loss(flow, latent, condition, random):
-        (learned if torch.is_grad_enabled() else judged).update(map(tuple, latent.tolist()))
-        return matching_loss(flow, latent, condition, random)
+    def loss(flow, latent, condition, random, *, half=False):
+        assert half == torch.is_grad_enabled()
+        (learned if half else judged).update(map(tuple, latent.tolist()))
+        return matching_loss(flow, latent, condition, random, half=half)
 
     monkeypatch.setattr(training, "matching_loss", loss)
     fit_flow(given, BINS, dataclasses.replace(QUICK, steps=60, batch_size=64))

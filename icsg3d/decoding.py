@@ -14,7 +14,7 @@ from icsg3d.symmetry import anchored, symmetrised
 
 if TYPE_CHECKING:
     from icsg3d.models.generator import GeneratorNetwork
-    from icsg3d.segmentation import SegmentationParameters
+    from icsg3d.segmentation import SegmentationParameters, Sites
 
 MIN_DISTANCE = 0.5
 """Angstrom; two sites nearer than this are no crystal (the field's criterion of structural validity)."""
@@ -75,7 +75,7 @@ def decode_crystals(
         atom_mask=grids.atom[:count].cpu().numpy(),
     )
     decoded = [
-        Decoded(None, failure) if failure else assemble(found.numbers, found.frac_coords, lattice)
+        Decoded(None, failure) if failure else _assembled(found, lattice)
         for found, lattice, failure in zip(sites, lattices, failures, strict=True)
     ]
     periodic = network.config.voxels.periodic
@@ -83,6 +83,29 @@ def decode_crystals(
         each if each.crystal is None else Decoded(_refined(each.crystal, symmetry_tolerance, periodic=periodic))
         for each in decoded
     ]
+
+
+def _assembled(found: Sites, lattice: np.ndarray) -> Decoded:
+    rows = distinct(found, lattice)
+    return assemble(found.numbers[rows], found.frac_coords[rows], lattice)
+
+
+def distinct(found: Sites, lattice: np.ndarray) -> np.ndarray:
+    """Return the rows of the sites of which no two are nearer than two atoms can be, ascending.
+
+    Where the networks are torn between two species for one atom, its voxels may make two sites, which the correction of
+    the sites then moves together. The one with more voxels counts, of equals the first.
+
+    Args:
+        found: Sites.
+        lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
+    """
+    far = periodic_distances(found.frac_coords, found.frac_coords, lattice) >= MIN_DISTANCE
+    kept: list[int] = []
+    for site in np.argsort(-found.voxels, kind="stable"):
+        if far[site, kept].all():
+            kept.append(int(site))
+    return np.array(sorted(kept), dtype=int)
 
 
 def _refined(crystal: CrystalArrays, tolerance: float, *, periodic: bool) -> CrystalArrays:

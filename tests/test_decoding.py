@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from icsg3d import decoding
 from icsg3d.arrays import CrystalArrays, CrystalBatch
-from icsg3d.decoding import _refined, assemble, decode_crystals
+from icsg3d.decoding import _refined, assemble, decode_crystals, distinct
 from icsg3d.models.generator import DecodedGrids
+from icsg3d.segmentation import Sites
 from icsg3d.training.metrics import Rebuilt, compare
 from icsg3d.voxels import VoxelConfig, voxelize
 
@@ -105,6 +107,32 @@ def test_sites_that_make_no_crystal_are_refused_with_a_reason(frac_coords, latti
     decoded = assemble(np.array([26, 8]), np.array(frac_coords, dtype=float), np.array(lattice, dtype=float))
     assert decoded.reason == reason
     assert (decoded.crystal is None) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("places", "voxels", "kept"),
+    [
+        ([0.0, 0.12, 0.5], [9, 40, 3], [1, 2]),  # the larger of two
+        ([0.0, 0.12, 0.5], [9, 9, 3], [0, 2]),  # of equals the first
+        ([0.98, 0.02, 0.5], [5, 6, 7], [1, 2]),  # across a face
+        ([0.0, 0.1, 0.2], [5, 9, 5], [1]),  # both are too near to the largest
+        ([0.0, 0.1, 0.2], [5, 4, 5], [0, 2]),  # whoever is dropped drops nobody
+        ([0.0, 0.13, 0.5], [9, 40, 3], [0, 1, 2]),
+    ],
+)
+def test_of_sites_too_near_to_each_other_the_largest_counts(places, voxels, kept):
+    frac_coords = np.array([[x, 0.3, 0.7] for x in places])
+    found = Sites(np.array([26, 8, 12]), frac_coords, np.array(voxels))
+    assert distinct(found, 4 * np.eye(3)).tolist() == kept
+
+
+def test_an_atom_drawn_as_two_species_is_one(monkeypatch):
+    def segmented(species, *_, **__):
+        return [Sites(np.array([38, 56, 8]), np.array([[0, 0, 0], [0.05, 0, 0], [0.5, 0.5, 0.5]]), np.array([9, 7, 5]))]
+
+    monkeypatch.setattr(decoding, "segment_batch", segmented)
+    found = decode_crystals(Perfect(PEROVSKITE, ROCK_SALT), torch.zeros(2, 4), UNKNOWN, count=1)[0].crystal
+    assert sorted(found.numbers.tolist()) == [8, 38]
 
 
 def test_one_atom_is_not_too_near_to_itself():

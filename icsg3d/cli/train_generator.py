@@ -58,10 +58,15 @@ def generator(
         float, typer.Option(min=0, max=1, help="Distorted supercells to add, as a share of the training crystals.")
     ] = 0.0,
     density_steps: Annotated[
-        int, typer.Option(min=1, help="Most steps in which the density of the latent space is fitted at the end.")
-    ] = 15_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps in which the density of the latent space is fitted at the end; else four for each crystal, "
+            "but not more than 15,000.",
+        ),
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many epochs without a better share of rebuilt crystals.")
+        int | None, typer.Option(min=1, help="Stop after so many epochs in which crystals are rebuilt no better.")
     ] = None,
     notes: Annotated[
         Path | None, typer.Option(help="Markdown to add to the model card: use, licences, citations.")
@@ -80,6 +85,10 @@ def generator(
         icsg3d train generator --data crystals.json.gz --out runs/my-model --resume
 
         icsg3d train generator --data my_crystals --from cubic --joint-epochs 10 --out runs/tuned
+
+    Only the density of the latent space of a trained generator, fitted anew:
+
+        icsg3d train generator --data crystals.json.gz --from cubic --joint-epochs 0 --out runs/refitted
     """
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
@@ -107,8 +116,9 @@ def generator(
         distorted=distorted,
         balance=balance,
     )
-    if options.epochs < 1:
-        raise InputError("there is no epoch to train; give --unet-epochs, --vae-epochs or --joint-epochs")
+    density = FlowOptions(steps=density_steps, seed=seed)
+    if options.epochs < 1 and first is None:
+        raise InputError("there is no epoch to train; give --unet-epochs, --vae-epochs, --joint-epochs, or --from")
     table = load_structures(data)
     report_skipped(table.skipped)
     judged = None if validation is None else load_structures(validation)
@@ -119,12 +129,7 @@ def generator(
     crystals, held_back = _sets(table, judged, condition, primitive=sizes.voxels.periodic)
     if len(crystals) < batch_size:
         raise InputError(f"{len(crystals)} crystals are fewer than one batch; give more, or a smaller --batch-size")
-    config = dataclasses.replace(
-        sizes,
-        elements=crystals.elements,
-        condition=condition,
-        energy_edges=crystals.energy_edges(),
-    )
+    config = _config(sizes, crystals, condition, learns=options.epochs > 0)
     say(f"{len(crystals)} crystals to learn from, {len(held_back)} to judge by, {len(config.elements)} elements")
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -152,7 +157,7 @@ def generator(
     record = TrainingRecord(
         command=shlex.join(["icsg3d", *(a for a in sys.argv[1:] if a != "--resume")]),
         data=[describe_file(*role) for role in roles],
-        options=dataclasses.asdict(options),
+        options=dataclasses.asdict(options) | {"density": dataclasses.asdict(density)},
         seconds=seconds,
         machine=f"{platform.machine()}, {accelerator}, {devices} device(s)",
         metrics=rebuilt_shares(network.cpu(), held_back),
@@ -165,7 +170,7 @@ def generator(
             out / "model",
             record,
             text,
-            density=FlowOptions(steps=density_steps, seed=seed),
+            density=density,
             report=lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
@@ -184,6 +189,28 @@ def _start(start: str | None, preset: str | None, grid: int | None) -> tuple[Gen
         raise InputError("with --from the networks have the sizes they come with; leave out --preset, --grid")
     network = load_network(pretrained.find(start, GENERATOR_FORMAT))[0]
     return network, network.config
+
+
+def _config(sizes: GeneratorConfig, crystals: CrystalSet, condition: str, *, learns: bool) -> GeneratorConfig:
+    """Return the sizes with elements and condition of the crystals, or those that a network has which learns no more.
+
+    Raises:
+        InputError: if the crystals do not fit the latter.
+    """
+    from icsg3d.elements import symbols
+    from icsg3d.errors import InputError
+
+    if learns:
+        return dataclasses.replace(
+            sizes, elements=crystals.elements, condition=condition, energy_edges=crystals.energy_edges()
+        )
+    unknown = sorted(set(crystals.elements) - set(sizes.elements))
+    if unknown:
+        names = ", ".join(symbols()[number] for number in unknown)
+        raise InputError(f"without epochs the model learns no new elements, such as {names}; give --joint-epochs")
+    if condition != sizes.condition:
+        raise InputError(f"without epochs the condition stays {sizes.condition}; leave out --condition-column")
+    return sizes
 
 
 def _sets(

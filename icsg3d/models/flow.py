@@ -33,7 +33,7 @@ class FlowConfig:
 
     latent: int
     components: int
-    width: int = 384
+    width: int = 768
     blocks: int = 4
     bins: int = 10
 

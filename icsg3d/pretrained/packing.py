@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -81,7 +82,7 @@ def pack_model(
         network: What is written; its weights are rounded in place.
         training: The crystals it learned from.
         folder: Made if it does not exist.
-        record: How it came about.
+        record: How it came about; the time of fitting the density is added.
         notes: Markdown that follows in the card: use, licences, citations.
         density: How the density of the latent space is fitted.
         report: Called with steps done and steps in all of the fit of the latent density.
@@ -91,7 +92,9 @@ def pack_model(
     """
     round_to_half(network)
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
+    started = time.monotonic()
     fitted = fit_density(network, training.crystals, bins, density, report)
+    record = replace(record, seconds=record.seconds + time.monotonic() - started)
     digest = save_network(network, folder, fitted.tensors(), half=True)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
     _write_papers(folder, training.ids, formulas, record, card(network, record, digest) + notes)

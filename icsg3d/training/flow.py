@@ -13,14 +13,16 @@ from icsg3d.models.flow import FlowConfig, LatentFlow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_STEPS_PER_CRYSTAL = 4
+_MOST_STEPS = 15_000
+
 
 @dataclass(frozen=True)
 class FlowOptions:
     """How a flow is fitted.
 
     Attributes:
-        steps: Most steps of the optimiser.
-        steps_per_crystal: As many for each crystal, but not more than ``steps``.
+        steps: Of the optimiser; None for four for each crystal, but not more than 15,000.
         batch_size: Latent vectors of a step.
         learning_rate: Of AdamW, at its highest.
         weight_decay: Of AdamW.
@@ -34,19 +36,22 @@ class FlowOptions:
         seed: Of everything random.
     """
 
-    steps: int = 15_000
-    steps_per_crystal: float = 4.0
+    steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     components: int = 96
-    width: int = 384
+    width: int = 768
     unlabelled: float = 0.5
     recombined: float = 0.4
     held_back: float = 0.1
     every: int = 500
     patience: int = 4
     seed: int = 0
+
+    def steps_for(self, count: int) -> int:
+        """Return the number of steps for so many crystals."""
+        return min(_MOST_STEPS, _STEPS_PER_CRYSTAL * count) if self.steps is None else self.steps
 
 
 class Cloud(NamedTuple):
@@ -103,12 +108,14 @@ def fit_flow(
         flow = LatentFlow(FlowConfig(size, components, options.width, bins=n_bins + 1))
     flow.set_components(own.mean)
     average = copy.deepcopy(flow).requires_grad_(requires_grad=False)
-    optimizer = torch.optim.AdamW(flow.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-    steps = max(1, min(options.steps, round(options.steps_per_crystal * count)))
+    optimizer = torch.optim.AdamW(
+        flow.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )
+    steps = options.steps_for(count)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps)
     best, best_loss, waited = copy.deepcopy(average), float("inf"), 0
     for step in range(1, steps + 1):
-        loss = matching_loss(flow, *_batch(sources, options, n_bins, random), random)
+        loss = matching_loss(flow, *_batch(sources, options, n_bins, random), random, half=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -142,14 +149,24 @@ def _batch(
 
 
 def matching_loss(
-    flow: LatentFlow, latent: torch.Tensor, condition: torch.Tensor, random: torch.Generator
+    flow: LatentFlow, latent: torch.Tensor, condition: torch.Tensor, random: torch.Generator, *, half: bool = False
 ) -> torch.Tensor:
-    """Return the mean squared error of the velocity between noise and latent vectors, at random times."""
+    """Return the mean squared error of the velocity between noise and latent vectors, at random times.
+
+    Args:
+        flow: The flow.
+        latent: Shape (B, latent).
+        condition: Bins, shape (B,), int64, negative where unknown.
+        random: Of noise and times.
+        half: Whether the flow is evaluated in bfloat16, which takes a quarter of the time.
+    """
     data = flow.components(latent)
     noise = torch.randn(data.shape, generator=random)
     time = torch.sigmoid(torch.randn(len(data), generator=random))  # most of the work lies half way
     between = noise + time[:, None] * (data - noise)
-    return (flow(between, time, condition) - (data - noise)).square().mean()
+    with torch.autocast(latent.device.type, torch.bfloat16, enabled=half):
+        velocity = flow(between, time, condition)
+    return (velocity - (data - noise)).square().mean()
 
 
 @torch.no_grad()

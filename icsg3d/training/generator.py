@@ -55,7 +55,7 @@ class TrainingOptions:
         decay: Share of all steps at the end in which it falls to nothing (a cosine).
         weight_decay: Of AdamW.
         condition_dropout: Share of crystals whose condition is hidden, so that it may be left out later.
-        patience: Epochs without a better share of rebuilt crystals before training stops; None for no early stop.
+        patience: Epochs in which crystals are rebuilt no better before training stops; None for no early stop.
         seed: Of everything random.
         weights: Of the terms of the loss.
         augmentation: Of the training crystals.
@@ -248,19 +248,9 @@ class _JointEarlyStopping(EarlyStopping):
     """Early stopping that waits for the last stage: before it, nothing is rebuilt."""
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Look at the share of rebuilt crystals, if this is the last stage."""
+        """Look at how well crystals are rebuilt, if this is the last stage."""
         if isinstance(pl_module, GeneratorTraining) and pl_module.stage == "joint":
             super().on_validation_end(trainer, pl_module)
-
-
-class _LatestOfTheBest(ModelCheckpoint):
-    """Keeps the best epoch and, of equally good ones, the last: shares are coarse, and lattices still get better."""
-
-    def check_monitor_top_k(self, trainer: lightning.Trainer, current: torch.Tensor | None = None) -> bool:
-        """Return whether an epoch is as good as the best so far."""
-        if super().check_monitor_top_k(trainer, current):
-            return True
-        return current is not None and self.best_model_score is not None and bool(current >= self.best_model_score)
 
 
 def rebuild(network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor) -> list[Rebuilt]:
@@ -273,11 +263,15 @@ def rebuild(network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.
 
 
 def _shares(results: Sequence[Rebuilt]) -> dict[str, float]:
-    return {name: float(np.mean([getattr(r, name) for r in results])) for name in ("count", "species", "rebuilt")}
+    names = ("count", "species", "rebuilt", "quality")
+    return {name: float(np.mean([getattr(r, name) for r in results])) for name in names}
 
 
 def rebuilt_shares(network: GeneratorNetwork, crystals: CrystalSet) -> dict[str, float]:
-    """Return the shares of crystals with the right atom count, besides the right species, and rebuilt altogether."""
+    """Return the shares of crystals with the right atom count, besides the right species, and rebuilt altogether.
+
+    With them comes the mean of :attr:`icsg3d.training.metrics.Rebuilt.quality`, the last share less errors.
+    """
     bins = energy_bins(torch.as_tensor(crystals.energies), network.config.energy_edges)
     everything = crystals.batch()
     results = []
@@ -302,6 +296,9 @@ def train_generator(
 ) -> GeneratorNetwork:
     """Train a generator and return it as it was at its best on the validation crystals.
 
+    Best is the most crystals rebuilt, and of about as many the most exactly
+    (:attr:`icsg3d.training.metrics.Rebuilt.quality`).
+
     Args:
         config: Sizes of the networks.
         training: Crystals to learn from.
@@ -312,20 +309,22 @@ def train_generator(
         devices: Lightning's number of devices; more than one share each epoch.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         progress: Whether to show a progress bar.
-        start: A network of the same sizes whose weights are the first ones.
+        start: A network of the same sizes whose weights are the first ones; without epochs it is what comes back.
     """
     options = options or TrainingOptions()
+    if start is not None and not options.epochs:
+        return start.eval()
     torch.manual_seed(options.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
     module = GeneratorTraining(config, training, validation, options, start)
     folder = out / "checkpoints"
-    best = _LatestOfTheBest(folder, filename="best", monitor="val/rebuilt", mode="max", enable_version_counter=False)
+    best = ModelCheckpoint(folder, filename="best", monitor="val/quality", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[Callback] = [best, last]
     if progress:
         callbacks.append(RichProgressBar())
     if options.patience is not None:
-        callbacks.append(_JointEarlyStopping("val/rebuilt", mode="max", patience=options.patience))
+        callbacks.append(_JointEarlyStopping("val/quality", mode="max", patience=options.patience))
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -163,7 +163,8 @@ def property_model(tmp_path_factory):
         (("--from", "start", "--preset", "periodic"), "leave out --preset, --grid"),
         (("--from", "start", "--preset", "paper"), "leave out --preset, --grid"),
         (("--from", "start", "--grid", 8), "leave out --preset, --grid"),
-        (("--from", "start", "--joint-epochs", 0), "there is no epoch to train"),
+        (("--from", None, "--unet-epochs", 0, "--vae-epochs", 0, "--joint-epochs", 0), "there is no epoch to train"),
+        (("--from", "start", "--joint-epochs", 0), "learns no new elements, such as Li, F, Na"),
         (("--from", "nonesuch"), "there is no model 'nonesuch'"),
         (("--from", "band_gap"), "there is no model 'band_gap'"),  # the shipped one, which is no generator
         (("--from", "property model"), "is not the configuration of an icsg3d generator"),
@@ -177,7 +178,7 @@ def test_bad_input_ends_in_one_sentence(run, data, start, property_model, tmp_pa
     folders = {"start": start, "property model": property_model}
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     given = {"--data": data[0], "--out": "out"} | given | {"--from": folders.get(given["--from"], given["--from"])}
-    code, said = run(*itertools.chain(*given.items()), *data[1])
+    code, said = run(*itertools.chain(*((name, value) for name, value in given.items() if value is not None)), *data[1])
     assert code == 2, said
     assert said.count("Error: ") == 1
     assert expected in said
@@ -241,4 +242,31 @@ def test_options_out_of_range_are_refused(run, data, tmp_path, value):
     code, said = run("--data", data[0], "--out", tmp_path / "out", *value)
     assert code == 2
     assert value[0] in said
+    assert not (tmp_path / "out").exists()
+
+
+# The density alone
+
+
+def test_without_epochs_the_density_alone_is_fitted_anew(run, data, tiny_model, tmp_path):
+    source, judged, _ = data
+    given = ("--from", tiny_model, "--data", source, *judged, "--joint-epochs", 0, "--density-steps", 30)
+    code, said = run(*given, "--out", tmp_path / "out")
+    assert code == 0, said
+    first, old, _ = load_network(tiny_model)
+    network, new, _ = load_network(tmp_path / "out" / "model")
+    assert network.config == first.config
+    assert apart(network, first) == 0
+    assert any(name.startswith("density.flow") and not torch.equal(new[name], old[name]) for name in old)
+    record = json.loads((tmp_path / "out" / "model" / "training.json").read_text())
+    assert record["options"]["density"]["steps"] == 30
+    assert record["options"]["joint_epochs"] == 0
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_without_epochs_the_condition_stays_what_it_is(run, data, tiny_model, tmp_path):
+    given = ("--from", tiny_model, "--data", data[0], *data[1], "--joint-epochs", 0, "--out", tmp_path / "out")
+    code, said = run(*given, "--condition-column", "heat_all")
+    assert code == 2
+    assert "the condition stays formation_energy_per_atom" in said
     assert not (tmp_path / "out").exists()

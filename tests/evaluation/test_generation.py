@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 
 import matplotlib.image
@@ -17,6 +18,7 @@ from icsg3d.evaluation.generation import (
     Validity,
     coverage,
     distances_of_distributions,
+    mean_distances,
     repeats,
     report,
     validity,
@@ -186,6 +188,18 @@ def test_distances_of_distributions_by_hand():
     assert found["wdist_num_elements"] == pytest.approx(1 / 3)  # two, two and two against two, one and two
 
 
+def test_distances_are_averaged_over_choices(monkeypatch):
+    made = [rock_salt(edge=5 + 0.1 * number) for number in range(20)]
+    monkeypatch.setattr(generation, "distances_of_distributions", functools.partial(distances_of_distributions, n=2))
+    real = [rock_salt(edge=0.5)]
+    single = [distances_of_distributions(made, [GOOD] * 20, real, n=2, seed=3 + k)["wdist_density"] for k in range(20)]
+    assert len(set(single)) > 5
+    assert mean_distances(made, [GOOD] * 20, real, seed=3) == {
+        "wdist_density_mean": pytest.approx(np.mean(single)),
+        "wdist_num_elements_mean": 0.0,
+    }
+
+
 def test_only_valid_crystals_are_compared():
     real = [rock_salt()]
     made = [rock_salt(), rock_salt(edge=9.0), rock_salt(edge=9.0)]
@@ -246,25 +260,23 @@ def judged(**changes):
 
 def test_shares_are_of_all_draws(no_smact):
     found = judged(training=[rock_salt(), rock_salt("Mg", "O", 4.2)])
+    distance = mean_gap([s.density for s in (*GENERATED[:3], GENERATED[5])], [s.density for s in REAL * 2])
     assert found.samples == 8
-    assert (
-        found.figures
-        == {
-            "samples": 8,
-            "decoded": 6 / 8,
-            "structural_validity": 5 / 8,  # the dense potassium bromide is not
-            "compositional_validity": 5 / 8,  # caesium chloride is not
-            "compositional_validity_strict": 4 / 8,
-            "cov_recall": 1.0,
-            "cov_precision": 5 / 8,
-            "wdist_density": pytest.approx(
-                mean_gap([s.density for s in (*GENERATED[:3], GENERATED[5])], [s.density for s in REAL * 2])
-            ),
-            "wdist_num_elements": 0.0,
-            "unique": 4 / 8,  # sodium chloride and potassium bromide come twice: volumes do not tell crystals apart
-            "novel": 3 / 8,
-        }
-    )
+    assert found.figures == {
+        "samples": 8,
+        "decoded": 6 / 8,
+        "structural_validity": 5 / 8,  # the dense potassium bromide is not
+        "compositional_validity": 5 / 8,  # caesium chloride is not
+        "compositional_validity_strict": 4 / 8,
+        "cov_recall": 1.0,
+        "cov_precision": 5 / 8,
+        "wdist_density": pytest.approx(distance),
+        "wdist_num_elements": 0.0,
+        "wdist_density_mean": pytest.approx(distance),  # all are fewer than 1,000, so each choice is the same
+        "wdist_num_elements_mean": 0.0,
+        "unique": 4 / 8,  # sodium chloride and potassium bromide come twice: volumes do not tell crystals apart
+        "novel": 3 / 8,
+    }
     assert found.repeated.tolist() == [
         [False, True],
         [True, True],
@@ -284,6 +296,7 @@ def test_a_model_that_decodes_nothing_is_judged_all_the_same(no_smact):
     found = report(5, [], [], REAL, [NEAR, FAR], cutoffs=CUTOFFS["mp20"], training=REAL, jobs=1)
     assert {name: value for name, value in found.figures.items() if value} == {"samples": 5}
     assert found.figures["wdist_density"] is None
+    assert found.figures["wdist_density_mean"] is None
     assert generation_table([], found).empty
 
 

@@ -16,7 +16,7 @@ from icsg3d.training.flow import Cloud, FlowOptions, fit_flow, matching_loss
 CENTRES = torch.tensor([[-4.0, 0, 1], [4, 0, -1]])
 FAR = torch.tensor([0.0, 12, 0])
 BINS = 2
-SIZES = {"steps": 1500, "steps_per_crystal": 10, "batch_size": 64, "width": 32, "every": 300}
+SIZES = {"steps": 1500, "batch_size": 64, "width": 32, "every": 300}
 TINY = FlowOptions(**SIZES, learning_rate=2e-2, unlabelled=0.4, recombined=0.3)
 QUICK = FlowOptions(steps=6, width=8, batch_size=16, every=2)
 
@@ -167,13 +167,17 @@ def test_no_more_components_flow_than_there_are(count, size, asked, expected):
 
 
 @pytest.mark.parametrize(
-    ("steps", "per_crystal", "expected"), [(7, 4.0, 7), (1, 4.0, 1), (100, 0.5, 10), (100, 0.01, 1)]
+    ("steps", "count", "expected"),
+    [(None, 20, 80), (None, 3602, 14_408), (None, 4000, 15_000), (24_000, 20, 24_000), (1, 4000, 1)],
 )
-def test_few_crystals_take_few_steps(steps, per_crystal, expected):
+def test_few_crystals_take_few_steps_if_no_number_is_given(steps, count, expected):
+    assert FlowOptions(steps=steps).steps_for(count) == expected
+
+
+def test_so_many_steps_are_taken():
     reports = []
-    options = dataclasses.replace(QUICK, steps=steps, steps_per_crystal=per_crystal, patience=1000)
-    fit_flow(clouds(20), BINS, options, report=lambda done, total: reports.append((done, total)))
-    assert reports == [(step, expected) for step in [*range(1, expected + 1), expected]]
+    fit_flow(clouds(20), BINS, QUICK, report=lambda done, total: reports.append((done, total)))
+    assert reports == [(step, 6) for step in [*range(1, 7), 6]]
 
 
 def test_fitting_draws_the_average_of_the_weights_along():
@@ -230,9 +234,10 @@ def test_crystals_held_back_judge_and_are_not_learned_from(monkeypatch):
     given = {n: Cloud(c.mean, torch.zeros_like(c.mean), c.bins) for n, c in given.items()}
     own = {tuple(row) for row in given["unlabelled"].mean.tolist()}
 
-    def loss(flow, latent, condition, random):
-        (learned if torch.is_grad_enabled() else judged).update(map(tuple, latent.tolist()))
-        return matching_loss(flow, latent, condition, random)
+    def loss(flow, latent, condition, random, *, half=False):
+        assert half == torch.is_grad_enabled()
+        (learned if half else judged).update(map(tuple, latent.tolist()))
+        return matching_loss(flow, latent, condition, random, half=half)
 
     monkeypatch.setattr(training, "matching_loss", loss)
     fit_flow(given, BINS, dataclasses.replace(QUICK, steps=60, batch_size=64))

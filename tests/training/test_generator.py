@@ -296,12 +296,15 @@ def test_the_log_of_the_interrupted_run_is_kept(tmp_path, monkeypatch):
 # Judging
 
 
-def scripted(monkeypatch, shares):
-    """Let the share of rebuilt crystals be the given ones, epoch by epoch."""
-    values = iter(shares)
-    monkeypatch.setattr(
-        training, "_shares", lambda results: dict.fromkeys(("count", "species", "rebuilt"), next(values))
-    )
+def scripted(monkeypatch, shares, qualities=None):
+    """Let the share of rebuilt crystals and its quality (the same, if not given) be the given ones, epoch by epoch."""
+    values = zip(shares, qualities or shares, strict=True)
+
+    def judged(results):
+        share, quality = next(values)
+        return dict.fromkeys(("count", "species", "rebuilt"), share) | {"quality": quality}
+
+    monkeypatch.setattr(training, "_shares", judged)
 
 
 def test_the_best_epoch_is_returned(short_run, tmp_path, monkeypatch):
@@ -312,8 +315,14 @@ def test_the_best_epoch_is_returned(short_run, tmp_path, monkeypatch):
     assert differing(state_of(best), states[2][1])
 
 
-def test_of_equally_good_epochs_the_last_is_returned(short_run, tmp_path, monkeypatch):
-    scripted(monkeypatch, [0.1, 0.9, 0.9])
+def test_the_most_exact_of_about_equally_good_epochs_is_returned(short_run, tmp_path, monkeypatch):
+    scripted(monkeypatch, [0.1, 0.980, 0.977], [0.09, 0.970, 0.973])
+    best = train(tmp_path)
+    assert differing(state_of(best), short_run[2][2][1]) == set()
+
+
+def test_where_no_epoch_rebuilds_anything_the_last_is_returned(short_run, tmp_path, monkeypatch):
+    scripted(monkeypatch, [0.0, 0.0, 0.0])
     best = train(tmp_path)
     assert differing(state_of(best), short_run[2][2][1]) == set()
 
@@ -349,7 +358,7 @@ def test_shares_of_a_network_that_rebuilds_some(monkeypatch):
 
     monkeypatch.setattr(training, "decode_crystals", stub)
     shares = rebuilt_shares(GeneratorNetwork(CONFIG).eval(), crystals)
-    assert shares == {"count": 7 / 8, "species": 6 / 8, "rebuilt": 5 / 8}
+    assert shares == {"count": 7 / 8, "species": 6 / 8, "rebuilt": 5 / 8, "quality": pytest.approx(5 / 8)}
 
 
 def test_conditions_are_hidden_from_substituted_crystals_and_at_random(monkeypatch):

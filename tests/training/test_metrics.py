@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icsg3d.arrays import CrystalArrays
-from icsg3d.training.metrics import Rebuilt, compare
+from icsg3d.training.metrics import ERROR_WEIGHT, Rebuilt, compare
 
 TRUE = CrystalArrays(
     np.array([38, 22, 8, 8, 8]),
@@ -94,3 +94,36 @@ def test_atoms_are_assigned_together_and_not_one_by_one():
 def test_a_turned_cell_is_the_same_crystal():
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     assert compare(TRUE, changed(lattice=TRUE.lattice @ turn)) == RIGHT
+
+
+# How exactly
+
+
+def test_the_error_is_that_of_the_edges_and_the_sites():
+    assert compare(TRUE, TRUE).error == pytest.approx(0)
+    assert compare(TRUE, displaced([0.2, 0, 0])).error == pytest.approx(0.2 / 5)
+    longer = cell(a=4.3, b=3.9)  # sites keep their fractions, and are measured in the true cell
+    assert compare(TRUE, longer).error == pytest.approx((0.3 + 0.1) / 3)
+    both = dataclasses.replace(longer, frac_coords=displaced([0, 0, 0.1]).frac_coords)
+    assert compare(TRUE, both).error == pytest.approx((0.3 + 0.1) / 3 + 0.1 / 5)
+
+
+def test_the_error_of_a_turned_cell_is_none():
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    assert compare(TRUE, changed(lattice=TRUE.lattice @ turn)).error == pytest.approx(0)
+
+
+def test_what_is_not_rebuilt_has_no_quality_and_exactness_tells_the_rest_apart():
+    assert compare(TRUE, displaced([0.32, 0, 0])).quality == 0
+    assert compare(TRUE, None).quality == 0
+    assert compare(TRUE, TRUE).quality == pytest.approx(1)
+    assert compare(TRUE, displaced([0.2, 0, 0])).quality == pytest.approx(1 - ERROR_WEIGHT * 0.04)
+
+
+@pytest.mark.parametrize(("fewer", "better"), [(1, True), (2, False)])
+def test_a_crystal_less_is_made_good_by_exactness_and_two_are_not(fewer, better):
+    def quality(lost, error):
+        results = [dataclasses.replace(RIGHT, error=error)] * (342 - lost) + [NOTHING] * lost
+        return np.mean([result.quality for result in results])
+
+    assert (quality(5 + fewer, 0.016) > quality(5, 0.041)) == better

@@ -122,6 +122,8 @@ def _number(value: Any) -> float | None:
 
 
 def _means(rows: Any) -> str:
+    from icsg3d.evaluation.relaxation import mean_of_known
+
     units = {"mae_a": "angstrom", "mae_b": "angstrom", "mae_c": "angstrom", "mae_e_form": "eV/atom"}
-    values = {name: rows[name].astype(float).mean() for name in units}
-    return ", ".join(f"{name} {value:.3f} {units[name]}" for name, value in values.items() if value == value)  # noqa: PLR0124
+    values = {name: mean_of_known(rows[name].astype(float)) for name in units}
+    return ", ".join(f"{name} {value:.3f} {units[name]}" for name, value in values.items() if value is not None)

@@ -29,11 +29,12 @@ SymmetryOption = Annotated[
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print one sentence to standard error and leave."""
-    console.print(f"[bold red]Error:[/] {_escaped(message)}", soft_wrap=True)
+    console.print(f"[bold red]Error:[/] {escaped(message)}", soft_wrap=True)
     sys.exit(code)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a text in one line, with nothing in it that rich takes for markup."""
     return " ".join(text.split()).replace("[", r"\[")
 
 
@@ -45,7 +46,7 @@ def say(message: str) -> None:
 def report_skipped(skipped: Mapping[str, str], shown: int = 5) -> None:
     """Name what was left out of a data source and why."""
     for name, reason in list(skipped.items())[:shown]:
-        say(f"[yellow]left out {_escaped(name)}:[/] {_escaped(reason)}")
+        say(f"[yellow]left out {escaped(name)}:[/] {escaped(reason)}")
     if len(skipped) > shown:
         say(f"[yellow]... and {len(skipped) - shown} more; {len(skipped)} were left out[/]")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, fail, progress_bar, say
+from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, escaped, fail, progress_bar, say
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -202,6 +202,7 @@ def _write(run: LocalRun, out: Path) -> None:
     from monty.json import jsanitize
 
     from icsg3d.models.storage import write_atomically
+    from icsg3d.report.folders import write_cif
     from icsg3d.report.validation import averages, table_s1, write_tables
 
     summary: ValidationSummaryDoc = run.output
@@ -216,9 +217,7 @@ def _write(run: LocalRun, out: Path) -> None:
     relaxed.mkdir(exist_ok=True)
     for row in summary.rows:
         if row.relaxed is not None:
-            cif = row.relaxed.to(fmt="cif", symprec=None)
-            path = relaxed / f"{row.candidate.index:05d}_{row.candidate.formula_pretty}.cif"
-            write_atomically(path, cif.encode())
+            write_cif(relaxed, row.candidate.index, row.relaxed)
     write_tables(summary, out)
     _say(summary, averages(table_s1(summary)), out)
 
@@ -244,7 +243,7 @@ def _say(summary: ValidationSummaryDoc, found: Any, out: Path) -> None:
         say(f"[yellow]{len(summary.screened_out)} candidates were not validated: {reasons} (screening.csv)[/]")
     for row in summary.rows:
         if row.state != "finished" or row.reason:
-            say(f"[yellow]{row.candidate.formula_pretty} #{row.candidate.index} {row.state}: {_plain(row.reason)}[/]")
+            say(f"[yellow]{row.candidate.formula_pretty} #{row.candidate.index} {row.state}: {escaped(row.reason)}[/]")
     means = [
         f"mean {label} {value:.3g} {unit}"
         for label, value, unit in (
@@ -254,7 +253,3 @@ def _say(summary: ValidationSummaryDoc, found: Any, out: Path) -> None:
         if value is not None
     ]
     say(f"{found.finished} of {found.rows} candidates finished; {', '.join(means)} (Table S1 in [bold]{out}[/])")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from pymatgen.core import Structure
+
 RESULT_FILE = "candidates.json.gz"
 TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
@@ -175,9 +177,7 @@ class CandidateFolder:
     def add(self, candidate: Candidate) -> None:
         """Keep a candidate."""
         if candidate.structure is not None:
-            name = f"{candidate.index:05d}_{candidate.formula}.cif"
-            cif = candidate.structure.to(fmt="cif", symprec=None)
-            write_atomically(self.folder / CIF_FOLDER / name, cif.encode())
+            write_cif(self.folder / CIF_FOLDER, candidate.index, candidate.structure)
         with (self.folder / _PARTIAL_FILE).open("a") as file:
             file.write(json.dumps(candidate.as_dict(), cls=MontyEncoder) + "\n")
         self.candidates.append(candidate)
@@ -193,6 +193,12 @@ class CandidateFolder:
         write_atomically(self.folder / TABLE_FILE, text.getvalue().encode())
         archive = json.dumps([c.as_dict() for c in self.candidates], cls=MontyEncoder).encode()
         write_atomically(self.folder / RESULT_FILE, gzip.compress(archive, mtime=0))
+
+
+def write_cif(folder: Path, index: int, structure: Structure) -> None:
+    """Write the crystal of a candidate as CIF, named by its number and formula."""
+    name = f"{index:05d}_{structure.composition.reduced_formula}.cif"
+    write_atomically(folder / name, structure.to(fmt="cif", symprec=None).encode())
 
 
 def read_candidates(path: Path) -> list[Candidate]:

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 
 from icsg3d.data import load_structures
 from icsg3d.featurizers import CrystalGraphFeaturizer
-from icsg3d.prototypes import prototype_structure
+from icsg3d.prototypes import prototype_structures
 
 
 def own_crystals() -> tuple[list, np.ndarray]:
@@ -38,7 +38,7 @@ def own_crystals() -> tuple[list, np.ndarray]:
         f"{a}{x}" for a in ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Ba") for x in ("F", "Cl", "O", "S", "Se")
     ]
     formulas += [f"{a}2{b}{c}" for a in ("Fe", "Co", "Ni", "Cu") for b in ("Ti", "V", "Mn") for c in ("Al", "Ga", "Si")]
-    structures = [prototype_structure(formula) for formula in formulas]
+    structures = [next(iter(prototype_structures(formula).values())) for formula in formulas]  # edges from radii
     return structures, np.array([float(structure.density) for structure in structures])
 
 

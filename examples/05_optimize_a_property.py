@@ -2,7 +2,8 @@
 
     python examples/05_optimize_a_property.py
 
-Prints the best crystals and writes ``runs/examples/05_search.png``: predicted gaps round by round.
+Prints the best different crystals, prediction and uncertainty taken together, and writes
+``runs/examples/05_search.png``: predicted gaps round by round.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from icsg3d import CrystalGenerator, PropertyPredictor
 from icsg3d.prototypes import prototype_structure
+from icsg3d.screening import Duplicates
 from icsg3d.search import optimize_property
 
 OUT = Path("runs/examples")
@@ -39,8 +41,10 @@ def main() -> None:
             report=lambda: bar.advance(task),
         )
 
-    best = sorted(visited, key=lambda each: abs(each.value - TARGET))[:10]
-    table = Table("crystal", "gap (eV)", "±", "distance", "round", title=f"Nearest to {TARGET} eV")
+    ranked = sorted(visited, key=lambda each: each.expected_miss(TARGET))
+    seen = Duplicates()
+    best = [each for number, each in enumerate(ranked) if seen.first_of(number, each.structure) is None][:10]
+    table = Table("crystal", "gap (eV)", "±", "distance", "round", title=f"Expected nearest to {TARGET} eV")
     for each in best:
         row = (f"{each.value:.2f}", f"{each.std:.2f}", f"{each.latent_distance:.2f}", str(each.round))
         table.add_row(each.structure.composition.reduced_formula, *row)

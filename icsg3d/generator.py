@@ -328,17 +328,21 @@ class CrystalGenerator:
 
         Args:
             n: Number of draws; the first of them do not depend on it.
-            condition: Formation energy asked for, in eV/atom.
+            condition: Energy asked for, in eV/atom; what counts is the bin in which it lies
+                (:meth:`icsg3d.models.generator.GeneratorConfig.energy_range`).
             seed: Of the draws.
 
         Raises:
-            InputError: if ``n`` is below 1, or the model has no condition.
+            InputError: if ``n`` is below 1, the seed is negative, the condition is no number, or the model has none.
         """
         return self.decode(self.latent_sample(n, condition, seed), condition)
 
     def latent_sample(self, n: int, condition: float | None = None, seed: int = 0) -> np.ndarray:
         """Return the latent vectors that :meth:`sample` decodes, shape (n, latent)."""
         _check_count(n)
+        if condition is not None and not np.isfinite(condition):
+            msg = f"the energy to ask for is a number in eV per atom, got {condition}"
+            raise InputError(msg)
         return self.density.sample(n, int(self.bins(condition, 1)[0]), seed)
 
     def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:

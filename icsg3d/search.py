@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ class Visited:
     std: float
     latent_distance: float
     round: int
+
+    def expected_miss(self, target: float) -> float:
+        """Return the root-mean-square distance from a target value: a doubtful prediction that hits it is no hit."""
+        return math.hypot(self.value - target, self.std)
 
 
 def optimize_property(

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.core import Structure
 from pymatgen.transformations.transformation_abc import AbstractTransformation
 
 from icsg3d.errors import InputError
@@ -19,12 +18,15 @@ from icsg3d.generator import CrystalGenerator
 from icsg3d.predictor import PropertyPredictor
 from icsg3d.screening import Duplicates
 from icsg3d.search import optimize_property
-from icsg3d.structures import structure_from_dict
+from icsg3d.structures import as_structure, structure_from_dict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pymatgen.core import Structure
+
     from icsg3d.generator import DecodedCrystal
+    from icsg3d.structures import Crystal
 
 _DRAWS_PER_STRUCTURE = 8
 """Draws tried for each structure asked for, before the transformation gives up."""
@@ -92,11 +94,11 @@ class LatentSamplingTransformation(LatentTransformation):
         """The predictor of the property that ranks, loaded on first use."""
         return None if self.rank_by is None else PropertyPredictor.from_pretrained(self.rank_by, self.device)
 
-    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+    def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
         """Return new crystals, best first.
 
         Args:
-            structure: Where to start; it is left as it is.
+            structure: Where to start, a Structure, Atoms or the path of a file; it is left as it is.
             return_ranked_list: False for the best structure alone, True for all, or how many.
 
         Returns:
@@ -107,6 +109,7 @@ class LatentSamplingTransformation(LatentTransformation):
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
         _check_count(self.n_structures)
+        structure = as_structure(structure)
         found, draws = self._different(structure)
         if not found:
             formula = structure.composition.reduced_formula
@@ -157,12 +160,13 @@ class ReconstructionTransformation(LatentTransformation):
         """Whether one crystal becomes many."""
         return False
 
-    def apply_transformation(self, structure: Structure) -> Structure:
+    def apply_transformation(self, structure: Crystal) -> Structure:
         """Return the rebuilt crystal, in the cell that was given.
 
         Raises:
             InputError: if the crystal cannot be encoded, or its latent mean decodes to no crystal.
         """
+        structure = as_structure(structure)
         decoded = self.generator.reconstruct([structure])[0]
         if decoded.structure is None:
             msg = f"{structure.composition.reduced_formula} decodes to no crystal: {decoded.reason}"
@@ -174,25 +178,25 @@ class LatentInterpolationTransformation(LatentTransformation):
     """Crystals on the straight line in latent space from the given one to another.
 
     Args:
-        end: The other crystal, a Structure or its dictionary.
+        end: The other crystal: a Structure or its dictionary, Atoms, or the path of a file.
         n_structures: Points with both ends.
         model: Shipped generator, or folder of a trained one.
         device: Where the network runs.
     """
 
     def __init__(
-        self, end: Structure | dict[str, Any], n_structures: int = 10, model: str = "cubic", device: str = "cpu"
+        self, end: Crystal | dict[str, Any], n_structures: int = 10, model: str = "cubic", device: str = "cpu"
     ) -> None:
-        self.end = end.as_dict() if isinstance(end, Structure) else end
+        self.end = end if isinstance(end, dict) else as_structure(end).as_dict()
         self.n_structures = n_structures
         self.model = model
         self.device = device
 
-    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+    def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
         """Return the crystals of the path in its order; points that decode to none are passed over.
 
         Args:
-            structure: Where the path begins; it is left as it is.
+            structure: Where the path begins, likewise; it is left as it is.
             return_ranked_list: False for the structure nearest to the middle, True for all, or how many from the start.
 
         Returns:
@@ -259,11 +263,13 @@ class PropertyOptimizationTransformation(LatentTransformation):
         """The predictor of the property, loaded on first use."""
         return PropertyPredictor.from_pretrained(self.property_name, self.device)
 
-    def apply_transformation(self, structure: Structure, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
-        """Return new crystals, nearest to the target first.
+    def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+        """Return new crystals, nearest to the target first, doubtful ones last.
+
+        What counts is :meth:`icsg3d.search.Visited.expected_miss`, prediction and uncertainty together.
 
         Args:
-            structure: Where to start; it is left as it is.
+            structure: Where to start, a Structure, Atoms or the path of a file; it is left as it is.
             return_ranked_list: False for the best structure alone, True for all, or how many.
 
         Returns:
@@ -277,7 +283,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         visited = optimize_property(
             self.generator,
             self.predictor,
-            structure,
+            as_structure(structure),
             self.target,
             rounds=self.rounds,
             draws=self.draws,
@@ -285,7 +291,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
             seed=self.seed,
         )
         name, duplicates, entries = self.predictor.property.name, Duplicates(), []
-        for number, each in enumerate(sorted(visited, key=lambda v: abs(v.value - self.target))):
+        for number, each in enumerate(sorted(visited, key=lambda v: v.expected_miss(self.target))):
             if duplicates.first_of(number, each.structure) is None:
                 entries.append(
                     {

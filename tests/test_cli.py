@@ -30,8 +30,10 @@ def rows(path):
 
 def test_generate_leaves_archive_table_cifs_and_picture(run, tmp_path):
     out = tmp_path / "out"
-    code, _ = run("generate", "--base", "SrTiO3", "-n", 6, "--scale", 0.2, "--seed", 1, "--out", out)
+    code, said = run("generate", "--base", "SrTiO3", "-n", 6, "--scale", 0.2, "--seed", 1, "--out", out)
     assert code == 0
+    edge = f"{prototype_structure('SrTiO3').lattice.a:.2f}"
+    assert f"base: SrTiO3, Pm-3m (221), {edge} x {edge} x {edge} angstrom" in said
     candidates = read_candidates(out / "candidates.json.gz")
     assert [c.index for c in candidates] == list(range(6))
     assert all(c.base == "SrTiO3" and c.seed == 1 and len(c.model_sha256) == 64 for c in candidates)
@@ -46,6 +48,18 @@ def test_generate_leaves_archive_table_cifs_and_picture(run, tmp_path):
     assert again.composition.reduced_formula == found[0].formula
     assert (out / "candidates.png").read_bytes()[:4] == b"\x89PNG"
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+
+
+def test_free_draws_say_which_range_of_energies_was_asked_for(run, tmp_path, tiny_model):
+    said = []
+    for condition in (-10, -1.4, 10):
+        out = tmp_path / str(condition)
+        code, message = run("generate", "-n", 2, "--condition", condition, "--model", tiny_model, "--out", out)
+        assert code == 0
+        said.append(message[: message.index(" eV/atom")])
+    assert said[0] == "asking for formation_energy_per_atom up to -2.70"  # tenths of twelve energies from -3 to 0
+    assert said[1] == "asking for formation_energy_per_atom above -1.50 and up to -1.20"
+    assert said[2] == "asking for formation_energy_per_atom above -0.30"
 
 
 def test_same_seed_gives_the_same_archive(run, tmp_path, tiny_model):
@@ -105,10 +119,12 @@ def test_reconstruct_writes_a_matminer_dataframe(run, tmp_path):
         prototype_structure(formula).to(str(folder / f"{formula}.cif"), fmt="cif")
     prototype_structure("SrTiO3").scale_lattice(20**3).to(str(folder / "huge.cif"), fmt="cif")
     (folder / "broken.cif").write_text("no crystal")
-    out = tmp_path / "rebuilt.json.gz"
+    out = tmp_path / "new" / "rebuilt.json.gz"
     code, said = run("reconstruct", "--data", folder, "--out", out)
     assert code == 0
     assert "left out broken.cif" in said
+    assert "left out huge: " in said
+    assert "2 of 4 crystals gave a crystal again" in said
     frame = read_frame(out)
     assert list(frame.columns) == ["material_id", "structure", "reason"]
     assert sorted(frame["material_id"]) == ["NaCl", "SrTiO3", "broken.cif", "huge"]
@@ -117,7 +133,7 @@ def test_reconstruct_writes_a_matminer_dataframe(run, tmp_path):
     assert by_id.loc["huge", "structure"] is None
     assert "20.0 angstrom" in by_id.loc["huge", "reason"]
     assert by_id.loc["broken.cif", "structure"] is None
-    assert list(tmp_path.glob(".*")) == []
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_evaluate_segmentation_writes_figure_s2(run, tmp_path):
@@ -125,7 +141,11 @@ def test_evaluate_segmentation_writes_figure_s2(run, tmp_path):
     folder.mkdir()
     for formula in ("SrTiO3", "NaCl"):
         prototype_structure(formula).to(str(folder / f"{formula}.cif"), fmt="cif")
-    assert run("evaluate", "segmentation", "--data", folder, "--out", tmp_path / "s")[0] == 0
+    (folder / "partial.cif").write_text(PARTIAL.format(occupancy=0.5))
+    code, said = run("evaluate", "segmentation", "--data", folder, "--out", tmp_path / "s")
+    assert code == 0
+    assert "left out partial: " in said
+    assert "written to" in said
     report = json.loads((tmp_path / "s" / "segmentation.json").read_text())
     assert report["crystals"] == 2
     assert report["atom_count_right"] == report["species_right"] == 1.0
@@ -235,6 +255,7 @@ def test_bad_base_ends_in_one_sentence(run, tmp_path, tiny_model, monkeypatch, b
         (("--scale", 0), "above 0, got 0"),
         (("--device", "cuda:99"), "cuda:99"),
         (("--condition", -1), "leave out --base or --condition"),
+        (("--seed", -1), "a seed is a whole number of 0 or more, got -1"),
     ],
 )
 def test_bad_options_end_in_one_sentence(run, tmp_path, tiny_model, arguments, expected):
@@ -289,3 +310,15 @@ def test_every_command_has_help(monkeypatch, capsys, command):
     assert "Usage" in out
     if command:
         assert "Example" in out
+
+
+def test_models_say_what_they_do(run, capsys, monkeypatch):
+    printed = []
+    monkeypatch.setattr("typer.echo", printed.append)
+    assert run("models")[0] == 0
+    lines = {line.split()[0]: line for line in printed}
+    assert "property: Kohn-Sham band gap (PBE), eV" in lines["band_gap"]
+    assert "generator: 56 elements, heat_ref in ranges between 0.61 0.83 1.00" in lines["perovskites"]
+    printed.clear()
+    assert run("models", "cubic")[0] == 0
+    assert printed[0].startswith("# Model card")

@@ -8,7 +8,7 @@ import pytest
 from icsg3d.errors import InputError
 from icsg3d.generator import DecodedCrystal
 from icsg3d.prototypes import prototype_structure
-from icsg3d.search import optimize_property
+from icsg3d.search import Visited, optimize_property
 
 START = prototype_structure("NaCl")
 DIRECTION = np.array([3.0, -1.0, 0.5, 0.0])
@@ -75,6 +75,13 @@ def test_failed_draws_are_passed_over():
     assert len(visited) == 8
     with pytest.raises(InputError, match="none of 16 draws around NaCl gave a crystal"):
         optimize_property(Straight(failing=1.0), Linear(), START, 5.0, rounds=2, draws=8)
+
+
+def test_a_doubtful_hit_is_expected_to_miss():
+    sure, doubtful = Visited(START, 1.9, 0.2, 1.0, 0), Visited(START, 2.0, 4.0, 1.0, 0)
+    assert sure.expected_miss(2.0) == pytest.approx(0.05**0.5)
+    assert doubtful.expected_miss(2.0) == 4.0
+    assert sure.expected_miss(1.9) == 0.2
 
 
 @pytest.mark.parametrize("bad", [{"rounds": 0}, {"draws": 1}, {"scale": 0.0}, {"target": float("inf")}])

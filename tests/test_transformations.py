@@ -7,6 +7,7 @@ import pytest
 from monty.json import MontyEncoder
 from pymatgen.alchemy.materials import TransformedStructure
 from pymatgen.alchemy.transmuters import StandardTransmuter
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.errors import InputError
 from icsg3d.generator import CrystalGenerator
@@ -106,10 +107,27 @@ def test_interpolation_follows_the_path():
     assert path.apply_transformation(START) == middle["structure"]
 
 
-def test_optimization_ranks_by_distance_to_the_target():
+def test_atoms_and_paths_stand_for_crystals_too(tmp_path):
+    atoms = AseAtomsAdaptor.get_atoms(START)
+    end = prototype_structure("BaZrO3")
+    end.to(str(tmp_path / "end.cif"))
+    path = LatentInterpolationTransformation(str(tmp_path / "end.cif"), n_structures=2)
+    other = LatentInterpolationTransformation(AseAtomsAdaptor.get_atoms(end), n_structures=2)
+    for found in (path.apply_transformation(atoms, 2), other.apply_transformation(START, 2)):
+        assert [each["structure"].composition.reduced_formula for each in found] == ["SrTiO3", "BaZrO3"]
+    assert path.as_dict()["end"]["@class"] == "Structure"  # the file need not be there when it is read again
+    assert ReconstructionTransformation().apply_transformation(atoms).composition.reduced_formula == "SrTiO3"
+    for each in (
+        LatentSamplingTransformation(1),
+        PropertyOptimizationTransformation(target=-2.0, n_structures=1, rounds=1, draws=4),
+    ):
+        assert each.apply_transformation(atoms) == each.apply_transformation(START)
+
+
+def test_optimization_ranks_by_the_distance_to_the_target_that_is_to_be_expected():
     search = PropertyOptimizationTransformation(target=-1.0, n_structures=3, rounds=2, draws=8)
     entries = search.apply_transformation(START, return_ranked_list=True)
-    misses = [abs(entry[ENERGY] + 1.0) for entry in entries]
+    misses = [((entry[ENERGY] + 1.0) ** 2 + entry[f"{ENERGY}_std"] ** 2) ** 0.5 for entry in entries]
     assert misses == sorted(misses)
     assert all(entry["target"] == -1.0 for entry in entries)
 

@@ -39,11 +39,14 @@ def segmentation(
         icsg3d evaluate segmentation --data crystals.json.gz --out runs/segmentation --compare
     """
     from icsg3d.data import load_structures
-    from icsg3d.evaluation.segmentation import run
+    from icsg3d.evaluation.segmentation import drawable, run
 
     table = load_structures(data).head(limit)
-    report_skipped(table.skipped)
-    run(table.structures, table.ids, out, preset=preset, grid=grid, primitive=primitive, compare=compare)
+    rows, refused = drawable(table.structures, table.ids)
+    report_skipped(table.skipped | refused)
+    crystals, names = [table.structures[row] for row in rows], [table.ids[row] for row in rows]
+    report = run(crystals, names, out, preset=preset, grid=grid, primitive=primitive, compare=compare)
+    _print(out, "segmentation", report.as_dict())
 
 
 @app.command()
@@ -235,8 +238,8 @@ def property_search(
 
     **Example**
 
-        icsg3d evaluate property-search --data perovskites.json.gz --searcher heat_ref --judge runs/judge/model
-        --out runs/search
+        icsg3d evaluate property-search --data perovskites.json.gz --searcher runs/heat/model
+        --judge runs/judge/model --out runs/search
     """
     import numpy as np
     import pandas as pd
@@ -350,14 +353,19 @@ def _generator(model: str, device: str) -> CrystalGenerator:
 
 def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
     """Write figures and table and print the figures."""
-    from rich.console import Console
-    from rich.table import Table
-
     from icsg3d.models.storage import write_atomically
 
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())
     write_atomically(out / f"{name}.csv", table.encode())
+    _print(out, name, figures)
+
+
+def _print(out: Path, name: str, figures: dict[str, Any]) -> None:
+    """Print figures and where they are."""
+    from rich.console import Console
+    from rich.table import Table
+
     printed = Table(name)
     printed.add_column("value")
     for key, value in figures.items():

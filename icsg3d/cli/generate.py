@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,10 @@ def generate(
     ] = 0.8,
     condition: Annotated[
         float | None,
-        typer.Option(help="Energy per atom to ask for, in eV (without a base)."),
+        typer.Option(
+            help="Energy per atom to ask for, in eV (without a base). The model knows ten ranges and takes the one in "
+            "which it lies, which is printed."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     model: ModelOption = "cubic",
@@ -81,6 +85,10 @@ def generate(
     structure = None if base is None else _base_structure(base)
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)
     draws = Draws.make(generator, structure, n, scale=scale, condition=condition, seed=seed)
+    if structure is not None:
+        say(_told(structure))
+    if condition is not None:
+        say(_asked(generator, condition))
     settings = _settings(generator, draws)
     folder = CandidateFolder(out, settings, resume=resume, overwrite=overwrite)
     try:
@@ -110,6 +118,24 @@ def _base_structure(base: str) -> Structure:
     if Path(base).exists() or not looks_like_formula(base):
         return read_structure(base)
     return prototype_structure(base)
+
+
+def _told(structure: Structure) -> str:
+    """Return formula, space group and edges of the base, as a formula alone does not say what was started from."""
+    symbol, number = structure.get_space_group_info(symprec=0.1)
+    edges = " x ".join(f"{edge:.2f}" for edge in structure.lattice.abc)
+    return f"base: {structure.composition.reduced_formula}, {symbol} ({number}), {edges} angstrom"
+
+
+def _asked(generator: CrystalGenerator, condition: float) -> str:
+    """Return which energies count as the one asked for: the model knows ten ranges and no more."""
+    config = generator.network.config
+    low, high = config.energy_range(condition)
+    edges = [f"above {low:.2f}"] if math.isfinite(low) else []
+    edges += [f"up to {high:.2f}"] if math.isfinite(high) else []
+    return (
+        f"asking for {config.condition} {' and '.join(edges)} eV/atom, the range of {generator.name} with {condition:g}"
+    )
 
 
 def _settings(generator: CrystalGenerator, draws: Draws) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -19,13 +20,24 @@ def models(
         icsg3d models formation_energy_per_atom
     """
     from icsg3d import pretrained
-    from icsg3d.properties import PROPERTIES
 
     if name is None:
         for each in pretrained.available():
-            known = PROPERTIES.get(each)
-            unit = f", {known.unit}" if known and known.unit else ""
-            typer.echo(f"{each:<28}{f'property: {known.description}{unit}' if known else 'generator'}")
+            typer.echo(f"{each:<28}{_described(each)}")
         return
     card = pretrained.find(name) / pretrained.CARD_FILE
     typer.echo(card.read_text() if card.is_file() else f"{name} has no card")
+
+
+def _described(name: str) -> str:
+    """Return in a line what a shipped model does; for a generator, which ranges of energy can be asked for."""
+    from icsg3d import pretrained
+    from icsg3d.models.storage import CONFIG_FILE
+    from icsg3d.properties import PROPERTIES
+
+    known = PROPERTIES.get(name)
+    if known:
+        return f"property: {known.description}{f', {known.unit}' if known.unit else ''}"
+    network = json.loads((pretrained.find(name) / CONFIG_FILE).read_text())["network"]
+    edges = " ".join(f"{edge:.2f}" for edge in network["energy_edges"])
+    return f"generator: {len(network['elements'])} elements, {network['condition']} in ranges between {edges} eV/atom"

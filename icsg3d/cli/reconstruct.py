@@ -31,7 +31,7 @@ _EXAMPLES = """
 
     icsg3d reconstruct --data crystals.json.gz --out rebuilt.json.gz
 
-    icsg3d reconstruct --data folder_of_cifs --out rebuilt.json.gz --model runs/my-model
+    icsg3d reconstruct --data folder_of_cifs --out rebuilt.json.gz --model runs/my-model/model
 """
 
 
@@ -55,9 +55,8 @@ def reconstruct(
 
     if not out.name.endswith((".json", ".json.gz")):
         raise InputError(f"--out must end in .json or .json.gz, got {out}")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder {out.parent} of --out does not exist; make it first")
     check_device(device)
+    out.parent.mkdir(parents=True, exist_ok=True)
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)
     table = load_structures(data).head(limit)
     report_skipped(table.skipped)
@@ -76,7 +75,11 @@ def reconstruct(
         fail(f"interrupted; what was finished is kept, repeat the command with --resume to go on to {out}", code=130)
     rows = _finish(partial, out, table.skipped)
     good = sum(row[1] is not None for row in rows)
-    say(f"{good} of {len(rows)} crystals were rebuilt into something, in [bold]{out}[/]")
+    say(
+        f"{good} of {len(rows)} crystals gave a crystal again, in [bold]{out}[/]; icsg3d evaluate reconstruction "
+        "--rebuilt says how like them they are"
+    )
+    report_skipped({row[0]: row[2] for row in rows if row[1] is None and row[0] not in table.skipped})
 
 
 reconstruct.__doc__ = (reconstruct.__doc__ or "") + _EXAMPLES

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -235,12 +236,15 @@ def _write_screening(summary: ValidationSummaryDoc, out: Path) -> None:
 
 def _say(summary: ValidationSummaryDoc, found: Any, out: Path) -> None:
     if summary.screened_out:
-        counts: dict[str, int] = {}
-        for candidate in summary.screened_out:
-            for name in candidate.screening.get("failed_on") or ["rank below --top"]:
-                counts[name] = counts.get(name, 0) + 1
+        # The first reason alone, so that the numbers add up; the table has them all.
+        counts = Counter(
+            (candidate.screening.get("failed_on") or ["rank below --top"])[0] for candidate in summary.screened_out
+        )
         reasons = ", ".join(f"{count} for {name}" for name, count in counts.items())
         say(f"[yellow]{len(summary.screened_out)} candidates were not validated: {reasons} (screening.csv)[/]")
+    if not summary.rows:
+        say("[yellow]no candidate is left to validate; draw more, or take them as they are with --no-screen[/]")
+        return
     for row in summary.rows:
         if row.state != "finished" or row.reason:
             say(f"[yellow]{row.candidate.formula_pretty} #{row.candidate.index} {row.state}: {escaped(row.reason)}[/]")

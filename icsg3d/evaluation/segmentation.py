@@ -256,6 +256,18 @@ def run(
     return report
 
 
+def drawable(structures: Sequence[Structure], ids: Sequence[str]) -> tuple[list[int], dict[str, str]]:
+    """Return the rows of the crystals of which grids can be drawn, and why others cannot, by name."""
+    good, refused = [], {}
+    for row, structure in enumerate(structures):
+        try:
+            to_arrays(structure)
+            good.append(row)
+        except InputError as error:
+            refused[ids[row]] = str(error)
+    return good, refused
+
+
 def _arrays(structure: Structure, name: str, *, primitive: bool) -> CrystalArrays:
     try:
         return primitive_cell(structure)[0] if primitive else to_arrays(structure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -52,6 +54,12 @@ class GeneratorConfig:
             if number not in range(1, N_CLASSES):
                 msg = f"{number!r} is no atomic number from 1 to {N_CLASSES - 1}"
                 raise ValueError(msg)
+
+    def energy_range(self, energy: float) -> tuple[float, float]:
+        """Return the edges in eV/atom of the bin of the condition in which an energy lies, the outer ones infinite."""
+        edges = (-math.inf, *self.energy_edges, math.inf)
+        above = bisect.bisect_left(edges, energy, 1, len(edges) - 1)
+        return edges[above - 1], edges[above]
 
     @classmethod
     def preset(cls, name: GeneratorPreset, *, grid: int | None = None) -> GeneratorConfig:

@@ -30,9 +30,8 @@ class FlowOptions:
         width: Features of the hidden layers.
         unlabelled: Share of a batch that has no condition, so that it may be left out.
         recombined: Share of a batch that are recombined crystals.
-        held_back: Share of the crystals that tells when to stop.
+        held_back: Share of the crystals that tells which weights are best.
         every: Steps between looks at them.
-        patience: Looks without progress before it stops.
         seed: Of everything random.
     """
 
@@ -46,7 +45,6 @@ class FlowOptions:
     recombined: float = 0.4
     held_back: float = 0.1
     every: int = 500
-    patience: int = 4
     seed: int = 0
 
     def steps_for(self, count: int) -> int:
@@ -113,7 +111,7 @@ def fit_flow(
     )
     steps = options.steps_for(count)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps)
-    best, best_loss, waited = copy.deepcopy(average), float("inf"), 0
+    best, best_loss = copy.deepcopy(average), float("inf")
     for step in range(1, steps + 1):
         loss = matching_loss(flow, *_batch(sources, options, n_bins, random), random, half=True)
         optimizer.zero_grad()
@@ -124,12 +122,8 @@ def fit_flow(
         report(step, steps)
         if step % options.every == 0 or step == steps:
             found = _held_back_loss(average, judged, options.seed)
-            waited = 0 if found < best_loss else waited + 1
             if found < best_loss:
                 best, best_loss = copy.deepcopy(average), found
-            if waited == options.patience:
-                break
-    report(steps, steps)
     return best.eval()
 
 

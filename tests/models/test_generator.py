@@ -157,3 +157,14 @@ def test_energies_fall_into_bins_between_edges():
 
 def test_without_edges_no_energy_has_a_bin():
     assert energy_bins(torch.tensor([-1.0, math.nan]), ()).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    ("energy", "expected"),
+    [(-5.0, (-math.inf, -2.0)), (-2.0, (-math.inf, -2.0)), (-1.5, (-2.0, -1.0)), (0.5, (-1.0, math.inf))],
+)
+def test_the_range_of_an_energy_is_that_of_its_bin(energy, expected):
+    config = dataclasses.replace(GeneratorConfig.preset("periodic"), energy_edges=(-2.0, -1.0))
+    assert config.energy_range(energy) == expected
+    number = int(energy_bins(torch.tensor([energy]), config.energy_edges))
+    assert expected == ((-math.inf, -2.0, -1.0)[number], (-2.0, -1.0, math.inf)[number])

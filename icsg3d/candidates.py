@@ -116,8 +116,8 @@ class Draws:
         """
         if structure is None:
             return cls(generator.latent_sample(n, condition, seed), None, None, seed, None, condition)
-        latent = generator.latent_around(structure, n, scale, seed)
-        return cls(latent, structure, generator.locate([structure]), seed, scale, None)
+        origin = generator.locate([structure])
+        return cls(generator.latent_around(structure, n, scale, seed, origin), structure, origin, seed, scale, None)
 
     def candidates(self, generator: CrystalGenerator, start: int = 0) -> Iterator[Candidate]:
         """Decode the vectors from number ``start`` on, in the cell of the crystal they were drawn around."""
@@ -140,6 +140,6 @@ class Draws:
                 condition=self.condition,
                 **generator.as_dict(),
             )
-            if crystal is not None:
+            if crystal is not None and formulas is not None:
                 candidate.in_training = candidate.formula in formulas
             yield candidate

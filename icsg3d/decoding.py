@@ -26,6 +26,10 @@ SYMMETRY_TOLERANCE = 0.25
 """Angstrom. Decoded sites are off by some hundredths of an angstrom, the worst by two tenths; between 0.1 and 0.3 the
 errors of validation crystals fall with the tolerance."""
 
+BATCH = 32
+"""Latent vectors that go through the networks at once. It is always exactly this many, padded if need be: the last bits
+of a convolution depend on the size of the batch, and so might a voxel's species."""
+
 _STAND_IN = 5.0 * np.eye(3)
 """Angstrom; the cell in which the sites of a broken lattice are looked for, to be thrown away."""
 
@@ -41,6 +45,13 @@ class Decoded:
 
     crystal: CrystalArrays | None
     reason: str = ""
+
+
+def padded(latent: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return up to :data:`BATCH` latent vectors, (B, latent), and their bins, (B,), with zeros and no bins up to it."""
+    missing = BATCH - len(latent)
+    nothing = latent.new_zeros(missing, latent.shape[1]), condition.new_full((missing,), -1)
+    return torch.cat([latent, nothing[0]]), torch.cat([condition, nothing[1]])
 
 
 @torch.no_grad()

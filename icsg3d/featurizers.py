@@ -6,8 +6,9 @@ transformers. Networks share the processor among themselves, so ``n_jobs`` chang
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +20,13 @@ from icsg3d.predictor import PropertyPredictor, graph_of
 from icsg3d.properties import PROPERTIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
-    from icsg3d.graphs import GraphConfig
+    from icsg3d.arrays import CrystalArrays
+    from icsg3d.graphs import CrystalGraph, GraphConfig
     from icsg3d.structures import Crystal
+
+Networks = TypeVar("Networks")
 
 COURT = (
     "@article{court2020, author = {Court, Callum J. and Yildirim, Batuhan and Jain, Apoorv and Cole, Jacqueline M.}, "
@@ -41,17 +45,34 @@ _BATCH = 256
 
 
 class NetworkFeaturizer(BaseFeaturizer):
-    """What the featurizers share: batches, a fall-back item by item, and no networks in pickles."""
+    """What the featurizers share: batches, a row for what is refused, networks that follow the arguments.
 
-    _networks: ClassVar[tuple[str, ...]] = ()
-    """Cached attributes that hold networks."""
+    A subclass says what its networks take of a crystal (:meth:`prepare`) and what they make of it (:meth:`batch`).
+    """
 
-    def batch(self, structures: Sequence[Crystal]) -> np.ndarray:
-        """Return the features of some crystals, shape (n, features).
+    _held: tuple[tuple[Hashable, ...], Any] | None = None
+    """Arguments, and the networks that were loaded for them."""
+
+    def _loaded(self, load: Callable[..., Networks], *arguments: Hashable) -> Networks:
+        """Return what is loaded for some arguments, and load it anew once they are others.
+
+        scikit-learn changes arguments after construction (``set_params``), so what was loaded first may not be it.
+        """
+        held = self._held
+        if held is None or held[0] != arguments:
+            held = self._held = arguments, load(*arguments)
+        return held[1]
+
+    def prepare(self, structure: Crystal) -> Any:
+        """Return what the networks take of one crystal.
 
         Raises:
-            InputError: if one of them cannot be featurized.
+            InputError: if it cannot be featurized; the message says why.
         """
+        raise NotImplementedError
+
+    def batch(self, prepared: Sequence[Any]) -> np.ndarray:
+        """Return the features of one or more crystals that are prepared, shape (n, features)."""
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, **fit_kwargs: Any) -> NetworkFeaturizer:  # noqa: ARG002
@@ -64,7 +85,7 @@ class NetworkFeaturizer(BaseFeaturizer):
         Raises:
             InputError: if it cannot be featurized; the message says why.
         """
-        return [float(value) for value in self.batch([structure])[0]]
+        return [float(value) for value in self.batch([self.prepare(structure)])[0]]
 
     def featurize_many(
         self,
@@ -75,8 +96,8 @@ class NetworkFeaturizer(BaseFeaturizer):
     ) -> list[list[Any]]:
         """Return the features of many crystals, in batches.
 
-        A batch that fails is gone through item by item, so that the error names the crystal; with ``ignore_errors`` its
-        row is NaN, and with ``return_errors`` a traceback follows the features.
+        A crystal that is refused does not hold up the others; with ``ignore_errors`` its row is NaN, and with
+        ``return_errors`` its traceback follows the features.
 
         Raises:
             ValueError: if ``return_errors`` is asked for without ``ignore_errors``.
@@ -91,19 +112,31 @@ class NetworkFeaturizer(BaseFeaturizer):
             starts = track(starts, type(self).__name__)
         for start in starts:
             part = structures[start : start + _BATCH]
-            try:
-                found = [[float(value) for value in row] for row in self.batch(part)]
-                rows += [[*row, np.nan] for row in found] if return_errors else found
-            except Exception:  # noqa: BLE001 (whatever it is, it is raised again or reported by the wrapper)
-                rows += [self.featurize_wrapper((each,), return_errors, ignore_errors) for each in part]
+            rows += self._rows(part, return_errors=return_errors, ignore_errors=ignore_errors)
         return rows
+
+    def _rows(self, structures: Sequence[Crystal], *, return_errors: bool, ignore_errors: bool) -> list[list[Any]]:
+        """Return the rows of some crystals: of good ones together, of bad ones alone, by matminer's wrapper."""
+        alone = partial(self.featurize_wrapper, return_errors=return_errors, ignore_errors=ignore_errors)
+        rows: dict[int, list[Any]] = {}
+        prepared: dict[int, Any] = {}
+        for number, structure in enumerate(structures):
+            # The wrapper meets the error again and raises or reports it, whatever it is, while no other is handled.
+            with suppress(Exception):
+                prepared[number] = self.prepare(structure)
+            if number not in prepared:
+                rows[number] = alone((structure,))
+        with suppress(Exception):  # as of a full memory: then each goes through the networks alone
+            found = self.batch(list(prepared.values())) if prepared else ()
+            rows |= {n: [*map(float, row), *[np.nan] * return_errors] for n, row in zip(prepared, found, strict=True)}
+        return [rows[n] if n in rows else alone((structure,)) for n, structure in enumerate(structures)]
 
     def implementors(self) -> list[str]:
         """Return who wrote it."""
         return ["The icsg3d developers"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._networks}
+        return {name: value for name, value in vars(self).items() if name != "_held"}
 
 
 def _crystals(entries: Any) -> list[Any]:
@@ -123,8 +156,6 @@ class LatentFeaturizer(NetworkFeaturizer):
         device: Where it runs.
     """
 
-    _networks = ("generator",)
-
     def __init__(self, model: str = "cubic", device: str = "cpu") -> None:
         self.model = model
         self.device = device
@@ -140,14 +171,22 @@ class LatentFeaturizer(NetworkFeaturizer):
         _check_preset(preset)
         return cls("cubic")
 
-    @cached_property
+    @property
     def generator(self) -> CrystalGenerator:
         """The generator, loaded on first use."""
-        return CrystalGenerator.from_pretrained(self.model, self.device)
+        return self._loaded(CrystalGenerator.from_pretrained, self.model, self.device)
 
-    def batch(self, structures: Sequence[Crystal]) -> np.ndarray:
+    def prepare(self, structure: Crystal) -> CrystalArrays:
+        """Return the cell that the network sees of a crystal.
+
+        Raises:
+            InputError: if the generator does not take it; the message says why.
+        """
+        return self.generator.prepare(structure)[0]
+
+    def batch(self, prepared: Sequence[CrystalArrays]) -> np.ndarray:
         """Return latent means, shape (n, latent)."""
-        return self.generator.encode(list(structures))
+        return self.generator.encode_arrays(prepared, self.generator.bins(None, len(prepared)))
 
     def feature_labels(self) -> list[str]:
         """Return ``latent_0``, ``latent_1``, ..."""
@@ -166,8 +205,6 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         device: Where it runs.
     """
 
-    _networks = ("predictor",)
-
     def __init__(self, model: str = "formation_energy_per_atom", device: str = "cpu") -> None:
         self.model = model
         self.device = device
@@ -183,15 +220,22 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         _check_preset(preset)
         return cls("formation_energy_per_atom")
 
-    @cached_property
+    @property
     def predictor(self) -> PropertyPredictor:
         """The property model, loaded on first use."""
-        return PropertyPredictor.from_pretrained(self.model, self.device)
+        return self._loaded(PropertyPredictor.from_pretrained, self.model, self.device)
 
-    def batch(self, structures: Sequence[Crystal]) -> np.ndarray:
+    def prepare(self, structure: Crystal) -> CrystalGraph:
+        """Return the graph of a crystal.
+
+        Raises:
+            InputError: if it has none; the message says why.
+        """
+        return graph_of(structure, self.predictor.model.config.network.graph)
+
+    def batch(self, prepared: Sequence[CrystalGraph]) -> np.ndarray:
         """Return pooled atoms, shape (n, width)."""
-        config = self.predictor.model.config.network
-        return self.predictor.embed_graphs([graph_of(each, config.graph) for each in structures])
+        return self.predictor.embed_graphs(prepared)
 
     def feature_labels(self) -> list[str]:
         """Return ``graph_0``, ``graph_1``, ..."""
@@ -210,8 +254,6 @@ class PropertyFeaturizer(NetworkFeaturizer):
         device: Where the networks run.
     """
 
-    _networks = ("predictors",)
-
     def __init__(self, properties: Sequence[str] | None = None, device: str = "cpu") -> None:
         self.properties = properties
         self.device = device
@@ -227,18 +269,26 @@ class PropertyFeaturizer(NetworkFeaturizer):
         _check_preset(preset)
         return cls([name for name in PROPERTIES if name != "eij_max"])
 
-    @cached_property
+    @property
     def predictors(self) -> list[PropertyPredictor]:
         """The property models, loaded on first use."""
         names = PROPERTIES if self.properties is None else self.properties
-        return [PropertyPredictor.from_pretrained(name, self.device) for name in names]
+        return self._loaded(_predictors, tuple(names), self.device)
 
-    def batch(self, structures: Sequence[Crystal]) -> np.ndarray:
+    def prepare(self, structure: Crystal) -> dict[GraphConfig, CrystalGraph]:
+        """Return the graphs of a crystal, by the settings that the property models ask for.
+
+        Raises:
+            InputError: if it has none; the message says why.
+        """
+        return {config: graph_of(structure, config) for config in self._graph_configs()}
+
+    def batch(self, prepared: Sequence[dict[GraphConfig, CrystalGraph]]) -> np.ndarray:
         """Return values and uncertainties, shape (n, 2 x properties)."""
-        made = {config: [graph_of(each, config) for each in structures] for config in self._graph_configs()}
         columns = []
         for predictor in self.predictors:
-            found = predictor.predict_graphs(made[predictor.model.config.network.graph])
+            config = predictor.model.config.network.graph
+            found = predictor.predict_graphs([graphs[config] for graphs in prepared])
             columns += [found.values, found.stds]
         return np.stack(columns, axis=1)
 
@@ -253,6 +303,10 @@ class PropertyFeaturizer(NetworkFeaturizer):
     def citations(self) -> list[str]:
         """Return BibTeX of the article and of the network's origin."""
         return [COURT, XIE]
+
+
+def _predictors(names: Sequence[str], device: str) -> list[PropertyPredictor]:
+    return [PropertyPredictor.from_pretrained(name, device) for name in names]
 
 
 def _check_preset(preset: str) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from icsg3d import pretrained
 from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin
-from icsg3d.decoding import SYMMETRY_TOLERANCE, Decoded, decode_crystals
+from icsg3d.decoding import BATCH, SYMMETRY_TOLERANCE, Decoded, decode_crystals, padded
 from icsg3d.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.latent import LatentDensity
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.models.generator import GeneratorNetwork
-
-_BATCH = 32
-"""Crystals that go through the networks at once. It is always exactly this many, padded if need be: the last bits of a
-convolution depend on the size of the batch, and so might a voxel's species."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +115,9 @@ class CrystalGenerator:
         """Symbols of the elements that the model knows."""
         return tuple(symbols()[number] for number in self.network.config.elements)
 
-    def training_formulas(self) -> frozenset[str]:
-        """Return the reduced formulas of the training crystals, for checks of novelty."""
-        return pretrained.training_formulas(self.folder) if self.folder else frozenset()
+    def training_formulas(self) -> frozenset[str] | None:
+        """Return the reduced formulas of the training crystals, for checks of novelty; None if there is no list."""
+        return pretrained.training_formulas(self.folder) if self.folder else None
 
     def prepare(self, crystal: Crystal) -> tuple[CrystalArrays, CellSetting]:
         """Return the cell that the networks see of a crystal, and how it was given.
@@ -224,8 +220,8 @@ class CrystalGenerator:
     def _locate(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
         latent = self.encode_arrays(arrays, bins)
         parts = []
-        for start in range(0, len(arrays), _BATCH):
-            part = slice(start, start + _BATCH)
+        for start in range(0, len(arrays), BATCH):
+            part = slice(start, start + BATCH)
             batch = CrystalBatch.from_arrays(arrays[part], device=self.device)
             vectors = torch.as_tensor(latent[part], dtype=torch.float32, device=self.device)
             parts.append(refined_latents(self.network, batch, bins[part].to(self.device), vectors).cpu().numpy())
@@ -255,25 +251,22 @@ class CrystalGenerator:
             msg = f"expected finite latent vectors of shape (n, {size}), got {latent.shape}; use encode or sample"
             raise InputError(msg)
         bins = self.bins(condition, len(latent))
-        for start in range(0, len(latent), _BATCH):
-            part = latent[start : start + _BATCH]
-            for vector, decoded in zip(part, self._decode(part, bins[start : start + _BATCH]), strict=True):
+        for start in range(0, len(latent), BATCH):
+            part = latent[start : start + BATCH]
+            for vector, decoded in zip(part, self._decode(part, bins[start : start + BATCH]), strict=True):
                 structure = None if decoded.crystal is None else from_arrays(decoded.crystal)
                 yield DecodedCrystal(structure, decoded.reason, vector)
 
     @torch.no_grad()
     def decode_grids(self, latent: np.ndarray, condition: float | None = None) -> DecodedGrids:
         """Return the grids that up to 32 latent vectors decode to, before atoms are looked for, on the CPU."""
-        latent = np.atleast_2d(latent)[:_BATCH]
-        padded, bins = self._padded(latent, self.bins(condition, len(latent)))
-        return DecodedGrids(*(tensor[: len(latent)].cpu() for tensor in self.network.decode(padded, bins)))
+        latent = np.atleast_2d(latent)[:BATCH]
+        grids = self.network.decode(*self._padded(latent, self.bins(condition, len(latent))))
+        return DecodedGrids(*(tensor[: len(latent)].cpu() for tensor in grids))
 
     def _padded(self, latent: np.ndarray, bins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        padded = torch.zeros(_BATCH, latent.shape[1])
-        padded[: len(latent)] = torch.as_tensor(latent)
-        condition = torch.full((_BATCH,), -1)
-        condition[: len(latent)] = bins
-        return padded.to(self.device), condition.to(self.device)
+        vectors = torch.as_tensor(latent, dtype=torch.float32, device=self.device)
+        return padded(vectors, bins.to(self.device))
 
     def _decode(self, latent: np.ndarray, bins: torch.Tensor) -> list[Decoded]:
         return decode_crystals(
@@ -308,20 +301,25 @@ class CrystalGenerator:
         return list(self.iter_sample_around(structure, n, scale, seed))
 
     def iter_sample_around(
-        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0
+        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
     ) -> Iterator[DecodedCrystal]:
         """Decode the draws of :meth:`sample_around` one after the other, so that one may stop early."""
         _, setting = self.prepare(structure)
-        latent = self.latent_around(structure, n, scale, seed)
+        latent = self.latent_around(structure, n, scale, seed, origin)
         return (_in_setting(decoded, setting) for decoded in self.iter_decode(latent))
 
-    def latent_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> np.ndarray:
-        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
+    def latent_around(
+        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent).
+
+        ``origin`` is what :meth:`locate` gave for the crystal, shape (1, latent), if that was asked already.
+        """
         _check_count(n)
         if not (np.isfinite(scale) and scale > 0):
             msg = f"the scale of the steps must be above 0, got {scale}"
             raise InputError(msg)
-        return self.locate([structure]) + scale * self.density.steps(n, seed)
+        return (self.locate([structure]) if origin is None else origin) + scale * self.density.steps(n, seed)
 
     def sample(self, n: int, condition: float | None = None, seed: int = 0) -> list[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
@@ -343,7 +341,8 @@ class CrystalGenerator:
         if condition is not None and not np.isfinite(condition):
             msg = f"the energy to ask for is a number in eV per atom, got {condition}"
             raise InputError(msg)
-        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed)
+        config = self.network.config
+        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance)
 
     def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:
         """Decode points at equal distances on the straight line between two crystals in latent space.
@@ -378,12 +377,12 @@ def encode_posteriors(
 ) -> Posterior:
     """Return the posteriors of primitive cells with their condition bins, on the CPU."""
     parts = []
-    for start in range(0, len(arrays), _BATCH):
-        chosen = list(arrays[start : start + _BATCH])
-        padded = chosen + [chosen[0]] * (_BATCH - len(chosen))
-        condition = torch.full((_BATCH,), -1)
-        condition[: len(chosen)] = bins[start : start + _BATCH]
-        posterior = network.encode(CrystalBatch.from_arrays(padded, device=device or "cpu"), condition.to(device))
+    for start in range(0, len(arrays), BATCH):
+        chosen = list(arrays[start : start + BATCH])
+        filled = chosen + [chosen[0]] * (BATCH - len(chosen))
+        condition = torch.full((BATCH,), -1)
+        condition[: len(chosen)] = bins[start : start + BATCH]
+        posterior = network.encode(CrystalBatch.from_arrays(filled, device=device or "cpu"), condition.to(device))
         parts.append([tensor[: len(chosen)].cpu() for tensor in posterior])
     return Posterior(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 

@@ -18,11 +18,6 @@ _BATCH = 256
 """Draws that go through the flow at once. It is always exactly this many, as the last bits depend on the number."""
 
 
-GUIDANCE = 2.5
-"""How many times the difference that a condition makes to the flow is counted. At 1 the energies of what is drawn
-follow the bins loosely; too much drives draws for the outermost bins past all crystals (docs/evaluation.md)."""
-
-
 @dataclass(frozen=True)
 class LatentDensity:
     """Where the training crystals lie in latent space.
@@ -55,7 +50,7 @@ class LatentDensity:
         """Standard deviation of the training crystals along each dimension, shape (latent,)."""
         return np.linalg.norm(self.covariance_root, axis=1)
 
-    def sample(self, n: int, condition: int, seed: int) -> np.ndarray:
+    def sample(self, n: int, condition: int, seed: int, guidance: float = 1.0) -> np.ndarray:
         """Draw latent vectors.
 
         Where every training crystal has an energy, draws for any condition take each bin as often as these do: the
@@ -66,6 +61,7 @@ class LatentDensity:
             n: Number of draws; the first of them do not depend on it.
             condition: Bin, negative for any.
             seed: Of the draws.
+            guidance: How many times the difference that the condition makes is counted, where one is asked for.
 
         Returns:
             Shape (n, latent).
@@ -86,7 +82,7 @@ class LatentDensity:
             count = len(bins[part])
             padded, asked = torch.zeros(_BATCH, components), torch.full((_BATCH,), -1)
             padded[:count], asked[:count] = torch.as_tensor(noise[part]), torch.as_tensor(bins[part])
-            latent = self.flow.sample(padded, asked, guidance=1.0 if condition < 0 else GUIDANCE)
+            latent = self.flow.sample(padded, asked, guidance=1.0 if condition < 0 else guidance)
             parts.append(latent[:count].double().numpy())
         return np.concatenate(parts)
 

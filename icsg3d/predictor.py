@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -96,6 +97,18 @@ class PropertyPredictor:
         """
         given = [crystals] if isinstance(crystals, Structure | Atoms | str | Path) else crystals
         return self.predict_graphs([graph_of(each, self.model.config.network.graph) for each in given])
+
+    def predict_possible(self, crystals: Sequence[Crystal]) -> Predictions:
+        """Predict the property of crystals as :meth:`predict` does, NaN for those that the networks cannot take."""
+        graphs = {}
+        for row, crystal in enumerate(crystals):
+            with contextlib.suppress(InputError):
+                graphs[row] = graph_of(crystal, self.model.config.network.graph)
+        found = self.predict_graphs(list(graphs.values()))
+        values, stds = np.full((2, len(crystals)), np.nan)
+        values[list(graphs)], stds[list(graphs)] = found.values, found.stds
+        unseen = dict(zip(graphs, found.unseen, strict=True))
+        return Predictions(self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
 
     def predict_graphs(
         self, graphs: Sequence[CrystalGraph], report: Callable[[int], None] = lambda _: None

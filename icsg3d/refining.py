@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from icsg3d.arrays import centred, lattice_parameters
-from icsg3d.decoding import decode_crystals
+from icsg3d.decoding import decode_crystals, padded
 from icsg3d.training.losses import LossWeights, grid_loss, segmentation_loss
 from icsg3d.training.metrics import compare
 
@@ -38,7 +38,7 @@ def refined_latents(
         network: The generator, in evaluation mode.
         crystals: On the network's device.
         condition: Bins, shape (B,), int64, negative where unknown.
-        latent: Means of the encoder, shape (B, latent).
+        latent: Means of the encoder, shape (B, latent), B at most :data:`icsg3d.decoding.BATCH`.
     """
     if network.config.voxels.periodic:
         crystals = centred(crystals)
@@ -47,9 +47,10 @@ def refined_latents(
     if not len(rows):
         return latent
     rows = rows.to(latent.device)
-    some = crystals[rows].trimmed()
-    moved = _descend(network, some, condition[rows], latent[rows])
-    after = _judged(network, some, condition[rows], moved)
+    # One by one: the loss weighs the voxels of a batch against each other, and a vector must not depend on its company.
+    alone = ((crystals[row].trimmed(), condition[row], latent[row]) for row in rows[:, None])
+    moved = torch.cat([_descend(network, *each) for each in alone])
+    after = _judged(network, crystals[rows].trimmed(), condition[rows], moved)
     latent = latent.clone()
     for row, vector, result in zip(rows.tolist(), moved, after, strict=True):
         if _rank(result) > _rank(before[row]):
@@ -64,14 +65,14 @@ def _rank(result: Rebuilt) -> int:
 def _judged(
     network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor, latent: torch.Tensor
 ) -> list[Rebuilt]:
-    decoded = decode_crystals(network, latent, condition)
+    decoded = decode_crystals(network, *padded(latent, condition), count=len(latent))
     return [compare(true, each.crystal) for true, each in zip(crystals.arrays(), decoded, strict=True)]
 
 
 def _descend(
     network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor, latent: torch.Tensor
 ) -> torch.Tensor:
-    """Return latent vectors after some steps down the gradient; the network's weights stay as they are."""
+    """Return a crystal's latent vector after some steps down the gradient; the network's weights stay as they are."""
     voxels, grid = network.draw(crystals)
     parameters = lattice_parameters(crystals.lattice)
     vae = network.vae
@@ -84,6 +85,6 @@ def _descend(
             loss = _WEIGHTS.grid * grid_loss(decoded, grid) + _WEIGHTS.species * species + _WEIGHTS.atom * mask
             if lattice is not None:
                 loss = loss + _WEIGHTS.lattice * ((lattice - parameters) / vae.lattice_scale).square().mean()
-            (moved.grad,) = torch.autograd.grad(loss * len(crystals), [moved])
+            (moved.grad,) = torch.autograd.grad(loss, [moved])
             optimizer.step()
     return moved.detach()

@@ -38,11 +38,16 @@ class Duplicates:
 
     def first_of(self, index: int, structure: Structure) -> int | None:
         """Return the index of the first crystal that this one repeats, or None, and remember it if it is new."""
-        group = self._seen[structure.composition.reduced_formula]
-        for earlier, other in group:
+        found = self.repeated_by(structure)
+        if found is None:
+            self._seen[structure.composition.reduced_formula].append((index, structure))
+        return found
+
+    def repeated_by(self, structure: Structure) -> int | None:
+        """Return the index of the first crystal that this one repeats, or None; it is not remembered."""
+        for earlier, other in self._seen[structure.composition.reduced_formula]:
             if self._matcher.fit(structure, other):
                 return earlier
-        group.append((index, structure))
         return None
 
 
@@ -134,8 +139,6 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
     structure = candidate.structure
     ratio = smallest_distance_ratio(structure)
     neutral = composition_valid(structure.composition) if screening.charge_neutral else None
-    # What is too close cannot be what a later crystal repeats.
-    repeats = duplicates.first_of(candidate.index, structure) if ratio >= screening.distance_ratio else None
     novel = None if candidate.in_training is None else not candidate.in_training
     unmet = [
         name
@@ -143,17 +146,20 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
             ("single element", len(structure.composition.elements) == 1),
             ("no prediction", screening.predictable and candidate.screening.get("predicted") is False),
             ("no energy minimum", screening.predictable and candidate.screening.get("scaled_by", 1.0) is None),
-            ("distances", ratio < screening.distance_ratio),
+            ("distances", ratio is not None and ratio < screening.distance_ratio),
             ("charges", neutral is False),
-            ("repeats", screening.unique and repeats is not None),
             ("known composition", screening.novel and novel is False),
             ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),
         )
         if bad
     ]
+    # Only what passes is remembered: matching ignores the volume, and what failed must not stand in a good one's way.
+    repeats = duplicates.repeated_by(structure) if unmet else duplicates.first_of(candidate.index, structure)
+    if screening.unique and repeats is not None:
+        unmet.append("repeats")
     results: dict[str, Any] = {
         "space_group": space_group(structure),
-        "distance_ratio": round(ratio, 4),
+        "distance_ratio": None if ratio is None else round(ratio, 4),
         "charge_neutral": neutral,
         "duplicate_of": repeats,
         "novel": novel,
@@ -168,12 +174,15 @@ def _std(candidate: Candidate) -> float:
     return candidate.predictions.get("formation_energy_per_atom_std", 0.0)
 
 
-def smallest_distance_ratio(structure: Structure) -> float:
-    """Return the smallest ratio of a distance between atoms, images counted, and the sum of their atomic radii."""
+def smallest_distance_ratio(structure: Structure) -> float | None:
+    """Return the smallest ratio of a distance between atoms, images counted, and the sum of their atomic radii.
+
+    None where no two atoms are nearer than twice the largest radius.
+    """
     radii = np.array([_radius(site.specie) for site in structure])
     centres, points, _, distances = structure.get_neighbor_list(2 * float(radii.max()))
     if not len(distances):
-        return float("inf")
+        return None
     return float((distances / (radii[centres] + radii[points])).min())
 
 

@@ -97,19 +97,18 @@ def optimize_property(
         white = current + scale * steps
         latent = origin + white @ root.T
         decoded = generator.decode(latent)
-        good = [row for row, each in enumerate(decoded) if each.structure is not None]
-        if good:
-            structures = [setting.apply(decoded[row].structure) for row in good]  # type: ignore[arg-type]
-            found = predictor.predict(structures)
-            distances = generator.latent_distance(latent[good], origin)
-            visited += [
-                Visited(*each, number)
-                for each in zip(
-                    structures, map(float, found.values), map(float, found.stds), map(float, distances), strict=True
-                )
-            ]
-            points.append(white[good])
-            values.append(found.values)
+        rows = [row for row, each in enumerate(decoded) if each.structure is not None]
+        structures = [setting.apply(decoded[row].structure) for row in rows]  # type: ignore[arg-type]
+        found = predictor.predict_possible(structures)
+        good = np.isfinite(found.values)
+        if good.any():
+            rows = np.array(rows)[good]
+            structures = [structure for structure, usable in zip(structures, good, strict=True) if usable]
+            distances = generator.latent_distance(latent[rows], origin)
+            numbers = zip(found.values[good].tolist(), found.stds[good].tolist(), distances.tolist(), strict=True)
+            visited += [Visited(s, *each, number) for s, each in zip(structures, numbers, strict=True)]
+            points.append(white[rows])
+            values.append(found.values[good])
             current = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
         report()
     if not visited:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import warnings
 import zlib
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +33,64 @@ Crystal = Structure | Atoms | str | Path
 SYMPREC = 0.01
 """Angstrom; how far atoms may be off a pure translation of the cell for it to be taken as smaller than given."""
 
+_PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
+"""First bytes of compressed files, and what unpacks them."""
+
+_FORMATS = {
+    "*.cif*": "cif",
+    "*.mcif*": "cif",
+    "*poscar*": "poscar",
+    "*contcar*": "poscar",
+    "*.vasp": "poscar",
+    "chgcar*": "poscar",  # which begin with a POSCAR
+    "locpot*": "poscar",
+    "vasprun*.xml*": "vasprun",
+    "*.cssr*": "cssr",
+    "*.xsf*": "xsf",
+    "input*.xml": "exciting",
+    "*rndstr.in*": "mcsqs",
+    "*lat.in*": "mcsqs",
+    "*bestsqs*": "mcsqs",
+    "ctrl*": "lmto",
+    "*.res": "res",
+    "*.config*": "pwmat",
+    "*.pwmat*": "pwmat",
+    "*.nc": "abinit",
+}
+"""Formats that pymatgen reads, by names in lower case; the first that matches holds.
+
+JSON and YAML are left out on purpose: there, pymatgen lets the file name classes to import and call.
+"""
+
+
+def _ending(path: Path) -> str:
+    """Return the last ending of a file's name in lower case, that of a compression aside."""
+    name = Path(path.name.lower())
+    return Path(name.stem).suffix if name.suffix in {".gz", ".bz2", ".xz"} else name.suffix
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file is JSON by its name, ``.json`` or ``.mson`` in any case, compressed or not."""
+    return _ending(path) in {".json", ".mson"}
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    return next((unpack(data) for first, unpack in _PACKED.items() if data.startswith(first)), data)
+
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, compressed if its name ends in ``.gz``.
+    """Read a JSON file, also one compressed with gzip, bzip2 or xz.
 
     Raises:
         InputError: if it is missing, damaged or no JSON.
     """
     try:
-        data = path.read_bytes()
-        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        return json.loads(_unpacked(path))
     except FileNotFoundError as error:
         msg = f"there is no file {path}; give the path of a data set or crystal file"
         raise InputError(msg) from error
-    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, RecursionError) as error:
         msg = f"{path} cannot be read as JSON ({error}); give an undamaged file"
         raise InputError(msg) from error
 
@@ -87,19 +135,15 @@ def read_structure(path: str | Path) -> Structure:
     if not path.is_file():
         msg = f"there is no file {path}; give the path of a CIF, POSCAR or other crystal file"
         raise InputError(msg)
-    if path.name.endswith((".json", ".json.gz")):
-        content = read_json(path)
-        if not isinstance(content, dict) or "sites" not in content:
-            msg = f"{path} holds no crystal; give a CIF or POSCAR, or JSON of pymatgen's Structure.as_dict"
-            raise InputError(msg)
-        return structure_from_dict(content)
-    if path.suffix.lower() in {".yaml", ".yml"}:  # pymatgen would let the file choose classes to import
+    if is_json(path):
+        return _read_json_structure(path)
+    if _ending(path) in {".yaml", ".yml"}:
         msg = f"{path} holds no crystal that is read: YAML may name code to run; give a CIF or POSCAR"
         raise InputError(msg)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return Structure.from_file(path)
+            return _read_with_pymatgen(path)
         except Exception as first:  # noqa: BLE001 (readers of foreign files raise whatever they like)
             try:
                 return _from_atoms(_read_with_ase(path))
@@ -109,10 +153,54 @@ def read_structure(path: str | Path) -> Structure:
                 raise InputError(msg) from first
 
 
+def _read_json_structure(path: Path) -> Structure:
+    content = read_json(path)
+    if not isinstance(content, dict) or "sites" not in content:
+        msg = f"{path} holds no crystal; give a CIF or POSCAR, or JSON of pymatgen's Structure.as_dict"
+        raise InputError(msg)
+    return structure_from_dict(content)
+
+
+def _read_with_pymatgen(path: Path) -> Structure:
+    """Read a file in the format that :data:`_FORMATS` names.
+
+    Never with ``Structure.from_file``, which takes any name with ``.json`` or ``.yaml`` somewhere in it as such a file.
+    """
+    name = path.name.lower()
+    kind: Any = next((kind for pattern, kind in _FORMATS.items() if fnmatchcase(name, pattern)), None)
+    if kind is None:
+        msg = "its name is of no format that pymatgen reads"
+        raise ValueError(msg)
+    if kind == "vasprun":
+        from pymatgen.io.vasp import Vasprun
+
+        return Structure.from_sites(Vasprun(path).final_structure)
+    if kind == "abinit":
+        from pymatgen.io.abinit.netcdf import structure_from_ncdata
+
+        return structure_from_ncdata(str(path))
+    text = io.StringIO(_unpacked(path).decode("utf-8", "replace"), newline=None)  # with the line ends of any system
+    return _parse(text.read(), kind)
+
+
+def _parse(text: str, kind: Any) -> Structure:
+    if kind == "exciting":
+        from pymatgen.io.exciting import ExcitingInput
+
+        return Structure.from_sites(ExcitingInput.from_str(text).structure)
+    if kind == "lmto":
+        from pymatgen.io.lmto import LMTOCtrl
+
+        return Structure.from_sites(LMTOCtrl.from_str(text).structure)
+    return Structure.from_str(text, fmt=kind)
+
+
 def _read_with_ase(path: Path) -> Atoms:
+    """Read a file in the format that ASE finds by its name and first bytes; none of them imports what a file names."""
     from ase.io import read
 
-    atoms = read(path)
+    # A whole path, for ASE takes names that begin with postgres or mysql as addresses of databases.
+    atoms = read(path.absolute(), do_not_split_by_at_sign=True)
     if not isinstance(atoms, Atoms):
         msg = f"{path} holds several crystals"
         raise TypeError(msg)

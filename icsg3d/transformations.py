@@ -110,12 +110,12 @@ class LatentSamplingTransformation(LatentTransformation):
         """
         _check_count(self.n_structures)
         structure = as_structure(structure)
-        found, draws = self._different(structure)
+        origin = self.generator.locate([structure])
+        found, draws = self._different(structure, origin)
         if not found:
             formula = structure.composition.reduced_formula
             msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
             raise InputError(msg)
-        origin = self.generator.locate([structure])
         distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), origin)
         entries = [
             {
@@ -130,11 +130,11 @@ class LatentSamplingTransformation(LatentTransformation):
         ]
         return _ranked(entries, self.predictor, return_ranked_list, maximize=self.maximize)
 
-    def _different(self, structure: Structure) -> tuple[list[tuple[int, DecodedCrystal]], int]:
+    def _different(self, structure: Structure, origin: np.ndarray) -> tuple[list[tuple[int, DecodedCrystal]], int]:
         """Return draws that gave different crystals, with their numbers, and how many were made."""
         duplicates, found = Duplicates(), []
         draws = self.n_structures * _DRAWS_PER_STRUCTURE
-        decoded = self.generator.iter_sample_around(structure, draws, self.scale, self.seed)
+        decoded = self.generator.iter_sample_around(structure, draws, self.scale, self.seed, origin)
         for draw, crystal in enumerate(decoded):
             if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
                 found.append((draw, crystal))
@@ -328,9 +328,13 @@ def _ranked(
         entries.sort(key=lambda entry: entry["latent_distance"])
         return _chosen(entries, wanted)
     name = predictor.property.name
-    found = predictor.predict([entry["structure"] for entry in entries])
+    found = predictor.predict_possible([entry["structure"] for entry in entries])
     for entry, value, std in zip(entries, found.values, found.stds, strict=True):
         entry[name], entry[f"{name}_std"] = float(value), float(std)
+    entries = [entry for entry in entries if np.isfinite(entry[name])]
+    if not entries:
+        msg = f"the model of {name} can take none of the crystals that were drawn; rank them by another, or by None"
+        raise InputError(msg)
     entries.sort(key=lambda entry: -entry[name] if maximize else entry[name])
     return _chosen(entries, wanted)
 

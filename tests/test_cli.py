@@ -11,7 +11,7 @@ import sys
 import pytest
 from pymatgen.core import Structure
 
-from icsg3d import cli
+from icsg3d import cli, pretrained
 from icsg3d.prototypes import prototype_structure
 from icsg3d.report.folders import read_candidates
 
@@ -33,7 +33,7 @@ def test_generate_leaves_archive_table_cifs_and_picture(run, tmp_path):
     code, said = run("generate", "--base", "SrTiO3", "-n", 6, "--scale", 0.2, "--seed", 1, "--out", out)
     assert code == 0
     edge = f"{prototype_structure('SrTiO3').lattice.a:.2f}"
-    assert f"base: SrTiO3, Pm-3m (221), {edge} x {edge} x {edge} angstrom" in said
+    assert f"base: SrTiO3, Pm-3m, {edge} x {edge} x {edge} angstrom" in said
     candidates = read_candidates(out / "candidates.json.gz")
     assert [c.index for c in candidates] == list(range(6))
     assert all(c.base == "SrTiO3" and c.seed == 1 and len(c.model_sha256) == 64 for c in candidates)
@@ -48,6 +48,24 @@ def test_generate_leaves_archive_table_cifs_and_picture(run, tmp_path):
     assert again.composition.reduced_formula == found[0].formula
     assert (out / "candidates.png").read_bytes()[:4] == b"\x89PNG"
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+
+
+def test_fewer_draws_than_there_are_cannot_be_resumed(run, tmp_path, tiny_model):
+    given = ("generate", "--model", tiny_model, "--out", tmp_path / "out")
+    assert run(*given, "-n", 4)[0] == 0
+    code, said = run(*given, "-n", 2, "--resume")
+    assert code == 2
+    assert "holds 4 draws already; ask for as many or more with -n" in said
+
+
+def test_a_model_without_its_training_crystals_does_not_know_what_is_new(run, tmp_path):
+    copy = shutil.copytree(pretrained.find("cubic"), tmp_path / "copy")
+    (copy / "training_crystals.csv.gz").unlink()
+    code, said = run("generate", "-n", 4, "--model", copy, "--out", tmp_path / "out", "--no-picture")
+    assert code == 0
+    assert "4 crystals" in said
+    assert "not trained on" not in said
+    assert {row["in_training"] for row in rows(tmp_path / "out" / "candidates.csv")} == {""}
 
 
 def test_free_draws_say_which_range_of_energies_was_asked_for(run, tmp_path, tiny_model):

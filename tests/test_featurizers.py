@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.io.ase import AseAtomsAdaptor
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
@@ -78,6 +79,50 @@ class TestEach:
         with pytest.raises(ValueError, match="return_errors needs ignore_errors"):
             featurizer.featurize_many(broken, return_errors=True, pbar=False)
 
+    def test_the_good_ones_go_through_the_networks_together_whatever_is_among_them(
+        self, featurizer, broken, monkeypatch
+    ):
+        sizes, batch = [], type(featurizer).batch
+
+        def counted(self, prepared):
+            sizes.append(len(prepared))
+            return batch(self, prepared)
+
+        good = featurizer.featurize_many([broken[0], broken[2]], pbar=False)
+        monkeypatch.setattr(type(featurizer), "batch", counted)
+        rows = featurizer.featurize_many(broken, ignore_errors=True, pbar=False)
+        assert sizes == [2]
+        assert [rows[0], rows[2]] == good
+        sizes.clear()
+        assert np.isnan(featurizer.featurize_many([broken[1]], ignore_errors=True, pbar=False)).all()
+        assert sizes == []
+
+    def test_each_error_is_of_its_own_crystal(self, featurizer, broken):
+        given = [broken[1], "nonesuch.cif", broken[0], 7]
+        rows = featurizer.featurize_many(given, ignore_errors=True, return_errors=True, pbar=False)
+        reasons = ("disordered", "no file nonesuch.cif", None, "got int")
+        for row, own in zip(rows, reasons, strict=True):
+            if own is None:
+                assert np.isfinite(row[:-1]).all()
+                assert np.isnan(row[-1])
+            else:
+                assert [reason for reason in reasons if reason and reason in row[-1]] == [own]
+                assert "During handling" not in row[-1]
+
+    def test_where_a_batch_fails_each_goes_alone(self, featurizer, structures, monkeypatch):
+        batch = type(featurizer).batch
+
+        def narrow(self, prepared):
+            if len(prepared) > 1:
+                raise MemoryError
+            return batch(self, prepared)
+
+        expected = featurizer.featurize_many(structures, pbar=False)
+        monkeypatch.setattr(type(featurizer), "batch", narrow)
+        rows = featurizer.featurize_many(structures, ignore_errors=True, return_errors=True, pbar=False)
+        np.testing.assert_allclose([row[:-1] for row in rows], expected, rtol=1e-5, atol=1e-5)
+        assert all(np.isnan(row[-1]) for row in rows)
+
     def test_pickles_hold_no_networks(self, featurizer, structures, tmp_path):
         expected = featurizer.featurize(structures[0])
         data = pickle.dumps(featurizer)
@@ -112,6 +157,54 @@ class TestEach:
         assert isinstance(type(featurizer).from_preset("paper"), type(featurizer))
         with pytest.raises(ValueError, match="no preset 'other'"):
             type(featurizer).from_preset("other")
+
+
+# Arguments that change
+
+
+def set_params(featurizer, name, value):
+    featurizer.set_params(**{name: value})
+
+
+CHANGES = [
+    (LatentFeaturizer("cubic"), "model", "perovskites"),
+    (CrystalGraphFeaturizer("formation_energy_per_atom"), "model", "band_gap"),
+    (PropertyFeaturizer(["band_gap"]), "properties", ["bulk_modulus", "band_gap"]),
+]
+
+
+@pytest.mark.parametrize("change", [set_params, setattr])
+@pytest.mark.parametrize(("featurizer", "name", "value"), CHANGES, ids=lambda each: type(each).__name__)
+def test_the_networks_follow_the_arguments(featurizer, name, value, change, structures):
+    featurizer = clone(featurizer)
+    before = featurizer.featurize(structures[0])
+    change(featurizer, name, value)
+    after = featurizer.featurize(structures[0])
+    fresh = type(featurizer)(value)
+    assert after == fresh.featurize(structures[0]) != before
+    assert featurizer.feature_labels() == fresh.feature_labels()
+    for copy in (clone(featurizer), pickle.loads(pickle.dumps(featurizer))):  # noqa: S301 (our own)
+        assert copy.featurize(structures[0]) == after
+
+
+def test_a_list_of_properties_may_grow(structures):
+    featurizer = PropertyFeaturizer(["band_gap"])
+    assert len(featurizer.featurize(structures[0])) == 2
+    featurizer.properties.append("bulk_modulus")
+    assert len(featurizer.featurize(structures[0])) == len(featurizer.feature_labels()) == 4
+
+
+def test_networks_are_loaded_once_and_anew_on_another_device(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(CrystalGenerator, "from_pretrained", lambda *given: loaded.append(given) or given)
+    featurizer = LatentFeaturizer()
+    assert featurizer.generator is featurizer.generator
+    featurizer.set_params(device="cuda:1")
+    assert featurizer.generator == ("cubic", "cuda:1")
+    assert loaded == [("cubic", "cpu"), ("cubic", "cuda:1")]
+
+
+# Agreement with the models
 
 
 def test_latent_features_are_the_encoders_means(structures):

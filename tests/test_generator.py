@@ -14,6 +14,7 @@ from icsg3d.arrays import CrystalBatch, centred
 from icsg3d.decoding import SYMMETRY_TOLERANCE, Decoded
 from icsg3d.errors import InputError
 from icsg3d.generator import CrystalGenerator
+from icsg3d.latent import LatentDensity
 from icsg3d.prototypes import prototype_structure
 from icsg3d.structures import from_arrays
 from icsg3d.voxels import VoxelConfig
@@ -190,6 +191,15 @@ def test_the_tolerance_of_symmetry_reaches_the_decoder(tiny, tiny_model, monkeyp
 def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
     with pytest.raises(InputError, match="the tolerance of symmetry is a distance in angstrom"):
         CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=tolerance)
+
+
+def test_draws_with_a_condition_follow_the_guidance_of_the_model(tiny, monkeypatch):
+    given = []
+    monkeypatch.setattr(LatentDensity, "sample", lambda self, *arguments: given.append(arguments) or np.zeros((1, 16)))
+    network = tiny.network
+    monkeypatch.setattr(network, "config", dataclasses.replace(network.config, guidance=3.5))
+    tiny.latent_sample(1, -0.1, 4)
+    assert given == [(1, 9, 4, 3.5)]
 
 
 def test_condition_reaches_the_decoder(tiny):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icsg3d.errors import InputError
-from icsg3d.latent import GUIDANCE, LatentDensity
+from icsg3d.latent import LatentDensity
 from icsg3d.models.flow import FlowConfig, LatentFlow
 from icsg3d.pretrained.packing import fit_density, round_to_half
 from icsg3d.training.flow import FlowOptions
@@ -125,8 +125,8 @@ def test_draws_go_from_normal_noise_along_the_flow(shifted):
 
 @pytest.mark.parametrize(("condition", "expected"), [(-1, 1), (-5, 1), (0, 10), (1, 11)])
 def test_the_condition_reaches_the_flow_and_counts_several_times(shifted, condition, expected):
-    away = shifted.sample(5, condition, 3) - shifted.sample(5, -1, 3)
-    along = shifted.flow.basis[0].double().numpy() * GUIDANCE * (expected - 1)
+    away = shifted.sample(5, condition, 3, guidance=2.5) - shifted.sample(5, -1, 3, guidance=7.0)
+    along = shifted.flow.basis[0].double().numpy() * 2.5 * (expected - 1)
     assert away == pytest.approx(np.tile(along, (5, 1)), rel=1e-5, abs=1e-3)
 
 

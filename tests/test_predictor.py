@@ -77,6 +77,13 @@ def test_a_crystal_may_be_a_structure_atoms_or_a_path(predictor, tmp_path):
         assert each.values == pytest.approx(found[0].values, abs=1e-5)
         assert each.stds == pytest.approx(found[0].stds, abs=1e-5)
         assert each.property is PROPERTIES["band_gap"]
+    lonely = crystal.copy().scale_lattice(1000 * crystal.volume)  # no atom within reach of another
+    with pytest.raises(InputError, match="neighbour"):
+        predictor.predict([crystal, lonely])
+    possible = predictor.predict_possible([lonely, crystal, lonely])
+    assert np.isnan(possible.values).tolist() == np.isnan(possible.stds).tolist() == [True, False, True]
+    assert possible.values[1] == pytest.approx(found[0].values[0], abs=1e-5)
+    assert possible.unseen == ((), found[0].unseen[0], ())
     mixed = predictor.predict([path, atoms, CRYSTALS[1]])
     assert mixed.values[0] == pytest.approx(mixed.values[1], abs=1e-5)
     assert abs(mixed.values[2] - mixed.values[0]) > 1e-3

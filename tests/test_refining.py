@@ -45,6 +45,16 @@ def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_t
     assert cubic.decode(latent[1:].numpy())[0].structure.composition.reduced_formula == "CaTiO3"
 
 
+def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate):
+    other = cubic.prepare(prototype_structure("NaCl"))[0]
+    wrong = torch.as_tensor(cubic.encode_arrays([cubic.prepare(prototype_structure("CaTiO3"))[0]], UNKNOWN))
+    crystals, latent, unknown = batch(strontium_titanate, other), torch.cat([wrong, wrong]), torch.tensor([-1, -1])
+    together = refined_latents(cubic.network, crystals, unknown, latent)
+    alone = refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, wrong)
+    assert not torch.equal(together[:1], wrong)
+    assert torch.equal(together[:1], alone)
+
+
 def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_titanate):
     before = {name: value.clone() for name, value in cubic.network.state_dict().items()}
     latent = torch.zeros(1, cubic.network.config.vae.latent)

@@ -122,6 +122,27 @@ def test_what_is_too_close_is_no_original():
     assert found[1].screening["duplicate_of"] is None
 
 
+def test_what_fails_stands_in_no_good_crystals_way():
+    doubtful = Candidate(0, rock_salt(edge=7.0), predictions={"formation_energy_per_atom_std": 0.5})
+    flat = Candidate(1, rock_salt(edge=6.5), screening={"scaled_by": None})
+    given = [doubtful, flat, Candidate(2, rock_salt()), Candidate(3, rock_salt(edge=6.2)), doubtful]
+    found = screen(given, Screening())
+    assert [c.screening["failed_on"] for c in found] == [
+        ["uncertain energy"],
+        ["no energy minimum"],
+        [],
+        ["repeats"],
+        ["uncertain energy", "repeats"],
+    ]
+    assert [c.screening["duplicate_of"] for c in found] == [None, None, None, 2, 2]
+
+
+def test_atoms_too_far_apart_to_compare_have_no_ratio():
+    lonely = rock_salt(edge=40.0)
+    assert smallest_distance_ratio(lonely) is None
+    assert screen([Candidate(0, lonely)], Screening())[0].screening["distance_ratio"] is None
+
+
 def test_draws_without_a_crystal_stay_in_the_list():
     found = screen([Candidate(0, None, "no atom was found")], Screening())
     assert found[0].screening == {"passed": False, "failed_on": ["no crystal"]}

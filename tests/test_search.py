@@ -46,7 +46,7 @@ class Straight:
 class Linear:
     """A property that is linear in latent space."""
 
-    def predict(self, structures):
+    def predict_possible(self, structures):
         values = np.array([structure.properties["latent"] @ DIRECTION for structure in structures])
         return SimpleNamespace(values=values, stds=np.full(len(values), 0.1))
 
@@ -82,6 +82,20 @@ def test_a_doubtful_hit_is_expected_to_miss():
     assert sure.expected_miss(2.0) == pytest.approx(0.05**0.5)
     assert doubtful.expected_miss(2.0) == 4.0
     assert sure.expected_miss(1.9) == 0.2
+
+
+def test_crystals_without_a_prediction_are_passed_over():
+    class Choosy(Linear):
+        def predict_possible(self, structures):
+            found = super().predict_possible(structures)
+            found.values[::2] = np.nan
+            return found
+
+    visited = optimize_property(Straight(), Choosy(), START, 5.0, rounds=2, draws=8)
+    assert len(visited) == 8
+    for each in visited:
+        assert each.value == pytest.approx(each.structure.properties["latent"] @ DIRECTION)
+        assert each.latent_distance == pytest.approx(np.linalg.norm(each.structure.properties["latent"]))
 
 
 @pytest.mark.parametrize("bad", [{"rounds": 0}, {"draws": 1}, {"scale": 0.0}, {"target": float("inf")}])

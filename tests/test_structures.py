@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import dataclasses
+import gzip
 import math
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import DummySpecies, Lattice, Species, Structure
+from pymatgen.io.exciting import ExcitingInput
+from pymatgen.io.lmto import LMTOCtrl
+from pymatgen.io.vasp import Chgcar, Poscar
 
 from icsg3d.errors import InputError
 from icsg3d.structures import CellSetting, as_structure, from_arrays, primitive_cell, read_structure, to_arrays
@@ -234,6 +241,67 @@ def test_files_of_pymatgen_are_read(tmp_path, name):
     triclinic().to(filename=str(path))
     assert SAME.fit(as_structure(path), triclinic())
     assert SAME.fit(as_structure(str(path)), triclinic())
+
+
+@pytest.mark.parametrize(("name", "pack"), [("c.cif.gz", gzip.compress), ("C.CIF.BZ2", bz2.compress)])
+def test_compressed_files_are_read(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(triclinic().to(fmt="cif").encode()))
+    assert SAME.fit(read_structure(tmp_path / name), triclinic())
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+@pytest.mark.parametrize("kind", ["cif", "poscar"])
+def test_line_ends_of_other_systems_are_read(tmp_path, kind, end):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(triclinic().to(fmt=kind).encode().replace(b"\n", end))
+    assert SAME.fit(read_structure(path), triclinic())
+
+
+TEXT_FORMATS = {
+    "a.CSSR": "cssr",
+    "poscar.1": "poscar",
+    "a.vasp": "poscar",
+    "a.mcif": "cif",
+    "rndstr.in": "mcsqs",
+    "a.res": "res",
+    "atom.config": "pwmat",
+    "a.json.cif": "cif",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), TEXT_FORMATS.items())
+def test_formats_are_found_by_name(tmp_path, name, kind):
+    (tmp_path / name).write_text(triclinic().to(fmt=kind))
+    found = read_structure(tmp_path / name)
+    assert type(found) is Structure
+    assert SAME.fit(found, triclinic())
+
+
+def test_files_of_whole_programs_are_read(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ExcitingInput(triclinic()).write_file("primitive", str(tmp_path / "input.xml"))
+    LMTOCtrl(triclinic()).write_file(str(tmp_path / "CTRL"))
+    grid = np.random.default_rng(0).random((4, 4, 4))
+    Chgcar(Poscar(triclinic()), {"total": grid}).write_file(str(tmp_path / "CHGCAR"))
+    for name in ("input.xml", "CTRL", "CHGCAR"):
+        found = read_structure(tmp_path / name)
+        assert type(found) is Structure
+        assert SAME.fit(found, triclinic()), name
+
+
+def test_output_of_vasp_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("pymatgen.io.vasp.Vasprun", lambda path: SimpleNamespace(final_structure=triclinic()))
+    (tmp_path / "vasprun.relaxed.xml.gz").touch()
+    assert read_structure(tmp_path / "vasprun.relaxed.xml.gz") == triclinic()
+
+
+@pytest.mark.parametrize("name", ["postgres.extxyz", "mysql@1.extxyz", "salt@0.extxyz"])
+def test_a_name_is_no_address_and_no_selection(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    ase_write(tmp_path / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    (tmp_path / "salt.extxyz").rename(name)
+    assert SAME.fit(read_structure(name), rock_salt())
 
 
 def test_disordered_and_charged_sites_survive_json(tmp_path):

@@ -11,7 +11,7 @@ import typer
 from icsg3d.cli.console import DeviceOption, ModelOption, check_device, progress_bar, report_skipped, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pymatgen.core import Structure
 
@@ -146,6 +146,7 @@ def generation(
     real = load_structures(data)
     report_skipped(real.skipped)
     known = None if training is None else load_structures(training).structures
+    place = _placing(phases) if stability else None  # what it lacks is to be known before hours of work
     if samples is None:
         generated, draws = _generated(n, seed, model, device), n
     else:
@@ -168,11 +169,17 @@ def generation(
         seed=seed,
     )
     rows = generation_table(generated, result)
-    if stability:
-        good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
-        result.figures.update(_stability(good[:stability], phases))
+    if known is None:
+        rows["repeats_training"] = None
     _write(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
     draw_generation(generated, real.structures, out / "generation.png")
+    if place is not None:
+        good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
+        if not good:
+            raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
+        placed = place(good[:stability])
+        _write_figures(out, "generation", result.figures | placed)
+        _print(out, "stability", placed)
 
 
 @app.command()
@@ -190,6 +197,7 @@ def condition(
 
         icsg3d evaluate condition --model perovskites --judge runs/judge/model --out runs/condition
     """
+    import numpy as np
     import pandas as pd
 
     from icsg3d.errors import InputError
@@ -206,8 +214,9 @@ def condition(
     results = []
     for number, (low, high, asked) in enumerate(_tracked(bins, "bins", len(bins))):
         structures = draw_bin(generator, asked, n, seed + number)
-        values = judging.predict(structures).values
-        results.append(BinResult(low, high, asked, n, structures, values))
+        values = judging.predict_possible(structures).values
+        structures = [structure for structure, value in zip(structures, values, strict=True) if np.isfinite(value)]
+        results.append(BinResult(low, high, asked, n, structures, values[np.isfinite(values)]))
     rows = [
         {"bin": number, "asked": r.asked, "formula": s.composition.reduced_formula, "judged": float(v)}
         for number, r in enumerate(results, start=1)
@@ -330,19 +339,20 @@ def _generated(n: int, seed: int, model: str, device: str) -> list[Structure]:
     return [each.structure for each in _tracked(decoded, "generating", n) if each.structure is not None]
 
 
-def _stability(samples: list[Structure], phases: list[Path] | None) -> dict[str, Any]:
-    """Relax crystals with CHGNet under a progress bar and return their stability."""
+def _placing(phases: list[Path] | None) -> Callable[[list[Structure]], dict[str, Any]]:
+    """Read known phases, load CHGNet, and return what relaxes crystals under a progress bar: their stability."""
     from icsg3d.data import load_structures
-    from icsg3d.errors import InputError
     from icsg3d.evaluation.stability import ChgnetEnergies, stability
 
-    if not samples:
-        raise InputError("no generated crystal is valid, so none can be relaxed; leave out --stability")
     known = load_structures(phases).structures if phases else []
     energies = ChgnetEnergies()
-    with progress_bar() as bar:
-        task = bar.add_task("relaxing with CHGNet", total=len(samples))
-        return stability(samples, known, energies, lambda: bar.advance(task))
+
+    def place(samples: list[Structure]) -> dict[str, Any]:
+        with progress_bar() as bar:
+            task = bar.add_task("relaxing with CHGNet", total=len(samples))
+            return stability(samples, known, energies, lambda: bar.advance(task))
+
+    return place
 
 
 def _generator(model: str, device: str) -> CrystalGenerator:
@@ -356,9 +366,15 @@ def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
     from icsg3d.models.storage import write_atomically
 
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())
+    _write_figures(out, name, figures)
     write_atomically(out / f"{name}.csv", table.encode())
     _print(out, name, figures)
+
+
+def _write_figures(out: Path, name: str, figures: dict[str, Any]) -> None:
+    from icsg3d.models.storage import write_atomically
+
+    write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())
 
 
 def _print(out: Path, name: str, figures: dict[str, Any]) -> None:

@@ -91,6 +91,8 @@ def generate(
         say(_asked(generator, condition))
     settings = _settings(generator, draws)
     folder = CandidateFolder(out, settings, resume=resume, overwrite=overwrite)
+    if len(folder.candidates) > n:
+        raise InputError(f"{out} holds {len(folder.candidates)} draws already; ask for as many or more with -n")
     try:
         _run(generator, folder, draws)
     except KeyboardInterrupt:
@@ -122,9 +124,11 @@ def _base_structure(base: str) -> Structure:
 
 def _told(structure: Structure) -> str:
     """Return formula, space group and edges of the base, as a formula alone does not say what was started from."""
-    symbol, number = structure.get_space_group_info(symprec=0.1)
+    from icsg3d.screening import space_group
+
     edges = " x ".join(f"{edge:.2f}" for edge in structure.lattice.abc)
-    return f"base: {structure.composition.reduced_formula}, {symbol} ({number}), {edges} angstrom"
+    symbol = space_group(structure, tolerance=0.1) or "no space group"
+    return f"base: {structure.composition.reduced_formula}, {symbol}, {edges} angstrom"
 
 
 def _asked(generator: CrystalGenerator, condition: float) -> str:
@@ -172,8 +176,6 @@ def _summarise(folder: Any, n: int) -> None:
 
     crystals = [c for c in folder.candidates if c.structure is not None]
     unique = unique_structures(folder.candidates)
-    new = [c for c in unique if not c.in_training]
-    say(
-        f"{n} draws: {len(crystals)} crystals, {len(unique)} of them different, {len(new)} of a composition the model "
-        f"was not trained on, in [bold]{folder.folder}[/]"
-    )
+    new = [c for c in unique if c.in_training is False]
+    told = "" if any(c.in_training is None for c in unique) else f", {len(new)} of a composition not trained on"
+    say(f"{n} draws: {len(crystals)} crystals, {len(unique)} of them different{told}, in [bold]{folder.folder}[/]")

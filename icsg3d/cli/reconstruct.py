@@ -21,6 +21,8 @@ from icsg3d.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from icsg3d.data import CrystalTable
     from icsg3d.generator import CrystalGenerator
 
@@ -61,7 +63,8 @@ def reconstruct(
     table = load_structures(data).head(limit)
     report_skipped(table.skipped)
     partial = out.with_name(f".{out.name}.partial.jsonl")
-    key = {"data": str(data.resolve()), "limit": limit, "symmetry": symmetry} | generator.as_dict()
+    origin = {"data": str(data.resolve()), "data_sha256": _digest(table.sources)}
+    key = origin | {"limit": limit, "symmetry": symmetry} | generator.as_dict()
     done = _open_partial(partial, key, resume=resume)
     try:
         with partial.open("a") as file, progress_bar() as progress:
@@ -85,6 +88,14 @@ def reconstruct(
 reconstruct.__doc__ = (reconstruct.__doc__ or "") + _EXAMPLES
 
 
+def _digest(sources: Sequence[Path]) -> str:
+    """Return a SHA-256 of the names and bytes of files; of a data set that is no file, of its name alone."""
+    from icsg3d.models.storage import sha256
+
+    parts = [f"{path.name} {sha256(path.read_bytes()) if path.is_file() else ''}\n" for path in sources]
+    return sha256("".join(parts).encode())
+
+
 def _open_partial(partial: Path, key: dict[str, Any], *, resume: bool) -> int:
     """Begin or go on with the file of finished rows; return how many there are."""
     from icsg3d.errors import InputError
@@ -94,7 +105,10 @@ def _open_partial(partial: Path, key: dict[str, Any], *, resume: bool) -> int:
         return 0
     lines = [line for line in partial.read_text().splitlines(keepends=True) if line.endswith("\n")]
     if not lines or json.loads(lines[0]) != key:
-        raise InputError("--resume goes with the same --data, --limit and --model; leave it out to begin again")
+        raise InputError(
+            f"{partial} was begun with another --data, --limit, --symmetry or --model, or the data have changed since; "
+            "repeat the command as it was, or leave out --resume to begin again"
+        )
     partial.write_text("".join(lines))
     return len(lines) - 1
 

@@ -15,6 +15,9 @@ import typer
 from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fail, progress_bar, report_skipped, say
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from icsg3d.arrays import CrystalArrays
     from icsg3d.data import CrystalTable
     from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
     from icsg3d.training.data import CrystalSet
@@ -63,6 +66,15 @@ def generator(
             min=1,
             help="Steps in which the density of the latent space is fitted at the end; else four for each crystal, "
             "but not more than 15,000.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="How many times draws count the difference that the condition makes: 2, or that of --from; "
+            "icsg3d evaluate condition tells which is best.",
         ),
     ] = None,
     patience: Annotated[
@@ -126,7 +138,7 @@ def generator(
         columns = ", ".join(map(str, table.frame.columns))
         raise InputError(f"{data[0]} has no column {condition_column!r} to take as condition, only {columns}")
     condition = condition_column or sizes.condition
-    crystals, held_back = _sets(table, judged, condition, primitive=sizes.voxels.periodic)
+    crystals, held_back = _sets(table, judged, condition, sizes)
     if len(crystals) < batch_size:
         raise InputError(f"{len(crystals)} crystals are fewer than one batch; give more, or a smaller --batch-size")
     config = _config(sizes, crystals, condition, learns=options.epochs > 0)
@@ -150,6 +162,8 @@ def generator(
         fail(f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on", code=130)
     if not is_main_process():
         return
+    if guidance is not None:
+        network.config = dataclasses.replace(network.config, guidance=guidance)
     seconds = all_seconds(out, time.monotonic() - started, resume=resume)
     roles = [(path, "training", len(table)) for path in table.sources]
     if judged is not None:
@@ -184,7 +198,11 @@ def _start(start: str | None, preset: str | None, grid: int | None) -> tuple[Gen
     from icsg3d.models.storage import GENERATOR_FORMAT, load_network
 
     if start is None:
-        return None, GeneratorConfig.preset(preset or "periodic", grid=grid)  # type: ignore[arg-type]
+        try:
+            return None, GeneratorConfig.preset(preset or "periodic", grid=grid)  # type: ignore[arg-type]
+        except ValueError as error:
+            way_out = "--preset is periodic or paper, --grid a multiple of 4 or, for paper, of 16"
+            raise InputError(f"{error}; {way_out}") from error
     if preset is not None or grid is not None:
         raise InputError("with --from the networks have the sizes they come with; leave out --preset, --grid")
     network = load_network(pretrained.find(start, GENERATOR_FORMAT))[0]
@@ -214,7 +232,7 @@ def _config(sizes: GeneratorConfig, crystals: CrystalSet, condition: str, *, lea
 
 
 def _sets(
-    table: CrystalTable, judged: CrystalTable | None, column: str, *, primitive: bool
+    table: CrystalTable, judged: CrystalTable | None, column: str, sizes: GeneratorConfig
 ) -> tuple[CrystalSet, CrystalSet]:
     """Return training and validation crystals; without the latter, split by a hash of the formula."""
     import numpy as np
@@ -222,9 +240,9 @@ def _sets(
     from icsg3d.models.storage import sha256
     from icsg3d.structures import from_arrays
 
-    everything = _crystal_set(table, column, primitive=primitive)
+    everything = _crystal_set(table, column, sizes)
     if judged is not None:
-        return everything, _crystal_set(judged, column, primitive=primitive)
+        return everything, _crystal_set(judged, column, sizes)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in everything.crystals]
     apart = np.array([int(sha256(formula.encode())[:8], 16) % 20 == 0 for formula in formulas])
     if apart.all() or not apart.any():
@@ -233,19 +251,18 @@ def _sets(
     return everything.subset(np.flatnonzero(~apart)), everything.subset(np.flatnonzero(apart))
 
 
-def _crystal_set(table: CrystalTable, column: str, *, primitive: bool) -> CrystalSet:
+def _crystal_set(table: CrystalTable, column: str, sizes: GeneratorConfig) -> CrystalSet:
     """Return what the networks can see of a table's crystals; what they cannot is named and left out."""
     import numpy as np
     import pandas as pd
 
     from icsg3d.errors import InputError
-    from icsg3d.structures import network_cell
     from icsg3d.training.data import CrystalSet
 
     crystals, kept, skipped = [], [], {}
     for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
         try:
-            crystals.append(network_cell(structure, primitive=primitive)[0])
+            crystals.append(_cell(structure, sizes))
             kept.append(row)
         except InputError as error:
             skipped[name] = str(error)
@@ -256,3 +273,24 @@ def _crystal_set(table: CrystalTable, column: str, *, primitive: bool) -> Crysta
     if column in table.frame.columns:
         energies = pd.to_numeric(table.frame[column], errors="coerce").to_numpy(dtype=float)
     return CrystalSet(crystals, [table.ids[row] for row in kept], energies[kept])
+
+
+def _cell(structure: Structure, sizes: GeneratorConfig) -> CrystalArrays:
+    """Return the cell that the networks see of a crystal.
+
+    Raises:
+        InputError: if the crystal is none that can be drawn, or longer than the finished model will take.
+    """
+    import numpy as np
+
+    from icsg3d.errors import InputError
+    from icsg3d.structures import network_cell
+
+    crystal, _ = network_cell(structure, primitive=sizes.voxels.periodic)
+    longest = float(np.linalg.norm(crystal.lattice, axis=1).max())
+    if longest > sizes.max_length:
+        raise InputError(
+            f"the cell that the networks see is {longest:.1f} angstrom long, and they take cells up to "
+            f"{sizes.max_length:.1f} angstrom; give smaller crystals"
+        )
+    return crystal

@@ -115,14 +115,14 @@ def property_(
     others = [*(other_scale or []), *(teacher or [])]
     sources = [(path, 0) for path in data] + [(path, scale) for scale, path in enumerate(others, start=1)]
     teachers = tuple(range(1 + len(others) - len(teacher or []), 1 + len(others)))
+    phases = _phases(transfer if begin is not None else None, epochs, learning_rate, teachers)
+    options = PropertyOptions(phases, batch_size, weight_decay, seed=seed)
     sets = _load(sources, goal, network.graph, out, skip_bad_rows=skip_bad_rows)
     training, judged = _split(sets, kept_back)
     if held_back is not None:
         judged = _load([(held_back, 0)], goal, network.graph, out, skip_bad_rows=skip_bad_rows)[0]
         training = _without(_joined(sets), set(judged.formulas))
     check_learnable(training, goal, batch_size)
-    phases = _phases(transfer if begin is not None else None, epochs, learning_rate, teachers)
-    options = PropertyOptions(phases, batch_size, weight_decay, seed=seed)
     say(f"{len(training)} crystals to learn from, {len(judged)} kept back, {members} networks")
     started = time.monotonic()
     try:

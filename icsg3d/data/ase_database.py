@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from ase.db import connect
+from ase.db.core import check
+from monty.json import MontyEncoder
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.data.frames import BadCell
@@ -23,27 +26,34 @@ if TYPE_CHECKING:
 _FIELDS = ("index", "base", "seed", "scale", "latent_distance", "condition", "model", "model_sha256", "duplicate_of")
 """Attributes of a candidate that are written, where they have a value."""
 
+_MORE = "icsg3d_more"
+"""Key of a JSON text of what ASE refuses as key-value pairs.
+
+The data of a row would hold it, too, but to look there for it means to decode all data of databases of any origin.
+"""
+
 
 def read_ase_database(path: Path) -> pd.DataFrame:
-    """Read an ASE database as a dataframe: ``material_id``, ``structure`` and a column per key.
+    """Read an ASE database as a dataframe: ``structure`` and a column per key, the number of the row as the index.
 
-    The identifier is the key ``material_id`` where there is one, otherwise the number of the row. Atoms without a cell
-    leave a :class:`~icsg3d.data.frames.BadCell` with the reason.
+    The key ``material_id`` is the name of a crystal where there is one. Atoms without a cell leave a
+    :class:`~icsg3d.data.frames.BadCell` with the reason.
 
     Raises:
         InputError: if the file is no ASE database.
     """
-    rows: list[dict[str, Any]] = []
+    rows: dict[int, dict[str, Any]] = {}
     try:
         with connect(path) as database:
             for row in database.select():
                 pairs = dict(row.key_value_pairs)
-                name = str(pairs.pop("material_id", row.id))
-                rows.append({"material_id": name, "structure": _structure(row), **pairs})
+                more = json.loads(pairs.pop(_MORE, "{}"))
+                name = {"material_id": str(pairs.pop("material_id"))} if "material_id" in pairs else {}
+                rows[row.id] = {**name, "structure": _structure(row), **pairs, **more}
     except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} is no ASE database that can be read ({error}); write one with ase.db.connect"
         raise InputError(msg) from error
-    return pd.DataFrame(rows, columns=None if rows else ["material_id", "structure"])
+    return pd.DataFrame(list(rows.values()), index=list(rows), columns=None if rows else ["structure"])
 
 
 def _structure(row: Any) -> Any:
@@ -57,7 +67,8 @@ def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
     """Write candidates that have a structure into a new ASE database.
 
     Each row carries, as key-value pairs, where the candidate came from, its predictions and those results of its
-    screening that are numbers, words or truth values.
+    screening that are numbers, words or truth values. What ASE refuses as a pair, such as the formula ``NaN``, which it
+    takes for a number, is together in one more pair, as JSON; :func:`read_ase_database` reads it back.
 
     Args:
         candidates: What is written.
@@ -95,4 +106,16 @@ def _pairs(candidate: Candidate) -> dict[str, Any]:
     values = {name: getattr(candidate, name) for name in _FIELDS} | candidate.predictions | candidate.screening
     values |= {"material_id": f"candidate-{candidate.index}", "in_training": candidate.in_training}
     kinds = (bool, int, float, str, np.integer, np.floating, np.bool_)
-    return {name: value for name, value in values.items() if isinstance(value, kinds) and value != ""}
+    known = {name: value for name, value in values.items() if isinstance(value, kinds) and value != ""}
+    pairs = {name: value for name, value in known.items() if _is_pair(name, value)}
+    more = {name: value for name, value in known.items() if name not in pairs}
+    return pairs | {_MORE: json.dumps(more, cls=MontyEncoder)} if more else pairs
+
+
+def _is_pair(name: str, value: Any) -> bool:
+    """Whether ASE takes a key and value; text that reads as a number or truth value it refuses, and its own keys."""
+    try:
+        check({name: value})
+    except ValueError:
+        return False
+    return True

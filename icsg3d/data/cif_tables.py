@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 def read_cif_table(path: Path) -> pd.DataFrame:
     """Read a CSV table with a column ``cif`` as a dataframe with a column ``structure`` instead.
 
-    A text that is no CIF leaves a :class:`~icsg3d.data.frames.BadCell` with the reason.
+    A text that is no CIF leaves a :class:`~icsg3d.data.frames.BadCell` with the reason. In columns of words only an
+    empty cell is missing.
 
     Raises:
         InputError: if the file is missing, is no table, or has no such column.
     """
     try:
-        frame = pd.read_csv(path)
+        frame = _read_csv(path)
     except FileNotFoundError as error:
         msg = f"there is no file {path}; give the path of a data set or crystal file"
         raise InputError(msg) from error
@@ -37,6 +39,17 @@ def read_cif_table(path: Path) -> pd.DataFrame:
     structures = [_structure(text) for text in frame["cif"]]
     columns = frame.drop(columns=[name for name in ("cif", "Unnamed: 0") if name in frame.columns])
     return columns.assign(structure=structures)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a table in which NaN and InF are no values among numbers, and formulas like any others among words."""
+    frame, as_written = pd.read_csv(path), pd.read_csv(path, keep_default_na=False, na_values=[""])
+    words = [name for name in frame if name != "cif" and not any(map(_is_number, frame[name].dropna()))]
+    return frame.assign(**{name: as_written[name] for name in words})
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, str) and math.isfinite(value)
 
 
 def _structure(text: Any) -> Structure | BadCell:

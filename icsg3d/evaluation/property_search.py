@@ -72,7 +72,7 @@ def search_from(
     """
     visited = optimize_property(generator, searcher, start, target, rounds=rounds, draws=draws, seed=seed)
     duplicates, best = Duplicates(), []
-    for number, each in enumerate(sorted(visited, key=lambda v: v.expected_miss(target))):
+    for number, each in enumerate(sorted(visited, key=lambda v: abs(v.value - target))):
         if duplicates.first_of(number, each.structure) is None:
             best.append(each)
         if len(best) == BEST:

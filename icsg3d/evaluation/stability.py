@@ -16,7 +16,7 @@ from icsg3d.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pymatgen.core import Structure
+    from pymatgen.core import Composition, Structure
 
 METASTABLE = 0.1
 """eV/atom above the hull up to which a crystal counts as metastable."""
@@ -75,7 +75,8 @@ def stability(
 
     Args:
         samples: Generated crystals.
-        phases: Known crystals; those of the samples' chemical systems compete. Too few make everything look stable.
+        phases: Known crystals; ordered ones of the samples' chemical systems compete. Too few make everything look
+            stable.
         energies: Of the engine; all energies are its own.
         report: Called after each sample.
 
@@ -102,12 +103,12 @@ def stability(
 
 
 def _entries(phases: Sequence[Structure], samples: Sequence[Structure], energies: Energies) -> list[PDEntry]:
-    """Return the entries of the phases that lie in the chemical system of any sample."""
-    systems = {frozenset(e.symbol for e in sample.composition.elements) for sample in samples}
-    near = [p for p in phases if any({e.symbol for e in p.composition.elements} <= system for system in systems)]
+    """Return the entries of the ordered phases that lie in the chemical system of any sample."""
+    systems = {_symbols(_neutral(sample)) for sample in samples}
+    near = [p for p in phases if p.is_ordered and any(_symbols(_neutral(p)) <= system for system in systems)]
     values = energies.static(near)
     return [
-        PDEntry(phase.composition, value * len(phase))
+        PDEntry(_neutral(phase), value * len(phase))
         for phase, value in zip(near, values, strict=True)
         if np.isfinite(value)
     ]
@@ -115,7 +116,7 @@ def _entries(phases: Sequence[Structure], samples: Sequence[Structure], energies
 
 def _above_hull(sample: Structure, entries: Sequence[PDEntry], known: dict[str, float], energies: Energies) -> float:
     """Return eV/atom above the hull of elements and phases, NaN where there is no energy or reference."""
-    symbols = {element.symbol for element in sample.composition.elements}
+    symbols = _symbols(_neutral(sample))
     references = elemental_ground_states()
     if not symbols <= set(references):
         return float("nan")
@@ -124,8 +125,16 @@ def _above_hull(sample: Structure, entries: Sequence[PDEntry], known: dict[str, 
     value = energies.relaxed(sample)
     if not np.isfinite(value) or not all(np.isfinite(known[symbol]) for symbol in symbols):
         return float("nan")
-    competing = [entry for entry in entries if {e.symbol for e in entry.composition.elements} <= symbols]
+    competing = [entry for entry in entries if _symbols(entry.composition) <= symbols]
     elements = [PDEntry(symbol, known[symbol]) for symbol in symbols]
-    own = PDEntry(sample.composition, value * len(sample))
-    hull = PhaseDiagram([*elements, *competing]).get_hull_energy_per_atom(own.composition)
+    hull = PhaseDiagram([*elements, *competing]).get_hull_energy_per_atom(_neutral(sample))
     return float(value - hull)
+
+
+def _neutral(structure: Structure) -> Composition:
+    """Return the composition without oxidation states: to a phase diagram, Cl and Cl- are different elements."""
+    return structure.composition.remove_charges()
+
+
+def _symbols(composition: Composition) -> frozenset[str]:
+    return frozenset(element.symbol for element in composition.elements)

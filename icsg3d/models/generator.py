@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -34,6 +35,8 @@ class GeneratorConfig:
         condition: Name of the energy per atom that the condition's bins are of.
         energy_edges: The nine inner edges of the condition's ten bins in eV/atom; empty without a condition.
         max_length: Longest cell edge that the model takes, in angstrom.
+        guidance: How many times draws count the difference that the condition makes. At 1 energies follow the bins
+            loosely; too much drives draws for the outermost bins past all crystals (docs/evaluation.md).
     """
 
     voxels: VoxelConfig
@@ -43,13 +46,17 @@ class GeneratorConfig:
     condition: str = "formation_energy_per_atom"
     energy_edges: tuple[float, ...] = ()
     max_length: float = 10.0
+    guidance: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check the elements.
+        """Check the elements and the guidance.
 
         Raises:
-            ValueError: if one is not an atomic number from 1 to 94.
+            ValueError: if one is not an atomic number from 1 to 94, or the guidance is not between 0 and 100.
         """
+        if not 0 <= self.guidance <= 100:
+            msg = f"the guidance must be between 0 and 100, got {self.guidance}"
+            raise ValueError(msg)
         for number in self.elements:
             if number not in range(1, N_CLASSES):
                 msg = f"{number!r} is no atomic number from 1 to {N_CLASSES - 1}"
@@ -70,17 +77,20 @@ class GeneratorConfig:
 
         Args:
             name: The preset.
-            grid: Another number of points along each axis.
+            grid: Another number of points along each axis, which the networks halve: a multiple of 4 or, with
+                ``paper``, of 16.
 
         Raises:
-            ValueError: if the name is unknown.
+            ValueError: if the name is unknown, or the networks cannot halve the grid as often as they need to.
         """
-        if name == "paper":
-            return cls(VoxelConfig.preset("paper"), CrystalVAEConfig.paper(), SegmentationUNetConfig.paper())
-        if name != "periodic":
-            msg = f"unknown generator preset {name!r}; there are paper, periodic"
+        points = {"paper": 32, "periodic": 12}
+        if name not in points:
+            msg = f"unknown generator preset {name!r}; there are {', '.join(points)}"
             raise ValueError(msg)
-        voxels = VoxelConfig.preset("periodic", grid=grid or 12)
+        voxels = VoxelConfig.preset(name, grid=points[name] if grid is None else grid)
+        if name == "paper":
+            vae = dataclasses.replace(CrystalVAEConfig.paper(), grid=voxels.grid)
+            return cls(voxels, vae, SegmentationUNetConfig.paper())
         vae = CrystalVAEConfig(grid=voxels.grid, channels=voxels.channels)
         return cls(voxels, vae, SegmentationUNetConfig(voxels.channels))
 

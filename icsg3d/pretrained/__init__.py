@@ -50,15 +50,15 @@ def write_training_crystals(folder: Path, ids: list[str], formulas: list[str]) -
     write_atomically(folder / IDS_FILE, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
-def training_formulas(folder: Path) -> frozenset[str]:
-    """Return the reduced formulas of a model's training crystals; none if the folder does not list them.
+def training_formulas(folder: Path) -> frozenset[str] | None:
+    """Return the reduced formulas of a model's training crystals; None if the folder does not list them.
 
     Raises:
         InputError: if the list is damaged.
     """
     path = folder / IDS_FILE
     if not path.is_file():
-        return frozenset()
+        return None
     try:
         with gzip.open(path, "rt", newline="") as file:
             return frozenset(row["formula"] for row in csv.DictReader(file))

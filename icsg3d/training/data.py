@@ -27,6 +27,29 @@ _NO_NPZ = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFil
 """What numpy raises for a file that is no ``.npz`` of the expected content."""
 
 
+_LARGEST_SEED = 2**53 - 1
+"""What any reader of a record's JSON takes exactly, and what fits torch's 64 bits a thousandfold."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that numpy or torch would stumble over, perhaps hours later.
+
+    Raises:
+        InputError: if it is negative or absurdly large.
+    """
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise InputError(f"a seed is a whole number of 0 or more, up to {_LARGEST_SEED}, got {seed}; give another one")
+
+
+def seed_of(*numbers: int) -> int:
+    """Return a seed that depends on all of the given numbers, such as the user's seed and the step.
+
+    They are mixed, not put side by side: large ones would be out of torch's range, and of a seed for its random numbers
+    on a CPU only the last 32 bits count.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 class Indices(Dataset[int]):
     """The numbers below ``size``: crystals stay where they are, only their indices are shuffled and batched."""
 

@@ -65,7 +65,7 @@ def train_ensemble(
     config = dataclasses.replace(
         config, mean=float(own.mean()), scale=float(own.std()), elements=training.subset(_own(training)).elements
     )
-    _begin(out, _fingerprint(config, training, validation, options), resume=resume)
+    begin_training(out, _fingerprint(config, training, validation, options), resume=resume)
     model = PropertyModel(config)
     tasks = [
         {
@@ -87,7 +87,7 @@ def train_ensemble(
     return calibrated(model.eval(), validation)
 
 
-def _begin(out: Path, fingerprint: str, *, resume: bool) -> None:
+def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
     """Make sure that a training goes on from its own checkpoints only.
 
     Raises:

@@ -7,8 +7,10 @@ step alone, so that an interrupted training goes on as if it had never stopped.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +26,8 @@ from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
 from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.training.augment import Augmentation, distorted_supercells
-from icsg3d.training.data import Indices
+from icsg3d.training.data import Indices, check_seed, seed_of
+from icsg3d.training.ensembles import begin_training
 from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
 
@@ -78,6 +81,14 @@ class TrainingOptions:
     augmentation: Augmentation = field(default_factory=Augmentation)
     distorted: float = 0.0
     balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the seed.
+
+        Raises:
+            InputError: if it is none.
+        """
+        check_seed(self.seed)
 
     @property
     def epochs(self) -> int:
@@ -174,7 +185,7 @@ class GeneratorTraining(lightning.LightningModule):
 
     def training_step(self, batch: torch.Tensor, _batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of indices."""
-        random = torch.Generator().manual_seed((self.options.seed << 40) + (self.global_step << 8) + self.global_rank)
+        random = torch.Generator().manual_seed(seed_of(self.options.seed, self.global_step, self.global_rank))
         everything, bins = self.crystals("training")
         indices = batch.to(self.device)
         crystals = everything[indices].trimmed()
@@ -310,14 +321,21 @@ def train_generator(
         resume: Go on from the last checkpoint in ``out``, if there is one.
         progress: Whether to show a progress bar.
         start: A network of the same sizes whose weights are the first ones; without epochs it is what comes back.
+
+    Raises:
+        InputError: if training is to go on from checkpoints of another one.
     """
     options = options or TrainingOptions()
     if start is not None and not options.epochs:
         return start.eval()
+    folder = out / "checkpoints"
+    if is_main_process():  # those of further devices start when it trains
+        begin_training(out, _fingerprint(config, training, validation, options, start), resume=resume)
+        if not resume:  # checkpoints of an earlier training in the same folder
+            shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(options.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
     module = GeneratorTraining(config, training, validation, options, start)
-    folder = out / "checkpoints"
     best = ModelCheckpoint(folder, filename="best", monitor="val/quality", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[Callback] = [best, last]
@@ -347,6 +365,24 @@ def train_generator(
     chosen = torch.load(best.best_model_path if rebuilt_any else latest, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])
     return module.network.eval()
+
+
+def _fingerprint(
+    config: GeneratorConfig,
+    training: CrystalSet,
+    validation: CrystalSet,
+    options: TrainingOptions,
+    start: GeneratorNetwork | None,
+) -> str:
+    """Return a hash of all that a training depends on."""
+    state = hashlib.sha256(f"{config!r} {options!r}".encode())
+    for crystals in (training, validation):
+        batch = crystals.batch()
+        for tensor in (batch.numbers, batch.frac_coords, batch.lattice, torch.as_tensor(crystals.energies)):
+            state.update(tensor.numpy().tobytes())
+    for tensor in {} if start is None else start.state_dict().values():
+        state.update(tensor.cpu().numpy().tobytes())
+    return state.hexdigest()
 
 
 def is_main_process() -> bool:

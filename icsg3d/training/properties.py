@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from icsg3d.elements import N_CLASSES
 from icsg3d.models.crystal_graph import CrystalGraphNet
 from icsg3d.models.properties import transform, untransform
-from icsg3d.training.data import Indices
+from icsg3d.training.data import Indices, check_seed, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +112,14 @@ class PropertyOptions:
     reference_penalty: float = 1e-2
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the seed.
+
+        Raises:
+            InputError: if it is none.
+        """
+        check_seed(self.seed)
+
 
 class PropertyTraining(lightning.LightningModule):
     """One network in one phase, the crystals it learns from and those it is judged by.
@@ -171,7 +179,7 @@ class PropertyTraining(lightning.LightningModule):
 
     def training_step(self, batch: torch.Tensor, _batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of indices: the mean absolute error on the learned scale."""
-        torch.manual_seed((self.seed << 32) + self.global_step)  # dropout repeats where a training goes on
+        torch.manual_seed(seed_of(self.seed, self.global_step))  # dropout repeats where a training goes on
         target = self.targets["training"][batch].to(self.device)
         if self.phase.learns == "dense":
             predicted = self.network.head(self._all_pooled()[batch.to(self.device)])

@@ -6,7 +6,7 @@ Makers hold plain values; networks load inside the jobs, where they run.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
@@ -110,6 +110,10 @@ class ScreenMaker(Maker):
 
         model = PropertyPredictor.from_pretrained(self.predictor, self.device)
         candidates = [each.to_candidate() for part in parts for each in part.candidates]
+        unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
+        if unknown:
+            msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.Screening"
+            raise InputError(msg)
         criteria = Screening(**self.screening)
         if self.scale_cells:
             candidates = with_scaled_cells(candidates, model)

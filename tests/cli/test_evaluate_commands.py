@@ -24,7 +24,7 @@ from icsg3d.generator import CrystalGenerator, DecodedCrystal
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.properties import PROPERTIES
-from icsg3d.prototypes import prototype_structure
+from icsg3d.prototypes import prototype_structure, prototype_structures
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -87,7 +87,7 @@ def moved(structure, number, step):
     return result
 
 
-TRUE = [crystal("SrTiO3"), crystal("CsCl"), crystal("MgO"), crystal("NaCl")]
+TRUE = [crystal("SrTiO3"), prototype_structures("CsCl")["caesium chloride"], crystal("MgO"), crystal("NaCl")]
 
 
 @pytest.fixture
@@ -265,7 +265,16 @@ def test_wider_cutoffs_cover_more(run, tmp_path):
     figures, _ = written(tmp_path / "out", "generation")
     # Magnesium oxide has the sites of sodium chloride and, by a hair, the composition of strontium titanate.
     assert figures["cov_recall"] == 1.0
+
+
+def test_without_training_crystals_nobody_knows_what_repeats_them(run, tmp_path):
+    data = write(tmp_path / "real.json", REAL)
+    samples = candidates(tmp_path / "candidates.json", GENERATED)
+    assert run("generation", "--data", data, "--samples", samples, "--out", tmp_path / "out", "--jobs", 1)[0] == 0
+    figures, rows = written(tmp_path / "out", "generation")
     assert figures["novel"] is None
+    assert [row["repeats_training"] for row in rows] == [""] * 6
+    assert [row["repeats_earlier"] for row in rows].count("True") == 1
 
 
 def test_generation_draws_from_a_model(run, tmp_path):
@@ -310,6 +319,82 @@ def test_samples_may_be_any_file_of_crystals(run, tmp_path):
     figures, _ = written(tmp_path / "out", "generation")
     assert (figures["samples"], figures["decoded"], figures["unique"]) == (4, 0.5, 0.25)
     assert (figures["cov_recall"], figures["cov_precision"]) == (1.0, 0.5)
+
+
+# Stability
+
+
+@pytest.fixture
+def chgnet(monkeypatch):
+    """Stands for CHGNet: elements at -1 eV/atom, all else at -2; relaxing calls what a test puts in."""
+
+    class Energies:
+        """Of whatever crystal."""
+
+        relaxing = staticmethod(lambda: None)
+
+        def static(self, structures):
+            return np.array([-1.0 if len(s.composition) == 1 else -2.0 for s in structures])
+
+        def relaxed(self, structure):
+            self.relaxing()
+            return -2.0
+
+    monkeypatch.setattr("icsg3d.evaluation.stability.ChgnetEnergies", Energies)
+    return Energies
+
+
+@pytest.fixture
+def stability(tmp_path):
+    """Arguments that ask for the stability of the candidates above."""
+    data = write(tmp_path / "real.json", REAL)
+    samples = candidates(tmp_path / "candidates.json", GENERATED)
+    return ("generation", "--data", data, "--samples", samples, "--jobs", 1, "--stability", 9)
+
+
+def test_stability_is_added_to_the_figures(run, tmp_path, stability, chgnet):
+    phases = write(tmp_path / "phases.json", [crystal("NaCl").add_oxidation_state_by_guess(), crystal("MgO")])
+    code, said = run(*stability, "--phases", phases, "--out", tmp_path / "out")
+    assert code == 0, said
+    figures, _ = written(tmp_path / "out", "generation")
+    # Different and valid are sodium chloride, strontium titanate and potassium bromide.
+    assert (figures["chgnet_samples"], figures["chgnet_phases"], figures["stable"]) == (3, 1, 1)
+    assert figures["decoded"] == 6 / 8
+
+
+def test_what_stability_needs_is_loaded_before_the_work(run, tmp_path, monkeypatch, stability):
+    def worked(*_):
+        raise AssertionError("crystals were drawn first")
+
+    monkeypatch.setattr("icsg3d.evaluation.fingerprints.fingerprints", worked)
+    monkeypatch.setattr(evaluate, "_generated", worked)
+    out = tmp_path / "out"
+    for given in (stability, (*stability[:3], *stability[5:])):  # with and without --samples
+        refused(run(*given, "--phases", tmp_path / "none.json", "--out", out), out, "there is no file", "none.json")
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "chgnet.model", None)
+            refused(run(*given, "--out", out), out, "stability needs chgnet; install it with")
+
+
+def test_the_other_figures_are_written_before_stability(run, tmp_path, monkeypatch, stability, chgnet):
+    out = tmp_path / "out"
+
+    def interrupted():
+        raise InputError("the lights went out")
+
+    monkeypatch.setattr(chgnet, "relaxing", staticmethod(interrupted))
+    code, said = run(*stability, "--out", out)
+    assert (code, "the lights went out" in said) == (2, True)
+    figures, rows = written(out, "generation")
+    assert (figures["samples"], len(rows), "stable" in figures) == (8, 6, False)
+
+
+def test_where_no_crystal_is_valid_there_is_no_stability(run, tmp_path, stability, chgnet):
+    candidates(tmp_path / "candidates.json", GENERATED[4:6])
+    code, said = run(*stability, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"no generated crystal is valid, so --stability has none to relax; all else is in {tmp_path / 'out'}" in said
+    assert written(tmp_path / "out", "generation")[0]["decoded"] == 0.5
 
 
 # Property search

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pymatgen.core import Structure
 
 from icsg3d.data import write_frame
 from icsg3d.models.crystal_graph import CrystalGraphConfig
@@ -163,6 +164,14 @@ def property_model(tmp_path_factory):
         (("--from", "start", "--preset", "periodic"), "leave out --preset, --grid"),
         (("--from", "start", "--preset", "paper"), "leave out --preset, --grid"),
         (("--from", "start", "--grid", 8), "leave out --preset, --grid"),
+        (("--from", None, "--preset", "foo"), "unknown generator preset 'foo'; there are paper, periodic; --preset is"),
+        (("--from", None, "--grid", 10), "a grid of 10 points cannot be halved for 3 levels; --preset is periodic or"),
+        (
+            ("--from", None, "--grid", 0),
+            "at least 4 points along each axis, got 0; --preset is periodic or paper, --gr",
+        ),
+        (("--from", None, "--preset", "paper", "--grid", 24), "--grid a multiple of 4 or, for paper, of 16"),
+        (("--from", "start", "--seed", -1), "a seed is a whole number of 0 or more, up to 9007199254740991, got -1"),
         (("--from", None, "--unet-epochs", 0, "--vae-epochs", 0, "--joint-epochs", 0), "there is no epoch to train"),
         (("--from", "start", "--joint-epochs", 0), "learns no new elements, such as Li, F, Na"),
         (("--from", "nonesuch"), "there is no model 'nonesuch'"),
@@ -184,6 +193,41 @@ def test_bad_input_ends_in_one_sentence(run, data, start, property_model, tmp_pa
     assert expected in said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_is_resumed_with_its_own_data_and_options_alone(run, packed, data, start, tmp_path):
+    source, judged, frame = data
+    write_frame(frame.iloc[1:], tmp_path / "fewer.json.gz")
+    given = (*judged, "--from", start, "--out", tmp_path / "out", *FAST)
+    assert run("--data", source, *given, "--seed", 20260115)[0] == 0
+    for changes in (("--data", source), ("--data", tmp_path / "fewer.json.gz", "--seed", 20260115)):
+        code, said = run(*given, *changes, "--resume")
+        assert code == 2
+        assert "out was begun with other data or options; repeat the command as it was, or leave out --resume" in said
+    code, said = run("--data", source, *given, "--seed", 20260115, "--resume")
+    assert code == 0, said
+
+
+# What can be learned
+
+
+def test_crystals_longer_than_the_model_takes_are_left_out(run, packed, data, start, tmp_path):
+    frame = data[2].assign(material_id=[f"new-{n}" for n in range(len(data[2]))])
+    salt = Structure.from_dict(frame["structure"][0])
+    cells = [salt.scale_lattice(volume).as_dict() for volume in (500, 9000)]
+    more = frame.iloc[:2].assign(material_id=["fits", "long"], structure=cells)
+    frame = pd.concat([frame, more], ignore_index=True)
+    write_frame(frame, tmp_path / "data.json.gz")
+    write_frame(frame.iloc[[0, -1]], tmp_path / "judged.json.gz")
+    given = ("--validation", tmp_path / "judged.json.gz", "--from", start, "--out", tmp_path / "out", *FAST)
+    code, said = run("--data", tmp_path / "data.json.gz", *given)
+    assert code == 0, said
+    assert "109 crystals to learn from, 1 to judge by" in said
+    assert said.count("left out long: the cell that the networks see is 23.3 angstrom long") == 2
+    network, crystals, _ = packed
+    assert crystals.ids[-1] == "fits"
+    edges = [np.linalg.norm(crystal.lattice, axis=1).max() for crystal in crystals.crystals]
+    assert max(edges) <= network.config.max_length == 10
 
 
 # The condition
@@ -262,6 +306,16 @@ def test_without_epochs_the_density_alone_is_fitted_anew(run, data, tiny_model, 
     assert record["options"]["density"]["steps"] == 30
     assert record["options"]["joint_epochs"] == 0
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_the_guidance_is_the_one_asked_for_or_that_of_the_start(run, data, tiny_model, tmp_path):
+    given = ("--data", data[0], *data[1], "--joint-epochs", 0, "--density-steps", 2)
+    for number, (first, more, expected) in enumerate(
+        ((tiny_model, (), 2.0), (tiny_model, ("--guidance", 4), 4.0), (tmp_path / "1" / "model", (), 4.0))
+    ):
+        code, said = run(*given, "--from", first, *more, "--out", tmp_path / str(number))
+        assert code == 0, said
+        assert load_network(tmp_path / str(number) / "model")[0].config.guidance == expected
 
 
 def test_without_epochs_the_condition_stays_what_it_is(run, data, tiny_model, tmp_path):

@@ -438,6 +438,20 @@ def test_a_single_formula_kept_back_is_enough(run, data, tmp_path):
     assert run(*train(data, tmp_path / "out", "--held-back", judged, "--members", 1, "--epochs", 1))[0] == 0
 
 
+@pytest.mark.parametrize("seed", [-1, 10**30])
+def test_a_seed_that_is_none_is_told_before_any_work(run, data, tmp_path, seed):
+    refused(
+        run(*train(data, tmp_path / "out", "--seed", seed)),
+        f"a seed is a whole number of 0 or more, up to 9007199254740991, got {seed}",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_date_is_a_seed(run, data, tmp_path):
+    code, said = run(*train(data, tmp_path / "out", "--seed", 20260115, "--members", 1, "--epochs", 1))
+    assert code == 0, said
+
+
 def test_an_unknown_accelerator_is_told(run, data, tmp_path):
     refused(run(*train(data, tmp_path / "out", "--accelerator", "abacus")), "abacus")
 

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import itertools
 import json
+import lzma
 import math
+import pickle
 import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
+from ase.db import connect
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Lattice, Structure
 
@@ -18,6 +23,7 @@ from icsg3d.data import load_structures, read_frame, write_frame
 from icsg3d.data.frames import read_json
 from icsg3d.errors import InputError
 from icsg3d.report.folders import CandidateFolder
+from icsg3d.structures import read_structure
 
 
 def rock_salt(cation="Na", anion="Cl"):
@@ -146,8 +152,14 @@ def _packed():
         ("frame.json.gz", b""),
         ("frame.json.gz", _packed()[:-30]),
         ("frame.json.gz", _packed()[:40] + b"\x00\xff" * 20 + _packed()[80:]),
+        ("frame.json.bz2", bz2.compress(_packed())[:-30]),
+        ("frame.json.xz", lzma.compress(_packed())[:-30]),
+        ("frame.json.xz", lzma.compress(_packed())[:40] + b"\x00\xff" * 20 + lzma.compress(_packed())[80:]),
     ],
-    ids=["open", "empty", "binary", "deep", "no gzip", "empty gzip", "cut off", "flipped"],
+    ids=[
+        *("open", "empty", "binary", "deep", "no gzip", "empty gzip", "cut off", "flipped"),
+        *("cut off bz2", "cut off xz", "flipped xz"),
+    ],
 )
 def test_damaged_json_is_named(tmp_path, name, data):
     path = tmp_path / name
@@ -278,12 +290,93 @@ def test_a_dataframe_imports_and_calls_nothing(tmp_path, trap, place, kind):
     assert trap.module not in sys.modules
 
 
-@KINDS
-def test_a_crystal_in_json_imports_and_calls_nothing(tmp_path, trap, kind):
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+JSON_NAMES = ["c.json", "c.JSON", "c.mson", "c.Mson", "POSCAR.json", "c.cif.json", "vasprun.json"]
+JSON_NAMES += ["c.json.gz", "c.json.bz2", "c.json.xz", "c.mson.gz", "c.Json.GZ", "POSCAR.mson.xz"]
+OTHER_NAMES = ["c.json.txt", "c.json~", "c.JSON.old", "c.mson.txt", "c.json.z", "c.json.cif", "CTRL.json.txt", "c.xyz"]
+OTHER_NAMES += ["POSCAR.json.1", "input.json.xml", "vasprun.json.xml", "c.json.res", "c.json.db", "c.cjson", ".json"]
+YAML_NAMES = ["c.yaml", "c.YAML", "c.yml", "c.yaml.gz", "c.Yml.bz2", "POSCAR.yaml", "c.cif.yml.xz"]
+MORE_YAML_NAMES = ["c.yaml.txt", "c.yml~", "c.yaml.cif", "CONTCAR.yaml.1"]
+
+
+@pytest.fixture
+def crystals(tmp_path):
     folder = tmp_path / "crystals"
     folder.mkdir()
-    (folder / "crystal.json").write_text(json.dumps(_in_site_properties(rock_salt().as_dict(), trap.bait(kind))))
-    load_structures(folder)
+    rock_salt("K", "Br").to(filename=str(folder / "good.cif"))
+    return folder
+
+
+def bait_crystal(path, bait):
+    text = json.dumps(_in_site_properties(rock_salt().as_dict(), bait)).encode()
+    path.write_bytes(PACK.get(path.suffix.lower(), bytes)(text))
+    return path
+
+
+@KINDS
+@pytest.mark.parametrize("name", JSON_NAMES)
+def test_a_crystal_in_json_imports_and_calls_nothing(crystals, trap, name, kind):
+    path = bait_crystal(crystals / name, trap.bait(kind))
+    assert read_structure(path) == rock_salt()
+    assert load_structures(path).structures == [rock_salt()]
+    assert load_structures(str(path)).ids == [name.split(".")[0]]
+    load_structures(crystals)
+    assert trap.marks() == []
+    assert trap.module not in sys.modules
+
+
+@pytest.mark.parametrize("name", [*OTHER_NAMES, *YAML_NAMES, *MORE_YAML_NAMES])
+def test_a_crystal_by_any_other_name_imports_and_calls_nothing(crystals, trap, name):
+    path = bait_crystal(crystals / name, trap.bait("class"))
+    with pytest.raises(InputError, match="YAML may name code" if name in YAML_NAMES else "holds no crystal"):
+        read_structure(path)
+    with pytest.raises(InputError):
+        load_structures(path)
+    with pytest.raises(InputError):
+        load_structures([crystals, path])
+    assert load_structures(crystals).ids == ["good"]
+    assert trap.marks() == []
+    assert trap.module not in sys.modules
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (type(self.path).touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["c.traj", "c.db", "c.pckl", "c.gpw", "c.bundletrajectory", "c", "POSCAR", "c.json"])
+@pytest.mark.parametrize("before", [b"", b"PickleTrajectory"])
+def test_nothing_is_unpickled(crystals, name, before):
+    (crystals / name).write_bytes(before + pickle.dumps(Touch(crystals / "mark")))
+    for load in (read_structure, load_structures):
+        with pytest.raises(InputError):
+            load(crystals / name)
+    load_structures(crystals)
+    assert not (crystals / "mark").exists()
+
+
+@KINDS
+def test_an_ase_database_imports_and_calls_nothing(tmp_path, trap, kind):
+    bait = trap.bait(kind)
+    atoms = Atoms("Cu", cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True)
+    with connect(tmp_path / "bait.db") as database:
+        database.write(atoms, data={"x": bait}, icsg3d_more=json.dumps({"x": bait}))
+    assert len(load_structures(tmp_path / "bait.db")) == 1
+    read_structure(tmp_path / "bait.db")
+    assert trap.marks() == []
+
+
+@pytest.mark.parametrize("name", ["frame.JSON", "frame.json.bz2", "frame.mson.xz", "frame.Json.gz"])
+def test_dataframes_are_known_by_name_in_any_case_and_compression(tmp_path, trap, name):
+    write_baited(tmp_path / "frame.json", lambda encoded: _in_site_properties(encoded, trap.bait("class")))
+    path = tmp_path / name
+    path.write_bytes(PACK.get(path.suffix, bytes)((tmp_path / "frame.json").read_bytes()))
+    assert load_structures(path).structures == [rock_salt()]
     assert trap.marks() == []
 
 
@@ -309,6 +402,55 @@ def test_without_ids_the_index_names_crystals(tmp_path):
     table = load_structures(str(tmp_path / "frame.json"))
     assert table.ids == ["10", "30"]
     assert set(table.skipped) == {"20"}
+
+
+def entries(*good, **columns):
+    """A dataframe of rows with a crystal (True) or none (False)."""
+    return pd.DataFrame({"structure": [rock_salt() if each else None for each in good]} | columns)
+
+
+def test_entries_that_share_a_name_are_all_counted(tmp_path):
+    rows = entries(True, True, False, False, False, material_id=list("aabba"), reason=["", "", "one", "two", "three"])
+    write_frame(rows, tmp_path / "frame.json")
+    table = load_structures(tmp_path / "frame.json")
+    assert table.ids == ["a", "a"]
+    assert table.skipped == {"b": "one", "b (2)": "two", "a (3)": "three"}
+    assert len(table) + len(table.skipped) == len(rows)
+
+
+def test_a_numbered_name_is_never_one_of_the_source(tmp_path):
+    names = ["a", "a (2)", "a", "a", "a (2)"]
+    write_frame(entries(True, True, False, False, False, material_id=names), tmp_path / "frame.json")
+    assert list(load_structures(tmp_path / "frame.json").skipped) == ["a (3)", "a (4)", "a (2) (2)"]
+
+
+def test_numbers_of_rows_are_different_over_several_files(tmp_path):
+    write_frame(entries(True, False), tmp_path / "one.json")
+    write_frame(entries(False, True, True), tmp_path / "other.json")
+    table = load_structures([tmp_path / "one.json", tmp_path / "other.json"])
+    assert table.ids == ["0", "1", "2"]
+    assert list(table.skipped) == ["1 (2)", "0 (2)"]
+    table = load_structures([tmp_path / "other.json"] * 2)
+    assert table.ids == ["1", "2", "1 (2)", "2 (2)"]
+    assert list(table.skipped) == ["0", "0 (2)"]
+
+
+def test_rows_without_a_name_among_others_get_their_number(tmp_path):
+    rows = entries(True, True, False, True, material_id=["1", None, None, "b"])
+    write_frame(rows, tmp_path / "frame.json")
+    table = load_structures(tmp_path / "frame.json")
+    assert table.ids == ["1", "1 (2)", "b"]
+    assert list(table.skipped) == ["2"]
+
+
+def test_bad_files_of_several_folders_are_all_counted(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        rock_salt().to(filename=str(tmp_path / name / "good.cif"))
+        (tmp_path / name / "bad.cif").write_text("data_nothing\n")
+    table = load_structures([tmp_path / "one", tmp_path / "other"])
+    assert table.ids == ["good", "good"]
+    assert list(table.skipped) == ["bad.cif", "bad.cif (2)"]
 
 
 def test_the_head_keeps_rows_together(tmp_path):

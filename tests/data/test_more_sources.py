@@ -71,6 +71,27 @@ def test_tables_that_hold_no_crystals(tmp_path, text, message):
         load_structures(tmp_path / "table.csv")
 
 
+@pytest.mark.parametrize("name", ["crystals.csv", "crystals.csv.gz"])
+def test_words_for_missing_are_words_among_words(tmp_path, structures, name):
+    frame = pd.DataFrame(
+        {
+            "material_id": ["NaN", "null", "NaCl"],
+            "formula": ["NaN", "InF", None],
+            "all": ["NaN"] * 3,
+            "gap": ["NaN", "NA", "1.5"],
+            "cif": [structure.to(fmt="cif") for structure in structures],
+        }
+    )
+    frame.to_csv(tmp_path / name, index=False)
+    table = load_structures(tmp_path / name)
+    assert table.ids == ["NaN", "null", "NaCl"]
+    assert table.frame["formula"].tolist()[:2] == ["NaN", "InF"]
+    assert table.frame["formula"].isna().tolist() == [False, False, True]
+    assert table.frame["all"].tolist() == ["NaN"] * 3
+    assert table.frame["gap"].isna().tolist() == [True, True, False]
+    assert table.frame["gap"].dtype == float
+
+
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(InputError, match="there is no file"):
         load_structures(tmp_path / "absent.csv")
@@ -118,6 +139,42 @@ def test_candidates_travel_through_an_ase_database(tmp_path, structures):
     assert table.frame["charge_neutral"].tolist() == [True] * 3
     assert "nested" not in table.frame.columns
     assert [path.name for path in tmp_path.iterdir()] == ["candidates.db"]
+
+
+def test_text_that_ase_would_take_for_a_number_comes_back(tmp_path, structures):
+    texts = ["NaN", "InF", "2024", "1e5", "True", "inf", "SrTiO3"]
+    candidates = [
+        Candidate(number, structures[0], base=text, model=text, screening={"prototype": text, "stable": True})
+        for number, text in enumerate(texts)
+    ]
+    assert write_candidates(candidates, tmp_path / "candidates.db") == len(texts)
+    frame = load_structures(tmp_path / "candidates.db").frame
+    for column in ("base", "model", "prototype"):
+        assert frame[column].tolist() == texts
+    assert frame["stable"].tolist() == [True] * len(texts)
+    assert not [name for name in frame.columns if "icsg3d" in name]
+    with connect(tmp_path / "candidates.db") as database:
+        assert [row.id for row in database.select(model="SrTiO3")] == [len(texts)]
+
+
+def test_names_that_ase_keeps_for_itself_come_back(tmp_path, structures):
+    screening = {"energy": np.float32(1.5), "2024": 3, "formula": "NaN", "stable": np.bool_(True)}
+    write_candidates([Candidate(0, structures[0], screening=screening)], tmp_path / "candidates.db")
+    row = load_structures(tmp_path / "candidates.db").frame.iloc[0]
+    assert (row["energy"], row["2024"], row["formula"], row["stable"]) == (1.5, 3, "NaN", True)
+
+
+def test_rows_of_several_databases_have_names_of_their_own(tmp_path):
+    cell = [[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]]
+    for name in ("one.db", "other.db"):
+        with connect(tmp_path / name) as database:
+            database.write(Atoms("Cu", cell=cell, pbc=True))
+            database.write(Atoms("Ni", cell=cell, pbc=True), material_id=7)
+            database.write(Atoms("Pd", cell=cell, pbc=True), material_id=5)
+            database.write(Atoms("H"))
+    table = load_structures([tmp_path / "one.db", tmp_path / "other.db"])
+    assert table.ids == ["1", "7", "5", "1 (2)", "7", "5"]
+    assert list(table.skipped) == ["4", "4 (2)"]
 
 
 def test_a_database_is_never_written_over(tmp_path, structures):

@@ -51,6 +51,32 @@ def test_a_phase_in_the_system_raises_the_bar_and_others_do_not_count():
     assert (found["stable"], found["metastable"]) == (0, 1)
 
 
+def charged(structure: Structure) -> Structure:
+    return structure.copy().add_oxidation_state_by_element({"Mg": 2, "O": -1})
+
+
+@pytest.mark.parametrize("of_samples", [charged, Structure.copy])
+@pytest.mark.parametrize("of_phases", [charged, Structure.copy])
+def test_oxidation_states_change_nothing(of_samples, of_phases):
+    # As above, 1/15 above a mixture of MgO and O, whichever of the crystals say what is charged.
+    sample, phase = of_samples(crystal("Mg", "O", "O")), of_phases(crystal("Mg", "O"))
+
+    class Neutral(Table):
+        def _energy(self, structure):
+            return super()._energy(structure.copy().remove_oxidation_states())
+
+    found = stability([sample], [phase], Neutral(MgO2=-1.6, MgO=-2.0))
+    assert (found["chgnet_phases"], found["chgnet_failed"]) == (1, 0)
+    assert found["median_above_hull"] == pytest.approx(1 / 15)
+
+
+def test_a_disordered_phase_does_not_compete():
+    disordered = crystal("Mg", "O")
+    disordered.replace(0, {"Mg": 0.5, "O": 0.5})
+    found = stability([crystal("Mg", "O")], [disordered], Table(MgO=-2.0))
+    assert (found["chgnet_phases"], found["stable"]) == (0, 1)
+
+
 def test_what_has_no_energy_or_no_reference_is_counted_as_failed():
     found = stability(
         [crystal("Mg", "O"), crystal("Yb", "O"), crystal("Na", "Cl")], [], Table(MgO=np.nan, YbO=-3, NaCl=-2)

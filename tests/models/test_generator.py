@@ -71,6 +71,22 @@ def test_the_periodic_preset_takes_another_grid():
     assert config.vae.grid == config.voxels.grid == 16
 
 
+@torch.no_grad()
+def test_the_paper_preset_takes_another_grid():
+    config = GeneratorConfig.preset("paper", grid=16)
+    assert config.vae == dataclasses.replace(CrystalVAEConfig.paper(), grid=16)
+    assert config.voxels == VoxelConfig.preset("paper", grid=16)
+    network = network_of(config)
+    decoded = network.decode(network.encode(batch(), UNKNOWN).mean, UNKNOWN)
+    assert decoded.grid.shape == (2, 4, 16, 16, 16)
+
+
+@pytest.mark.parametrize(("name", "grid"), [("paper", 24), ("paper", 0), ("periodic", 10), ("periodic", 0)])
+def test_a_grid_that_the_networks_cannot_halve_is_refused(name, grid):
+    with pytest.raises(ValueError, match=f"{grid} points cannot be halved|at least 4 points along each axis, got 0"):
+        GeneratorConfig.preset(name, grid=grid)
+
+
 def test_an_unknown_preset_is_refused_by_name():
     with pytest.raises(ValueError, match=r"'cubic'.*paper, periodic"):
         GeneratorConfig.preset("cubic")
@@ -168,3 +184,9 @@ def test_the_range_of_an_energy_is_that_of_its_bin(energy, expected):
     assert config.energy_range(energy) == expected
     number = int(energy_bins(torch.tensor([energy]), config.energy_edges))
     assert expected == ((-math.inf, -2.0, -1.0)[number], (-2.0, -1.0, math.inf)[number])
+
+
+@pytest.mark.parametrize("guidance", [-0.1, 101.0, math.nan])
+def test_a_guidance_that_means_nothing_is_refused(guidance):
+    with pytest.raises(ValueError, match="the guidance must be between 0 and 100"):
+        dataclasses.replace(GeneratorConfig.preset("periodic"), guidance=guidance)

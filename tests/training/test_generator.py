@@ -10,6 +10,7 @@ import torch
 
 from icsg3d.arrays import CrystalArrays, lattice_parameters
 from icsg3d.decoding import Decoded
+from icsg3d.errors import InputError
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
@@ -293,6 +294,68 @@ def test_the_log_of_the_interrupted_run_is_kept(tmp_path, monkeypatch):
     assert means(log_of(tmp_path), "val/rebuilt") == pytest.approx([0.1, 0.2, 0.3])
 
 
+def interrupted(out, monkeypatch, options=OPTIONS, step=4, **changes):
+    """Begin a training, and let it fail in a step."""
+    with monkeypatch.context() as patch:
+        patch.setattr(GeneratorTraining, "training_step", power_cut(step))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(out, options, **changes)
+
+
+def other_values(crystals):
+    return dataclasses.replace(crystals, energies=crystals.energies + 0.1)
+
+
+def other_places(crystals):
+    moved = [dataclasses.replace(c, frac_coords=c.frac_coords + 0.01) for c in crystals.crystals]
+    return dataclasses.replace(crystals, crystals=moved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": CRYSTALS.subset(range(23))},
+        {"training": other_values(CRYSTALS)},
+        {"training": other_places(CRYSTALS)},
+        {"validation": CRYSTALS.subset([0, 6])},
+        {"config": dataclasses.replace(CONFIG, condition="heat_all")},
+        {"options": dataclasses.replace(OPTIONS, learning_rate=1e-3)},
+        {"options": dataclasses.replace(OPTIONS, joint_epochs=2)},  # the learning rate would have fallen otherwise
+        {"options": dataclasses.replace(OPTIONS, augmentation=Augmentation(substitute=0.1))},
+        {"start": GeneratorNetwork(CONFIG)},
+    ],
+    ids=["fewer", "energies", "places", "validation", "condition", "rate", "epochs", "augmentation", "start"],
+)
+def test_a_training_is_not_resumed_with_other_data_or_options(short_run, changes):
+    before = end_of(short_run[1])
+    given = {"config": CONFIG, "training": CRYSTALS, "validation": CRYSTALS.subset([0, 6, 7]), "options": OPTIONS}
+    with pytest.raises(InputError, match="was begun with other data or options; repeat the command as it was"):
+        train_generator(**(given | changes), out=short_run[1], accelerator="cpu", devices=1, resume=True)
+    assert differing(before, end_of(short_run[1])) == set()
+
+
+def test_a_checkpoint_without_a_record_of_its_options_is_gone_on_with(short_run, tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch)
+    (tmp_path / "training.sha256").unlink()
+    resumed = train(tmp_path, resume=True)
+    assert differing(state_of(short_run[0]), state_of(resumed)) == set()
+
+
+def test_resuming_does_not_go_on_with_an_older_training(short_run, tmp_path, monkeypatch):
+    train(tmp_path, dataclasses.replace(OPTIONS, seed=3))
+    interrupted(tmp_path, monkeypatch, step=1)  # before there is a checkpoint of its own
+    resumed = train(tmp_path, resume=True)
+    assert differing(state_of(short_run[0]), state_of(resumed)) == set()
+
+
+def test_a_date_is_a_seed_as_good_as_any(tmp_path, monkeypatch):
+    options = dataclasses.replace(OPTIONS, seed=20_260_115)
+    whole = train(tmp_path / "whole", options)
+    interrupted(tmp_path / "parts", monkeypatch, options)
+    resumed = train(tmp_path / "parts", options, resume=True)
+    assert differing(state_of(whole), state_of(resumed)) == set()
+
+
 # Judging
 
 
@@ -404,6 +467,24 @@ def test_validation_crystals_are_never_learned_from(tmp_path):
     ends = [torch.load(tmp_path / n / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for n in ("0", "8")]
     assert differing(*ends) == set()
     assert len(networks) == 2
+
+
+def test_other_seeds_change_other_crystals(monkeypatch):
+    seen = []
+    monkeypatch.setattr(GeneratorTraining, "global_rank", property(lambda self: 0))
+    monkeypatch.setattr(GeneratorTraining, "log_dict", lambda *args, **kwargs: None)
+    monkeypatch.setattr(GeneratorTraining, "log", lambda *args, **kwargs: None)
+
+    def terms(self, crystals, condition, random):
+        seen.append(crystals.numbers)
+        return {"grid": torch.zeros(())}
+
+    monkeypatch.setattr(GeneratorTraining, "_terms", terms)
+    for seed in (0, 0, 1, 2**24, 2**40):
+        module = GeneratorTraining(CONFIG, CRYSTALS, CRYSTALS, dataclasses.replace(OPTIONS, seed=seed))
+        module.training_step(torch.arange(24), 0)
+    assert torch.equal(seen[0], seen[1])
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(seen[1:], 2))
 
 
 # Balance and first weights

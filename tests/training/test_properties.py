@@ -488,6 +488,31 @@ def test_a_resumed_training_with_dropout_ends_as_if_it_had_never_stopped(tmp_pat
     assert differing(state_of(expected), state_of(resumed)) == set()
 
 
+DATE = 20_260_115
+
+
+def test_a_date_is_a_seed_as_good_as_any(tmp_path, monkeypatch):
+    network = dataclasses.replace(GATED, dropout=0.5)
+    first = train(tmp_path / "first", options(seed=DATE), network, member=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyTraining, "training_step", power_cut(3))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tmp_path / "parts", options(seed=DATE), network, member=3)
+    resumed = train(tmp_path / "parts", options(seed=DATE), network, member=3, resume=True)
+    assert differing(state_of(first), state_of(resumed)) == set()
+
+
+def test_other_seeds_hide_other_features():
+    """Were it not so, all members of an ensemble would."""
+    network = CrystalGraphNet(dataclasses.replace(GATED, dropout=0.5))
+    losses = []
+    for seed in (0, 1, 1000, 1000 * DATE):
+        made = module(network, Phase("everything", 1, 1e-2))
+        made.seed = seed
+        losses.append(made.training_step(torch.arange(16), 0).item())
+    assert len(set(losses)) == 4
+
+
 def test_resuming_does_not_go_on_with_an_older_training(whole, tmp_path, monkeypatch):
     train(tmp_path, options(*PHASES, seed=3), OFFICIAL)
     with monkeypatch.context() as patch:

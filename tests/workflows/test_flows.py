@@ -236,3 +236,9 @@ def test_averages_leave_out_what_did_not_finish(candidates):
     rows[2] = rows[2].model_copy(update={"state": "unconverged", "delta_e_form": 9.0, "delta_bonds_percent": 90.0})
     found = summary(rows, engine)
     assert (found.finished, found.mean_delta_e_form, found.mean_delta_bonds_percent) == (2, pytest.approx(0.3), 3.0)
+
+
+def test_an_unknown_criterion_is_named():
+    maker = ScreenMaker(screening={"colour": "red"})
+    with pytest.raises(InputError, match="there is no criterion 'colour'"):
+        maker.make.original(maker, [])

@@ -1,0 +1,78 @@
+"""``icsg3d reconstruct --resume``: it goes on with the same data alone."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from icsg3d.data import write_frame
+from icsg3d.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.prototypes import prototype_structure
+
+FORMULAS = ("NaCl", "SrTiO3", "LiF")
+
+
+def as_file(folder, formulas):
+    path = folder / "crystals.json"
+    structures = [prototype_structure(formula).as_dict() for formula in formulas]
+    write_frame(pd.DataFrame({"material_id": ["a", "b", "c"], "structure": structures}), path)
+    return path
+
+
+def as_folder(folder, formulas):
+    path = folder / "crystals"
+    path.mkdir(exist_ok=True)
+    for name, formula in zip("abc", formulas, strict=True):
+        prototype_structure(formula).to(str(path / f"{name}.cif"), fmt="cif")
+    return path
+
+
+@pytest.fixture(params=[as_file, as_folder], ids=["file", "folder"])
+def write(request):
+    return request.param
+
+
+@pytest.fixture
+def interrupted(run, tmp_path, write, tiny_model, monkeypatch):
+    """A command that was interrupted after the first of three crystals; what it rebuilds is what it is given."""
+    calls = []
+
+    def rebuild(_generator, structures):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return [DecodedCrystal(structure, "", np.zeros(1)) for structure in structures]
+
+    monkeypatch.setattr(sys.modules["icsg3d.cli.reconstruct"], "_CHUNK", 1)
+    monkeypatch.setattr(CrystalGenerator, "reconstruct", rebuild)
+    command = ("reconstruct", "--data", write(tmp_path, FORMULAS), "--model", tiny_model, "--out")
+    code, said = run(*command, tmp_path / "out.json")
+    assert code == 130, said
+    return command
+
+
+def test_an_interrupted_command_goes_on(run, tmp_path, interrupted):
+    code, said = run(*interrupted, tmp_path / "out.json", "--resume")
+    assert code == 0, said
+    assert run(*interrupted, tmp_path / "whole.json")[0] == 0
+    assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def test_data_that_have_changed_are_not_gone_on_with(run, tmp_path, write, interrupted):
+    write(tmp_path, ("NaCl", "BaTiO3", "LiF"))
+    code, said = run(*interrupted, tmp_path / "out.json", "--resume")
+    assert code == 2
+    assert "the data have changed since; repeat the command as it was, or leave out --resume" in said
+    assert not (tmp_path / "out.json").exists()
+    code, said = run(*interrupted, tmp_path / "out.json")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("changes", [("--limit", 2), ("--symmetry", 0)])
+def test_other_options_are_not_gone_on_with(run, tmp_path, interrupted, changes):
+    code, said = run(*interrupted, tmp_path / "out.json", "--resume", *changes)
+    assert code == 2
+    assert "another --data, --limit, --symmetry or --model" in said

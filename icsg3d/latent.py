@@ -53,10 +53,6 @@ class LatentDensity:
     def sample(self, n: int, condition: int, seed: int, guidance: float = 1.0) -> np.ndarray:
         """Draw latent vectors.
 
-        Where every training crystal has an energy, draws for any condition take each bin as often as these do: the
-        parts of the distribution are easier to learn than the whole. Where some have none, these would be drawn too
-        seldom, and the flow is not asked for a bin.
-
         Args:
             n: Number of draws; the first of them do not depend on it.
             condition: Bin, negative for any.
@@ -73,25 +69,15 @@ class LatentDensity:
             msg = f"no training crystal has an energy in bin {condition}; ask for another"
             raise InputError(msg)
         components = self.flow.config.components
-        generators = _generators(n, seed)
-        noise = np.array([random.standard_normal(components) for random in generators])
-        bins = self._any_bins(generators) if condition < 0 else np.full(n, condition)
+        noise = np.array([random.standard_normal(components) for random in _generators(n, seed)])
+        bins = torch.full((_BATCH,), condition)
         parts = []
         for start in range(0, n, _BATCH):
-            part = slice(start, start + _BATCH)
-            count = len(bins[part])
-            padded, asked = torch.zeros(_BATCH, components), torch.full((_BATCH,), -1)
-            padded[:count], asked[:count] = torch.as_tensor(noise[part]), torch.as_tensor(bins[part])
-            latent = self.flow.sample(padded, asked, guidance=1.0 if condition < 0 else guidance)
-            parts.append(latent[:count].double().numpy())
+            part = noise[start : start + _BATCH]
+            padded = torch.zeros(_BATCH, components)
+            padded[: len(part)] = torch.as_tensor(part)
+            parts.append(self.flow.sample(padded, bins, guidance=guidance)[: len(part)].double().numpy())
         return np.concatenate(parts)
-
-    def _any_bins(self, generators: list[np.random.Generator]) -> np.ndarray:
-        """Return a bin for each draw, in the shares of the training crystals, or -1 if some of them are in none."""
-        if not np.isclose(self.shares.sum(), 1):
-            return np.full(len(generators), -1)
-        limits = np.cumsum(self.shares) / self.shares.sum()
-        return np.searchsorted(limits, [random.random() for random in generators], side="right")
 
     def steps(self, n: int, seed: int) -> np.ndarray:
         """Draw steps with the covariance of the training crystals, shape (n, latent)."""

@@ -135,19 +135,6 @@ def test_any_negative_condition_is_none(density, condition):
     assert np.array_equal(density.sample(5, condition, 0), density.sample(5, -1, 0))
 
 
-def test_where_all_crystals_have_an_energy_draws_take_the_bins_in_their_shares(shifted):
-    latent, _ = crystals()
-    known = LatentDensity.of(shifted.flow, latent, np.tile([0, 1, 1, 1, 1, 2], 10))
-    drawn = known.sample(3000, -1, 3)
-    one = shifted.flow.basis[0].double().numpy()
-    steps = (drawn - shifted.sample(3000, -1, 3)) @ one / (one @ one)  # by 9, 10 and 11, without guidance
-    assert np.abs(steps - np.round(steps)).max() < 1e-3
-    found, counts = np.unique(np.round(steps), return_counts=True)
-    assert found.tolist() == [9, 10, 11]
-    assert counts / 3000 == pytest.approx([1 / 6, 4 / 6, 1 / 6], abs=0.03)
-    assert np.array_equal(known.sample(40, -1, 3), drawn[:40])
-
-
 def test_a_bin_without_crystals_is_named(density):
     with pytest.raises(InputError, match="bin 2; ask for another"):
         density.sample(1, 2, 0)

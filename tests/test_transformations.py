@@ -152,7 +152,7 @@ def test_bad_arguments_are_value_errors_that_say_why(transformation, message):
 def test_no_crystal_among_the_draws_is_an_error(monkeypatch):
     from icsg3d.generator import DecodedCrystal
 
-    def nothing(self, structure, n, scale=0.8, seed=0):
+    def nothing(self, structure, n, scale=0.8, seed=0, origin=None):
         return iter([DecodedCrystal(None, "no atom was found", np.zeros(1))] * n)
 
     monkeypatch.setattr(CrystalGenerator, "iter_sample_around", nothing)

@@ -107,20 +107,20 @@ class Line:
 class Metal:
     """A property that falls from metal to metal."""
 
-    def predict(self, structures):
+    def predict_possible(self, structures):
         values = np.array([-float(METALS.index(s[0].species_string)) for s in structures])
         return SimpleNamespace(values=values, stds=np.zeros(len(values)))
 
 
 def test_a_search_of_a_line_finds_its_end():
     settings = {"target": -11.0, "rounds": 8, "draws": 16}
-    result = search_from(Line(), Metal(), lambda s: Metal().predict(s).values, START, **settings)
+    result = search_from(Line(), Metal(), lambda s: Metal().predict_possible(s).values, START, **settings)
     assert result.structures[0] == pair("Zr")
     assert result.searched.tolist() == result.judged.tolist() == sorted(result.searched)
     assert len({s.formula for s in result.structures}) == len(result.structures)
-    again = search_from(Line(), Metal(), lambda s: Metal().predict(s).values, START, **settings)
+    again = search_from(Line(), Metal(), lambda s: Metal().predict_possible(s).values, START, **settings)
     assert again.structures == result.structures
-    first = search_from(Line(), Metal(), lambda s: Metal().predict(s).values, START, -11.0, rounds=1, draws=2)
+    first = search_from(Line(), Metal(), lambda s: Metal().predict_possible(s).values, START, -11.0, rounds=1, draws=2)
     assert len(first.structures) <= 2
 
 

@@ -14,7 +14,7 @@ from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
 from icsg3d.prototypes import prototype_structure
 from icsg3d.workflows import calculations
-from icsg3d.workflows.calculations import MAX_RISE, _judged, calculation_key, corrected_energy
+from icsg3d.workflows.calculations import MAX_RISE, _judged, calculation_key, corrected_energy, element_energy
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.local import run_flow
 from tests.workflows.emt_makers import CountingMaker, EmtStaticMaker, FailingMaker, NanMaker
@@ -128,6 +128,15 @@ def test_a_failed_calculation_is_a_failed_document(crystal, store, tmp_path):
 def relaxation(structure, energies, state="successful"):
     steps = [{"energy": energy} for energy in energies]
     return {"structure": structure, "output": {"energy": energies[-1], "ionic_steps": steps}, "state": state}
+
+
+def test_molecules_of_an_element_may_drift_apart_and_atoms_may_not_collapse(crystal):
+    before = crystal("F", "F", 3.0)
+    for edge, expected in ((4.5, -0.6), (2.5, None)):
+        done = relaxation(crystal("F", "F", edge), [-1.0, -1.2])
+        found = element_energy.original("F", before, done, done, {"relax": "1"})
+        assert found.energy_per_atom == expected
+        assert bool(found.reason) == (expected is None)
 
 
 def test_relaxations_are_judged(crystal):

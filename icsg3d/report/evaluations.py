@@ -44,7 +44,7 @@ def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
             axes.set_title(f"mean {values.mean():.3g}", fontsize=10)
         axes.set(xscale="log", xlabel=label)
     shares = ", ".join(f"{rows[c].mean():.2%} {t}" for c, t in (("matched", "match"), ("species_right", "all species")))
-    figure.suptitle(f"{len(rows)} crystals rebuilt: {shares}", fontsize=11)
+    figure.suptitle(f"{len(rows)} crystals: {shares}", fontsize=11)
     save_figure(figure, path)
 
 

@@ -169,8 +169,6 @@ def generation(
         seed=seed,
     )
     rows = generation_table(generated, result)
-    if known is None:
-        rows["repeats_training"] = None
     _write(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
     draw_generation(generated, real.structures, out / "generation.png")
     if place is not None:

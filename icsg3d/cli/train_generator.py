@@ -165,9 +165,8 @@ def generator(
     if guidance is not None:
         network.config = dataclasses.replace(network.config, guidance=guidance)
     seconds = all_seconds(out, time.monotonic() - started, resume=resume)
-    roles = _roles(data, "training")
-    if validation is not None:
-        roles += _roles([validation], "validation")
+    tables = {"training": table} if judged is None else {"training": table, "validation": judged}
+    roles = [(path, role, n) for role, t in tables.items() for path, n in zip(t.sources, t.source_sizes, strict=True)]
     record = TrainingRecord(
         command=shlex.join(["icsg3d", *(a for a in sys.argv[1:] if a != "--resume")]),
         data=[describe_file(*role) for role in roles],
@@ -188,14 +187,6 @@ def generator(
             report=lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
-
-
-def _roles(sources: list[Path], role: str) -> list[tuple[Path, str, int]]:
-    """Return the files of each source, what they are for, and how many crystals the source holds."""
-    from icsg3d.data import load_structures
-
-    tables = [load_structures(source) for source in sources]
-    return [(path, role, len(table)) for table in tables for path in table.sources]
 
 
 def _start(start: str | None, preset: str | None, grid: int | None) -> tuple[GeneratorNetwork | None, GeneratorConfig]:

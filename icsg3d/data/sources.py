@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class CrystalTable:
         skipped: What was left out, with the reason, by name. A name that is taken is numbered, as in ``mp-1 (2)``, so
             that each entry that was left out is there.
         sources: The files it was read from.
+        source_sizes: For each file, the number of crystals in the source that it is, or is part of.
     """
 
     ids: list[str]
@@ -41,6 +42,7 @@ class CrystalTable:
     frame: pd.DataFrame
     skipped: dict[str, str]
     sources: tuple[Path, ...]
+    source_sizes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of crystals."""
@@ -48,9 +50,7 @@ class CrystalTable:
 
     def head(self, count: int | None) -> CrystalTable:
         """Return the first crystals, all if ``count`` is None."""
-        return CrystalTable(
-            self.ids[:count], self.structures[:count], self.frame.iloc[:count], self.skipped, self.sources
-        )
+        return replace(self, ids=self.ids[:count], structures=self.structures[:count], frame=self.frame.iloc[:count])
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
         pd.concat([part.frame for part in parts], ignore_index=True),
         skipped,
         tuple(path for part in parts for path in part.sources),
+        tuple(len(part.ids) for part in parts for _ in part.sources),
     )
 
 

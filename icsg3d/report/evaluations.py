@@ -49,7 +49,11 @@ def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
 
 
 def generation_table(generated: Sequence[Structure], result: GenerationReport) -> pd.DataFrame:
-    """Return one row for each generated crystal: what is valid, what repeats."""
+    """Return one row for each generated crystal: what is valid, what repeats.
+
+    Whether it repeats a training crystal is empty where these were not given.
+    """
+    unknown = result.figures["novel"] is None
     return pd.DataFrame(
         {
             "formula": [structure.composition.reduced_formula for structure in generated],
@@ -59,7 +63,7 @@ def generation_table(generated: Sequence[Structure], result: GenerationReport) -
             "composition_valid_strict": [each.composition_strict for each in result.valid],
             "fingerprint": [each is not None for each in result.prints],
             "repeats_earlier": result.repeated[:, 0],
-            "repeats_training": result.repeated[:, 1],
+            "repeats_training": None if unknown else result.repeated[:, 1],
         }
     )
 

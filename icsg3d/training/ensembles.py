@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from icsg3d.errors import InputError
 from icsg3d.models.properties import PropertyModel, transform
-from icsg3d.models.storage import write_atomically
 from icsg3d.training.properties import train_network
+from icsg3d.training.resuming import begin_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 _ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
-
-_FINGERPRINT_FILE = "training.sha256"
 
 
 def train_ensemble(
@@ -85,20 +82,6 @@ def train_ensemble(
     for member, state in zip(model.members, states, strict=True):
         member.load_state_dict(state)
     return calibrated(model.eval(), validation)
-
-
-def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
-    """Make sure that a training goes on from its own checkpoints only.
-
-    Raises:
-        InputError: if those in the folder are of another training.
-    """
-    path = out / _FINGERPRINT_FILE
-    if resume and path.is_file() and path.read_text().strip() != fingerprint:
-        msg = f"{out} was begun with other data or options; repeat the command as it was, or leave out --resume"
-        raise InputError(msg)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, f"{fingerprint}\n".encode())
 
 
 def _fingerprint(

@@ -27,9 +27,9 @@ from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.training.augment import Augmentation, distorted_supercells
 from icsg3d.training.data import Indices, check_seed, seed_of
-from icsg3d.training.ensembles import begin_training
 from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
+from icsg3d.training.resuming import begin_training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

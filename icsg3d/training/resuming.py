@@ -1,0 +1,32 @@
+"""Trainings go on from their own checkpoints only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icsg3d.errors import InputError
+from icsg3d.models.storage import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FINGERPRINT_FILE = "training.sha256"
+
+
+def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
+    """Make sure that a training goes on from its own checkpoints only.
+
+    Args:
+        out: Folder of the training.
+        fingerprint: A hash of all that the training depends on.
+        resume: Whether it is to go on from what the folder holds.
+
+    Raises:
+        InputError: if those in the folder are of another training.
+    """
+    path = out / _FINGERPRINT_FILE
+    if resume and path.is_file() and path.read_text().strip() != fingerprint:
+        msg = f"{out} was begun with other data or options; repeat the command as it was, or leave out --resume"
+        raise InputError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{fingerprint}\n".encode())

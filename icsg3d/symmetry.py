@@ -37,7 +37,7 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     if dataset is None or len(dataset.rotations) == 1:
         return crystal
     images = np.einsum("gij,nj->gni", dataset.rotations, crystal.frac_coords) + dataset.translations[:, None]
-    partners = _partners(images, crystal)
+    partners = partner_sites(images, crystal)
     if partners is None:
         return crystal
     frac_coords = np.zeros_like(crystal.frac_coords)
@@ -51,7 +51,7 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     return CrystalArrays(crystal.numbers, (crystal.frac_coords + frac_coords / len(images)) % 1.0, lattice)
 
 
-def _partners(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray | None:
+def partner_sites(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray | None:
     """Return the site on which each image of each site lies, shape (operations, N); None if two lie on one."""
     offsets = images[:, :, None] - crystal.frac_coords
     offsets = (offsets - np.round(offsets)) @ crystal.lattice

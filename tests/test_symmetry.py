@@ -8,7 +8,7 @@ import pytest
 from icsg3d.arrays import CrystalArrays
 from icsg3d.prototypes import prototype_structure
 from icsg3d.structures import primitive_cell
-from icsg3d.symmetry import _partners, anchored, symmetrised
+from icsg3d.symmetry import anchored, partner_sites, symmetrised
 
 TOLERANCE = 0.25
 
@@ -182,11 +182,11 @@ def test_atoms_nearer_than_the_tolerance_are_no_reason_to_fail():
 def test_images_on_one_site_are_no_permutation():
     line = CrystalArrays(np.array([8, 8]), np.array([[0.0, 0, 0], [0.4, 0, 0]]), 5.0 * np.eye(3))
     swapped = np.array([[[0.41, 0, 0], [0.98, 0, 0]]])
-    assert _partners(swapped, line).tolist() == [[1, 0]]
-    assert _partners(np.array([[[0.02, 0, 0], [0.1, 0, 0]]]), line) is None
+    assert partner_sites(swapped, line).tolist() == [[1, 0]]
+    assert partner_sites(np.array([[[0.02, 0, 0], [0.1, 0, 0]]]), line) is None
     # Nearest of the same element, whatever lies between.
     mixed = CrystalArrays(np.array([8, 26]), line.frac_coords, line.lattice)
-    assert _partners(swapped, mixed).tolist() == [[0, 1]]
+    assert partner_sites(swapped, mixed).tolist() == [[0, 1]]
 
 
 # What never changes

@@ -60,6 +60,15 @@ def generator(
     distorted: Annotated[
         float, typer.Option(min=0, max=1, help="Distorted supercells to add, as a share of the training crystals.")
     ] = 0.0,
+    variants: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=2,
+            help="Variants of 6 to 24 atoms to add, as a share of the training crystals: the symmetry of these, other "
+            "coordinates and elements.",
+        ),
+    ] = 0.0,
     density_steps: Annotated[
         int | None,
         typer.Option(
@@ -109,7 +118,8 @@ def generator(
     try:
         from icsg3d.training.augment import Augmentation
         from icsg3d.training.flow import FlowOptions
-        from icsg3d.training.generator import TrainingOptions, is_main_process, rebuilt_shares, train_generator
+        from icsg3d.training.generator import is_main_process, rebuilt_shares, train_generator
+        from icsg3d.training.options import TrainingOptions
     except ImportError as error:
         raise InputError(f"training needs {error.name}; install it with pip install 'icsg3d[train]'") from error
 
@@ -126,6 +136,7 @@ def generator(
         seed=seed,
         augmentation=Augmentation(substitute=substitute, translate=not sizes.voxels.periodic),
         distorted=distorted,
+        variants=variants,
         balance=balance,
     )
     density = FlowOptions(steps=density_steps, seed=seed)

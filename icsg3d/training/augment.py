@@ -102,6 +102,12 @@ def _size_ratio(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     return (radii[after].sum(1) / radii[before].sum(1)).clamp(*_SIZE_RATIOS)
 
 
+def size_ratio(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the ratio of the summed atomic radii of a crystal's new and old elements, kept within 0.75 and 1.35."""
+    radii = elements.atomic_radii()
+    return float(np.clip(radii[after].sum() / radii[before].sum(), *_SIZE_RATIOS))
+
+
 def distorted_supercells(
     crystals: Sequence[CrystalArrays], count: int, longest: float, seed: int = 0
 ) -> list[CrystalArrays]:
@@ -145,7 +151,6 @@ def recombined(crystals: Sequence[CrystalArrays], count: int, seed: int = 0) -> 
         seed: Of everything random.
     """
     random = np.random.default_rng(seed)
-    radii = elements.atomic_radii()
     roles = [_roles(crystal) for crystal in crystals]
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row, (_, counts) in enumerate(roles):
@@ -163,8 +168,7 @@ def recombined(crystals: Sequence[CrystalArrays], count: int, seed: int = 0) -> 
         table = np.zeros(elements.N_CLASSES, dtype=np.int64)
         table[own] = new
         numbers = table[crystal.numbers]
-        ratio = np.clip(radii[numbers].sum() / radii[crystal.numbers].sum(), *_SIZE_RATIOS)
-        made.append(CrystalArrays(numbers, crystal.frac_coords, crystal.lattice * ratio))
+        made.append(CrystalArrays(numbers, crystal.frac_coords, crystal.lattice * size_ratio(crystal.numbers, numbers)))
     return made
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import shutil
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -25,11 +23,13 @@ from torch.utils.data import DataLoader, DistributedSampler
 from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
 from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
-from icsg3d.training.augment import Augmentation, distorted_supercells
-from icsg3d.training.data import Indices, check_seed, seed_of
-from icsg3d.training.losses import LossWeights, grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.training.augment import distorted_supercells
+from icsg3d.training.data import Indices, seed_of
+from icsg3d.training.losses import grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
+from icsg3d.training.options import TrainingOptions
 from icsg3d.training.resuming import begin_training
+from icsg3d.training.variants import symmetric_variants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,76 +37,10 @@ if TYPE_CHECKING:
 
     from icsg3d.models.generator import GeneratorConfig
     from icsg3d.training.data import CrystalSet
-
-Stage = Literal["unet", "vae", "joint"]
+    from icsg3d.training.options import Stage
 
 _MAX_GRADIENT = 1.0
 """Largest norm of the gradient of a step."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a generator is trained.
-
-    Attributes:
-        unet_epochs: Epochs of the U-Net on true grids.
-        vae_epochs: Epochs of the autoencoder with the U-Net's features as perceptual loss.
-        joint_epochs: Epochs of both, end to end.
-        batch_size: Crystals of a step (and device).
-        learning_rate: Of AdamW, reached after the warm-up.
-        warm_up: Share of all steps in which the learning rate rises.
-        decay: Share of all steps at the end in which it falls to nothing (a cosine).
-        weight_decay: Of AdamW.
-        condition_dropout: Share of crystals whose condition is hidden, so that it may be left out later.
-        patience: Epochs in which crystals are rebuilt no better before training stops; None for no early stop.
-        seed: Of everything random.
-        weights: Of the terms of the loss.
-        augmentation: Of the training crystals.
-        distorted: Distorted supercells that are added to the training crystals, as a share of them.
-        balance: Least share of an epoch for the crystals of each number of atoms; rare ones are repeated to reach it.
-    """
-
-    unet_epochs: int = 2
-    vae_epochs: int = 4
-    joint_epochs: int = 60
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    warm_up: float = 0.02
-    decay: float = 0.4
-    weight_decay: float = 1e-4
-    condition_dropout: float = 0.3
-    patience: int | None = None
-    seed: int = 0
-    weights: LossWeights = field(default_factory=LossWeights)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    distorted: float = 0.0
-    balance: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the seed.
-
-        Raises:
-            InputError: if it is none.
-        """
-        check_seed(self.seed)
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all stages together."""
-        return self.unet_epochs + self.vae_epochs + self.joint_epochs
-
-    def stage(self, epoch: int) -> Stage:
-        """Return the stage of an epoch, counted from 0."""
-        if epoch < self.unet_epochs:
-            return "unet"
-        return "vae" if epoch < self.unet_epochs + self.vae_epochs else "joint"
-
-    def rate(self, progress: float) -> float:
-        """Return the learning rate, as a share of its maximum, after a share of all steps."""
-        if progress < self.warm_up:
-            return progress / self.warm_up
-        left = max(0.0, 1 - progress)
-        return 1.0 if left > self.decay else 0.5 - 0.5 * math.cos(math.pi * left / self.decay)
 
 
 class GeneratorTraining(lightning.LightningModule):
@@ -118,6 +52,7 @@ class GeneratorTraining(lightning.LightningModule):
         validation: Crystals to judge by.
         options: How to train.
         start: A network of the same sizes whose weights are the first ones.
+        progress: Whether to show a progress bar while variants are made.
     """
 
     def __init__(
@@ -127,15 +62,19 @@ class GeneratorTraining(lightning.LightningModule):
         validation: CrystalSet,
         options: TrainingOptions,
         start: GeneratorNetwork | None = None,
+        *,
+        progress: bool = False,
     ) -> None:
         super().__init__()
         self.network = GeneratorNetwork(config)
         self.options = options
+        count = round(options.variants * len(training))
+        related = symmetric_variants(training.crystals, count, config.max_length, options.seed, progress=progress)
         training = training.balanced(options.balance)
         extra = distorted_supercells(
             training.crystals, round(options.distorted * len(training)), config.max_length, options.seed
         )
-        self.sets = {"training": training.with_unlabelled(extra), "validation": validation}
+        self.sets = {"training": training.with_unlabelled([*extra, *related]), "validation": validation}
         self._on_device: dict[str, tuple[CrystalBatch, torch.Tensor]] = {}
         if start is not None:  # with the mean and spread of the lattices that its weights belong to
             self.network.load_state_dict(start.state_dict())
@@ -335,7 +274,7 @@ def train_generator(
             shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(options.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
-    module = GeneratorTraining(config, training, validation, options, start)
+    module = GeneratorTraining(config, training, validation, options, start, progress=progress)
     best = ModelCheckpoint(folder, filename="best", monitor="val/quality", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[Callback] = [best, last]

@@ -17,7 +17,8 @@ from icsg3d.models.vae import CrystalVAEConfig
 from icsg3d.training import generator as training
 from icsg3d.training.augment import Augmentation
 from icsg3d.training.data import CrystalSet
-from icsg3d.training.generator import GeneratorTraining, TrainingOptions, rebuilt_shares, train_generator
+from icsg3d.training.generator import GeneratorTraining, rebuilt_shares, train_generator
+from icsg3d.training.options import TrainingOptions
 from icsg3d.voxels import VoxelConfig
 
 
@@ -500,6 +501,19 @@ def test_rare_sizes_are_shown_more_often():
     assert bins[sizes.index(2)] == bins[-1]
     assert len(module.crystals("validation")[0]) == 13  # crystals are judged once
     assert len(GeneratorTraining(CONFIG, few, few, OPTIONS).crystals("training")[0]) == 13
+
+
+def test_variants_are_learned_beside_the_crystals_without_a_condition():
+    few = CRYSTALS.subset(range(6))
+    config = dataclasses.replace(CONFIG, max_length=10.0)
+    module = GeneratorTraining(config, few, few, dataclasses.replace(OPTIONS, variants=0.5, balance=0.1))
+    batch, bins = module.crystals("training")
+    sizes = batch.mask.sum(1).tolist()
+    assert len(batch) == 6 + 3
+    assert sizes[:6] == [len(crystal) for crystal in few.crystals]
+    assert all(6 <= size <= 24 for size in sizes[6:])
+    assert (bins[6:] == -1).all()
+    assert (bins[:6] >= 0).all()
 
 
 def test_an_epoch_is_as_long_as_the_balanced_set(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from icsg3d.errors import InputError
 from icsg3d.training.data import check_seed, seed_of
-from icsg3d.training.generator import TrainingOptions
+from icsg3d.training.options import TrainingOptions
 from icsg3d.training.properties import Phase, PropertyOptions
 
 PHASES = (Phase("everything", 1, 1e-3),)

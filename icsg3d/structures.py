@@ -146,11 +146,15 @@ def read_structure(path: str | Path) -> Structure:
             return _read_with_pymatgen(path)
         except Exception as first:  # noqa: BLE001 (readers of foreign files raise whatever they like)
             try:
-                return _from_atoms(_read_with_ase(path))
+                atoms = _read_with_ase(path)
             except Exception:  # noqa: BLE001
                 reason = str(first).splitlines()[0] if str(first) else type(first).__name__
                 msg = f"{path} holds no crystal that pymatgen or ASE can read ({reason}); give a CIF or POSCAR"
                 raise InputError(msg) from first
+    if atoms.cell.rank != 3:
+        msg = f"{path} holds atoms without a cell; give a CIF or POSCAR, or extended XYZ with its Lattice"
+        raise InputError(msg)
+    return _from_atoms(atoms)
 
 
 def _read_json_structure(path: Path) -> Structure:

@@ -355,7 +355,7 @@ def test_a_cif_cut_off_in_the_middle_is_named(tmp_path):
 def test_a_molecule_is_refused(tmp_path):
     path = tmp_path / "water.xyz"
     path.write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
-    with pytest.raises(InputError, match=r"water\.xyz"):
+    with pytest.raises(InputError, match=r"water\.xyz holds atoms without a cell; give a CIF"):
         read_structure(path)
     with pytest.raises(InputError, match="H2O has no cell; set one"):
         as_structure(Atoms("OH2", [[0, 0, 0], [0, 0, 1], [0, 1, 0]]))

@@ -49,7 +49,7 @@ def generator(
     ] = None,
     joint_epochs: Annotated[int, typer.Option(min=0, help="Epochs of both, end to end.")] = 60,
     batch_size: Annotated[int, typer.Option(min=2, help="Crystals of a step on each device.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-7, help="Highest learning rate.")] = 1e-3,
     substitute: Annotated[
         float, typer.Option(min=0, max=1, help="Share of crystals in which elements are exchanged at random.")
     ] = 0.5,

@@ -37,6 +37,7 @@ def draw_candidates(
     if not shown:
         return
     grids = generator.decode_grids(latent[[c.index for c, _ in shown]], condition)
+    heights = generator.network.config.voxels.axis()
     figure = Figure(figsize=(2.4 * len(shown) + 0.6, 7.6), layout="constrained")
     for column, (candidate, structure) in enumerate(shown):
         species = grids.species[column].numpy()
@@ -44,7 +45,7 @@ def draw_candidates(
         titles = ("density", "species map") if column == 0 else ("", "")
         axes = figure.add_subplot(3, len(shown), 1 + column)
         axes.imshow(grids.grid[column, 0, :, :, plane].numpy().T, origin="lower", cmap="magma")
-        axes.set_title(f"{candidate.index}: {candidate.formula}", fontsize=10)
+        axes.set_title(f"{candidate.index}: {candidate.formula}\nplane at {heights[plane]:.2f} c", fontsize=10)
         _bare(axes, titles[0])
         axes = figure.add_subplot(3, len(shown), 1 + len(shown) + column)
         axes.imshow(_species_image(species[:, :, plane].T), origin="lower")

@@ -141,6 +141,11 @@ def wrap(frac_coords: torch.Tensor) -> torch.Tensor:
     return torch.where(wrapped > 1 - 1e-6, torch.zeros_like(wrapped), wrapped)
 
 
+def wrapped(frac_coords: np.ndarray) -> np.ndarray:
+    """Return fractional coordinates in [0, 1); the remainder of -1e-17 rounds to 1, and that of 1 is 0."""
+    return frac_coords % 1.0 % 1.0
+
+
 def lattice_parameters(lattice: torch.Tensor) -> torch.Tensor:
     """Return log lengths and cosines of the angles of lattices.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icsg3d.arrays import CrystalArrays, periodic_distances
+from icsg3d.arrays import CrystalArrays, periodic_distances, wrapped
 from icsg3d.segmentation import segment_batch
 from icsg3d.symmetry import anchored, symmetrised
 
@@ -144,4 +144,4 @@ def assemble(numbers: np.ndarray, frac_coords: np.ndarray, lattice: np.ndarray) 
     shortest = min(float(distances.min()), float(np.linalg.norm(lattice, axis=1).min()))
     if shortest < MIN_DISTANCE:
         return Decoded(None, f"two decoded atoms are {shortest:.2f} angstrom apart")
-    return Decoded(CrystalArrays(numbers, frac_coords % 1.0, lattice))
+    return Decoded(CrystalArrays(numbers, wrapped(frac_coords), lattice))

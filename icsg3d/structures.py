@@ -20,7 +20,7 @@ from ase import Atoms
 from pymatgen.core import Element, Lattice, Species, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.arrays import CrystalArrays, wrapped
 from icsg3d.elements import MAX_NUMBER, symbols
 from icsg3d.errors import InputError
 
@@ -311,7 +311,7 @@ def primitive_cell(structure: Structure) -> tuple[CrystalArrays, CellSetting]:
     if np.linalg.det(reduced) < 0:
         reduced, frac_coords = -reduced, -frac_coords
     transformation = np.rint(given.lattice @ np.linalg.inv(reduced)).astype(int)
-    return CrystalArrays(numbers, frac_coords % 1.0, reduced), CellSetting(transformation)
+    return CrystalArrays(numbers, wrapped(frac_coords), reduced), CellSetting(transformation)
 
 
 def network_cell(structure: Structure, *, primitive: bool) -> tuple[CrystalArrays, CellSetting]:

@@ -10,7 +10,7 @@ os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it reports each search that st
 import numpy as np
 import spglib
 
-from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin
+from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin, wrapped
 
 
 def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
@@ -48,7 +48,7 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     orientation = np.linalg.solve(np.linalg.cholesky(metric), crystal.lattice)
     metric = np.einsum("gki,kl,glj->ij", dataset.rotations, metric, dataset.rotations) / len(images)
     lattice = np.linalg.cholesky(metric) @ orientation
-    return CrystalArrays(crystal.numbers, (crystal.frac_coords + frac_coords / len(images)) % 1.0, lattice)
+    return CrystalArrays(crystal.numbers, wrapped(crystal.frac_coords + frac_coords / len(images)), lattice)
 
 
 def partner_sites(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray | None:
@@ -73,4 +73,4 @@ def anchored(crystal: CrystalArrays) -> CrystalArrays:
     alike = crystal.frac_coords[crystal.numbers == crystal.numbers[row]]
     alike = alike - np.round(alike)
     origin = alike[np.linalg.norm(alike @ crystal.lattice, axis=1).argmin()]
-    return CrystalArrays(crystal.numbers, (crystal.frac_coords - origin) % 1.0, crystal.lattice)
+    return CrystalArrays(crystal.numbers, wrapped(crystal.frac_coords - origin), crystal.lattice)

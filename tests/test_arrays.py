@@ -18,6 +18,7 @@ from icsg3d.arrays import (
     lattice_parameters,
     periodic_distances,
     wrap,
+    wrapped,
 )
 
 ROCK_SALT = CrystalArrays(
@@ -99,10 +100,14 @@ def test_wrap_leads_into_the_cell():
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=5))
 def test_wrapped_coordinates_lie_in_the_cell_and_differ_by_whole_numbers(values):
     given_ = torch.tensor(values, dtype=torch.float64)
-    wrapped = wrap(given_)
-    assert ((wrapped >= 0) & (wrapped < 1)).all()
-    assert torus_distance(wrapped, given_) < 2e-6
-    assert (wrap(wrapped) == wrapped).all()
+    inside = wrap(given_)
+    assert ((inside >= 0) & (inside < 1)).all()
+    assert torus_distance(inside, given_) < 2e-6
+    assert (wrap(inside) == inside).all()
+
+
+def test_arrays_wrapped_never_reach_one():
+    assert wrapped(np.array([-1e-17, -0.25, 1.0, 2.75, -1e-300])).tolist() == [0, 0.75, 0, 0.75, 0]
 
 
 def test_wrapped_single_precision_never_reaches_one():

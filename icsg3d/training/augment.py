@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from icsg3d import elements
-from icsg3d.arrays import CrystalArrays, CrystalBatch, wrap
+from icsg3d.arrays import CrystalArrays, CrystalBatch, wrap, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +134,7 @@ def distorted_supercells(
         shifts = np.stack(np.meshgrid(*[np.arange(n) for n in repeats], indexing="ij"), -1).reshape(-1, 1, 3)
         frac_coords = ((crystal.frac_coords + shifts) / repeats).reshape(-1, 3)
         moved = random.uniform(0, _MOST_DISPLACED) * random.standard_normal((size, 3))
-        frac_coords = (frac_coords + moved @ np.linalg.inv(lattice)) % 1.0
+        frac_coords = wrapped(frac_coords + moved @ np.linalg.inv(lattice))
         made.append(CrystalArrays(np.tile(crystal.numbers, len(shifts)), frac_coords, lattice))
     return made
 

@@ -17,7 +17,7 @@ import spglib
 from rich.progress import Progress
 
 from icsg3d import elements
-from icsg3d.arrays import CrystalArrays, periodic_distances
+from icsg3d.arrays import CrystalArrays, periodic_distances, wrapped
 from icsg3d.symmetry import partner_sites
 from icsg3d.training.augment import size_ratio
 
@@ -176,7 +176,7 @@ def _supercell(crystal: CrystalArrays, matrix: np.ndarray) -> CrystalArrays:
     inside = shifts @ np.linalg.inv(matrix)
     shifts = shifts[((inside > -1e-9) & (inside < 1 - 1e-9)).all(1)]
     frac_coords = (crystal.frac_coords + shifts[:, None]).reshape(-1, 3) @ np.linalg.inv(matrix)
-    return CrystalArrays(np.tile(crystal.numbers, len(shifts)), frac_coords % 1.0, matrix @ crystal.lattice)
+    return CrystalArrays(np.tile(crystal.numbers, len(shifts)), wrapped(frac_coords), matrix @ crystal.lattice)
 
 
 def _parent(crystal: CrystalArrays) -> _Parent | None:
@@ -208,7 +208,7 @@ def _variant(parent: _Parent, known: np.ndarray, random: np.random.Generator) ->
         new = random.choice(known, len(numbers))[orbits]
         numbers = np.where((random.random(len(numbers)) < 0.5)[orbits], new, numbers)
     lattice = crystal.lattice * size_ratio(crystal.numbers, numbers)
-    variant = CrystalArrays(numbers, (crystal.frac_coords + moved) % 1.0, lattice)
+    variant = CrystalArrays(numbers, wrapped(crystal.frac_coords + moved), lattice)
     return variant if _apart(variant) and not parent.has_translation(variant) else None
 
 

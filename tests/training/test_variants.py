@@ -149,4 +149,4 @@ def test_fewer_come_back_where_nothing_can_be_varied():
 def test_rare_sizes_are_parents_of_more_than_their_share():
     rocks = [CrystalArrays(ROCK_SALT.numbers, ROCK_SALT.frac_coords, ROCK_SALT.lattice * 1.0) for _ in range(25)]
     made = symmetric_variants([*rocks, PYRITE], 60, longest=10.0)
-    assert sum(len(crystal) == 12 for crystal in made) > 60 / 26 * 2
+    assert sum(len(crystal) == 12 for crystal in made) >= 15  # 6 if each crystal had the same chance

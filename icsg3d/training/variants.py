@@ -42,14 +42,14 @@ _TRIES = 20
 _GENERATORS = 2
 """Operations that a subgroup is generated from; more of them generate the whole group too often."""
 
-_CENTRINGS = {
-    "given": np.eye(3, dtype=int),
-    "face-centred": np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
-    "body-centred": np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]),
-    "doubled": 2 * np.eye(3, dtype=int),
-}
-"""Rows: vectors of a larger cell in units of the conventional one. The middle two are primitive cells of a doubled one
-whose faces or body are centred; all four keep a cubic crystal cubic."""
+_LARGER_CELLS = (
+    np.eye(3, dtype=int),
+    np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
+    np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]),
+    2 * np.eye(3, dtype=int),
+)
+"""Rows: vectors of a larger cell in units of the conventional one. The middle two are primitive cells of the doubled one
+with its faces or its body centred; all four keep a cubic crystal cubic."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def symmetric_variants(
         count: How many to make; fewer come back if few crystals can be varied.
         longest: Longest edge that the networks take, in angstrom.
         seed: Of everything random.
-        progress: Whether to show a progress bar; a thousand take about a minute.
+        progress: Whether to show a progress bar; a thousand take about half a minute.
     """
     random = np.random.default_rng(seed)
     sizes = np.array([len(crystal) for crystal in crystals])
@@ -162,7 +162,7 @@ def _cells(crystal: CrystalArrays, longest: float) -> Iterator[CrystalArrays]:
     if found is None:
         return
     conventional = CrystalArrays(np.asarray(found[2]), np.asarray(found[1]), np.asarray(found[0]))
-    for matrix in _CENTRINGS.values():
+    for matrix in _LARGER_CELLS:
         size = len(conventional) * round(abs(np.linalg.det(matrix)))
         lattice = matrix @ conventional.lattice
         if size in SIZES and size > len(crystal) and np.linalg.norm(lattice, axis=1).max() <= longest:

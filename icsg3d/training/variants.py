@@ -48,8 +48,8 @@ _LARGER_CELLS = (
     np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]),
     2 * np.eye(3, dtype=int),
 )
-"""Rows: vectors of a larger cell in units of the conventional one. The middle two are primitive cells of the doubled one
-with its faces or its body centred; all four keep a cubic crystal cubic."""
+"""Rows: vectors of a larger cell, in units of the conventional one. The middle two are primitive cells of the doubled
+one with its faces or its body centred; all four keep a cubic crystal cubic."""
 
 
 @dataclass(frozen=True)

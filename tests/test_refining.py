@@ -1,17 +1,32 @@
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from icsg3d import refining
-from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.arrays import CrystalArrays, CrystalBatch, centred, periodic_distances
 from icsg3d.generator import CrystalGenerator
 from icsg3d.prototypes import prototype_structure
 from icsg3d.refining import refined_latents
-from icsg3d.training.metrics import Rebuilt
+from icsg3d.structures import from_arrays
+from icsg3d.voxels import VoxelConfig
 
 UNKNOWN = torch.tensor([-1])
+SIGNS = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]])
+SHIFTS = np.array([[0, 0, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 0]])
+BEAU = CrystalArrays(
+    np.array([4] * 4 + [79] * 4), np.concatenate([SIGNS * x + SHIFTS for x in (0.847, 0.155)]) % 1.0, 4.72 * np.eye(3)
+)
+"""BeAu in the FeSi structure, P2_13, each element on 4a."""
+
+
+def distances(crystal):
+    found = periodic_distances(crystal.frac_coords, crystal.frac_coords, crystal.lattice)
+    return np.where(np.eye(len(found), dtype=bool), np.inf, found)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +60,8 @@ def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_t
     assert cubic.decode(latent[1:].numpy())[0].structure.composition.reduced_formula == "CaTiO3"
 
 
-def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate):
+def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate, monkeypatch):
+    monkeypatch.setattr(refining, "STEPS", 20)
     other = cubic.prepare(prototype_structure("NaCl"))[0]
     wrong = torch.as_tensor(cubic.encode_arrays([cubic.prepare(prototype_structure("CaTiO3"))[0]], UNKNOWN))
     crystals, latent, unknown = batch(strontium_titanate, other), torch.cat([wrong, wrong]), torch.tensor([-1, -1])
@@ -55,7 +71,8 @@ def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate):
     assert torch.equal(together[:1], alone)
 
 
-def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_titanate):
+def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_titanate, monkeypatch):
+    monkeypatch.setattr(refining, "STEPS", 3)
     before = {name: value.clone() for name, value in cubic.network.state_dict().items()}
     latent = torch.zeros(1, cubic.network.config.vae.latent)
     refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, latent)
@@ -65,16 +82,78 @@ def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_ti
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [((1, 0, 0), (1, 1, 0), True), ((1, 1, 0), (1, 0, 0), False), ((0, 0, 0), (0, 0, 0), False)],
+    ("before", "by_voxels", "by_atoms", "kept"),
+    [
+        ((1, -0.5), (2, -0.6), (1, -0.1), "voxels"),  # more counts before nearer
+        ((1, -0.5), (1, -0.4), (2, -0.9), "atoms"),
+        ((1, -0.5), (1, -0.4), (1, -0.3), "atoms"),
+        ((1, -0.5), (1, -0.3), (1, -0.4), "voxels"),
+        ((2, -0.5), (1, -0.1), (2, -0.6), "mean"),
+        ((0, -math.inf), (0, -math.inf), (0, -math.inf), "mean"),
+    ],
 )
-def test_a_vector_moves_only_if_more_comes_back(cubic, strontium_titanate, monkeypatch, before, after, kept):
-    results = iter([[Rebuilt(*map(bool, before))], [Rebuilt(*map(bool, after))]])
-    monkeypatch.setattr(refining, "_judged", lambda *_: next(results))
-    monkeypatch.setattr(refining, "STEPS", 1)
-    latent = torch.zeros(1, cubic.network.config.vae.latent)
-    found = refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, latent)
-    assert bool(found.any()) == kept
+def test_the_vector_is_kept_from_which_the_most_comes_back(monkeypatch, before, by_voxels, by_atoms, kept):
+    results = iter([[before], [by_voxels, by_atoms]])
+    monkeypatch.setattr(refining, "_judged", lambda *_: [refining._Judgement(*values) for values in next(results)])
+    monkeypatch.setattr(refining, "_descend", lambda *_: torch.tensor([[1.0] * 3, [2.0] * 3]))
+    network = SimpleNamespace(config=SimpleNamespace(voxels=VoxelConfig(grid=12)))
+    found = refined_latents(network, batch(BEAU), UNKNOWN, torch.zeros(1, 3))
+    assert found.tolist() == [[{"mean": 0.0, "voxels": 1.0, "atoms": 2.0}[kept]] * 3]
+
+
+def test_what_comes_back_is_judged_by_parts_and_by_distance():
+    moved = CrystalArrays(BEAU.numbers, BEAU.frac_coords + np.array([0.01, 0, 0]), BEAU.lattice)
+    fewer = CrystalArrays(BEAU.numbers[:-1], BEAU.frac_coords[:-1], BEAU.lattice)
+    other = CrystalArrays(BEAU.numbers + 1, BEAU.frac_coords, BEAU.lattice)
+    assert refining._judgement(BEAU, BEAU) == (3, 0.0)
+    assert refining._judgement(BEAU, moved) == (3, pytest.approx(-2 * 0.01 * 4.72))
+    assert refining._judgement(BEAU, other) == (1, 0.0)
+    lost = refining._judgement(BEAU, fewer)
+    assert lost.rank == 0
+    assert lost.nearness == pytest.approx(-distances(BEAU)[-1].min() / 8)  # one of eight, to the nearest that is left
+    assert refining._judgement(BEAU, None) == (0, -math.inf)
+    assert refining._judgement(BEAU, None) < lost < refining._judgement(BEAU, other) < refining._judgement(BEAU, moved)
+
+
+def test_where_atoms_count_alike_the_small_ones_weigh_as_much_as_the_large_ones(cubic):
+    """Beryllium takes few voxels of BeAu, gold many."""
+    config = cubic.network.config.voxels
+    crystals = batch(BEAU)
+    species = cubic.network.draw(crystals)[0].species
+    by_voxels, by_atoms = refining._importance(crystals, config, species).numpy()
+    species = species[0].numpy()
+    small, large = (species == 4), (species == 79)
+    assert small.sum() < large.sum()
+    for weights in (by_voxels, by_atoms):
+        assert np.allclose(weights[species == 0], 0.15)
+        assert weights[species > 0].mean() == pytest.approx(1.0)
+    assert np.allclose(by_voxels[species > 0], 1.0)
+    assert by_atoms[small].sum() == pytest.approx(by_atoms[large].sum())
+
+
+def test_descent_brings_back_what_the_mean_does_not(cubic):
+    arrays = cubic.prepare(from_arrays(BEAU))[0]
+    mean = torch.as_tensor(cubic.encode_arrays([arrays], UNKNOWN))
+    found = refined_latents(cubic.network, batch(arrays), UNKNOWN, mean)
+    crystal = centred(batch(arrays))
+    assert refining._judged(cubic.network, crystal, UNKNOWN, mean)[0].rank < 3
+    assert refining._judged(cubic.network, crystal, UNKNOWN, found)[0].rank == 3
+
+
+def test_both_ways_down_are_what_each_is_alone(cubic, monkeypatch):
+    """The vectors share a batch, not a loss: where the weights are the same, so are the ways."""
+    monkeypatch.setattr(refining, "STEPS", 3)
+    arrays = cubic.prepare(prototype_structure("NaCl"))[0]
+    latent, unknown = torch.zeros(2, cubic.network.config.vae.latent), torch.tensor([-1, -1])
+    weights = refining._importance(
+        batch(arrays), cubic.network.config.voxels, cubic.network.draw(batch(arrays))[0].species
+    )
+    moved = refining._descend(cubic.network, batch(arrays), unknown, latent)
+    assert not torch.allclose(moved[0], moved[1], atol=1e-4)
+    monkeypatch.setattr(refining, "_importance", lambda *_: weights[:1].repeat(2, 1, 1, 1))
+    plain = refining._descend(cubic.network, batch(arrays), unknown, latent)
+    assert torch.allclose(plain[0], moved[0], atol=1e-4)
+    assert (moved[0].abs() > 0.01).any()
 
 
 def test_located_crystals_are_their_means_where_these_decode_to_them(cubic):

@@ -202,7 +202,7 @@ class CrystalGenerator:
     ) -> np.ndarray:
         """Return latent vectors that decode to crystals: their means or, where these do not, better ones.
 
-        About one crystal in forty of a kind that the model knows needs it, and then a second or two
+        About one crystal in fifty of a kind that the model knows needs it, and then five to ten seconds
         (:func:`icsg3d.refining.refined_latents`).
 
         Args:

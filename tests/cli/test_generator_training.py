@@ -91,7 +91,7 @@ def apart(one, other):
 
 def test_a_generator_may_start_from_another(run, packed, data, start, tiny_crystals, tmp_path):
     source, judged, _ = data
-    arguments = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST, "--learning-rate", 1e-9)
+    arguments = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST, "--learning-rate", 1e-7)
     code, said = run(*arguments)
     assert code == 0, said
     network, crystals, record = packed

@@ -6,18 +6,16 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import nn
 
 from icsg3d.arrays import centred, lattice_parameters, periodic_distances
 from icsg3d.decoding import decode_crystals, padded
-from icsg3d.training.losses import LossWeights, grid_loss
+from icsg3d.training.losses import LossWeights, atoms_alike, grid_loss, segmentation_loss
 from icsg3d.training.metrics import compare
-from icsg3d.voxels import squared_distances
+from icsg3d.voxels import atom_map
 
 if TYPE_CHECKING:
     from icsg3d.arrays import CrystalArrays, CrystalBatch
     from icsg3d.models.generator import GeneratorNetwork
-    from icsg3d.voxels import VoxelConfig
 
 STEPS = 100
 """Of the descent; a tenth of a second each on one core."""
@@ -38,9 +36,9 @@ def refined_latents(
 
     The crystal is known, so whether it comes back can be told (:func:`icsg3d.training.metrics.compare`). Where it does
     not, its vector goes down the gradient of the loss of the training (grid, species, mask and lattice) for some steps,
-    twice: once as in the training, once with every atom counting as much as every other one, since else small atoms are
-    given up for large ones. Of the three vectors the one is taken from which the most comes back: number of atoms,
-    species, sites; of equals the nearest.
+    twice: once with every atom counting as much as every other one, as in the training, once with every voxel of atoms
+    doing so. Of the three vectors the one is taken from which the most comes back: number of atoms, species, sites; of
+    equals the nearest.
 
     Args:
         network: The generator, in evaluation mode.
@@ -111,12 +109,12 @@ def _descend(
 ) -> torch.Tensor:
     """Return two latent vectors of one crystal after some steps down the gradient; the network stays as it is.
 
-    For the first voxels count as in the training, for the second atoms count alike. Both go their own way; together
-    they take no longer than one, for which torch has no fast convolution on CPUs.
+    For the first all voxels of atoms count alike, for the second all atoms do. Both go their own way; together they
+    take no longer than one, for which torch has no fast convolution on CPUs.
     """
     voxels, grid = network.draw(crystal)
-    weights = _importance(crystal, network.config.voxels, voxels.species)
-    mask_weights = torch.stack([torch.ones_like(weights[1]), weights[1]])
+    alike = atoms_alike(atom_map(crystal, network.config.voxels))
+    weights = torch.cat([torch.ones_like(alike), alike])
     species, grid = voxels.species.expand_as(weights), grid.expand(len(latent), *grid.shape[1:])
     parameters = lattice_parameters(crystal.lattice)
     vae = network.vae
@@ -126,32 +124,12 @@ def _descend(
     with torch.enable_grad():
         for _ in range(STEPS):
             decoded, lattice = vae.decode(moved, condition)
-            found = network.unet(decoded)
-            by_class = nn.functional.cross_entropy(found.species.float(), species, reduction="none")
-            by_mask = nn.functional.binary_cross_entropy_with_logits(
-                found.atom.float(), (species > 0).float(), reduction="none"
-            )
+            by_class, by_mask = segmentation_loss(network.unet(decoded), species, _WEIGHTS.background, weights)
             loss = len(latent) * _WEIGHTS.grid * grid_loss(decoded, grid)  # sums over the vectors, each by itself
-            loss = loss + _WEIGHTS.species * (weights * by_class / weights.sum((1, 2, 3), keepdim=True)).sum()
-            loss = loss + _WEIGHTS.atom * (mask_weights * by_mask).mean((1, 2, 3)).sum()
+            loss = loss + _WEIGHTS.species * by_class.sum() + _WEIGHTS.atom * by_mask.sum()
             if lattice is not None:
                 loss = loss + _WEIGHTS.lattice * ((lattice - parameters) / vae.lattice_scale).square().mean(1).sum()
             (moved.grad,) = torch.autograd.grad(loss, [moved])
             optimizer.step()
             schedule.step()
     return moved.detach()
-
-
-def _importance(crystal: CrystalBatch, config: VoxelConfig, species: torch.Tensor) -> torch.Tensor:
-    """Return weights of the voxels of one crystal in two ways, shape (2, G, G, G).
-
-    The background has that of the training. Voxels of atoms have 1; in the second way 1 on average, and all of an atom
-    as much as all of any other.
-    """
-    inside = species > 0
-    by_voxels = torch.where(inside, 1.0, _WEIGHTS.background)
-    nearest = squared_distances(crystal, config).argmin(1)
-    counts = torch.bincount(nearest[inside], minlength=crystal.numbers.shape[1])
-    share = inside.sum() / (counts > 0).sum()
-    by_atoms = torch.where(inside, share / counts[nearest].clamp(min=1), by_voxels)
-    return torch.cat([by_voxels, by_atoms])

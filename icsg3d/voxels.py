@@ -216,11 +216,26 @@ def _draw(
     if config.chemistry:
         torch.mul(squared, -0.5 / config.width**2, out=gaussians).exp_()
         torch.bmm(vectors[batch.numbers].transpose(1, 2), gaussians, out=chemistry)
-    reach = species_radii(batch.numbers, config, dtype).masked_fill(~batch.mask, -1.0)
-    outside = squared > (reach * reach.abs())[..., None]
-    nearest, which = squared.masked_fill_(outside, torch.inf).min(dim=1)
+    nearest, which = _nearest(batch, squared, config)
     torch.gather(batch.numbers, 1, which, out=species)
     species.masked_fill_(nearest.isinf(), 0)
+
+
+def _nearest(batch: CrystalBatch, squared: torch.Tensor, config: VoxelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the squared distance to the nearest atom that reaches a voxel, infinite if none does, and which it is.
+
+    ``squared``, of shape (B, N, voxels), is overwritten.
+    """
+    reach = species_radii(batch.numbers, config, squared.dtype).masked_fill(~batch.mask, -1.0)
+    outside = squared > (reach * reach.abs())[..., None]
+    return squared.masked_fill_(outside, torch.inf).min(dim=1)
+
+
+def atom_map(batch: CrystalBatch, config: VoxelConfig) -> torch.Tensor:
+    """Return which atom of its crystal each voxel belongs to in the species map, -1 if none, shape (B, G, G, G)."""
+    squared = squared_distances(batch, config)
+    nearest, which = _nearest(batch, squared.flatten(2), config)
+    return which.masked_fill_(nearest.isinf(), -1).unflatten(1, squared.shape[2:])
 
 
 def squared_distances(batch: CrystalBatch, config: VoxelConfig) -> torch.Tensor:

@@ -115,22 +115,6 @@ def test_what_comes_back_is_judged_by_parts_and_by_distance():
     assert refining._judgement(BEAU, None) < lost < refining._judgement(BEAU, other) < refining._judgement(BEAU, moved)
 
 
-def test_where_atoms_count_alike_the_small_ones_weigh_as_much_as_the_large_ones(cubic):
-    """Beryllium takes few voxels of BeAu, gold many."""
-    config = cubic.network.config.voxels
-    crystals = batch(BEAU)
-    species = cubic.network.draw(crystals)[0].species
-    by_voxels, by_atoms = refining._importance(crystals, config, species).numpy()
-    species = species[0].numpy()
-    small, large = (species == 4), (species == 79)
-    assert small.sum() < large.sum()
-    for weights in (by_voxels, by_atoms):
-        assert np.allclose(weights[species == 0], 0.15)
-        assert weights[species > 0].mean() == pytest.approx(1.0)
-    assert np.allclose(by_voxels[species > 0], 1.0)
-    assert by_atoms[small].sum() == pytest.approx(by_atoms[large].sum())
-
-
 def test_descent_brings_back_what_the_mean_does_not(cubic):
     arrays = cubic.prepare(from_arrays(BEAU))[0]
     mean = torch.as_tensor(cubic.encode_arrays([arrays], UNKNOWN))
@@ -145,12 +129,9 @@ def test_both_ways_down_are_what_each_is_alone(cubic, monkeypatch):
     monkeypatch.setattr(refining, "STEPS", 3)
     arrays = cubic.prepare(prototype_structure("NaCl"))[0]
     latent, unknown = torch.zeros(2, cubic.network.config.vae.latent), torch.tensor([-1, -1])
-    weights = refining._importance(
-        batch(arrays), cubic.network.config.voxels, cubic.network.draw(batch(arrays))[0].species
-    )
     moved = refining._descend(cubic.network, batch(arrays), unknown, latent)
     assert not torch.allclose(moved[0], moved[1], atol=1e-4)
-    monkeypatch.setattr(refining, "_importance", lambda *_: weights[:1].repeat(2, 1, 1, 1))
+    monkeypatch.setattr(refining, "atoms_alike", lambda atoms: torch.ones(atoms.shape))
     plain = refining._descend(cubic.network, batch(arrays), unknown, latent)
     assert torch.allclose(plain[0], moved[0], atol=1e-4)
     assert (moved[0].abs() > 0.01).any()

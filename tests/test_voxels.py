@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from icsg3d import voxels
 from icsg3d.arrays import CrystalArrays, CrystalBatch
 from icsg3d.elements import chemistry_vectors, ionic_radii
-from icsg3d.voxels import VoxelConfig, coordinate_channels, lattice_from_coordinates, species_radii, voxelize
+from icsg3d.voxels import (
+    VoxelConfig,
+    atom_map,
+    coordinate_channels,
+    lattice_from_coordinates,
+    species_radii,
+    voxelize,
+)
 
 PAPER = VoxelConfig.preset("paper")
 PERIODIC = VoxelConfig.preset("periodic")
@@ -220,6 +227,27 @@ def test_a_nearer_atom_out_of_its_radius_does_not_hide_another():
     assert ionic_radius(6) < 1.0
     assert ionic_radius(55) > 1.5
     assert voxelize(batch_of(crystal), config).species[0, 0, 0, 0] == 55
+
+
+@pytest.mark.parametrize("config", [PERIODIC, PAPER], ids=["periodic", "paper"])
+def test_each_voxel_of_the_species_map_belongs_to_one_atom(config):
+    batch = batch_of(CUBIC, FCC_PRIMITIVE, SKEWED)  # padded to five atoms
+    species, atoms = voxelize(batch, config).species, atom_map(batch, config)
+    assert atoms.shape == species.shape
+    assert torch.equal(atoms >= 0, species > 0)
+    for crystal, numbers, owners in zip((CUBIC, FCC_PRIMITIVE, SKEWED), species, atoms, strict=True):
+        inside = numbers > 0
+        assert np.array_equal(numbers[inside], crystal.numbers[owners[inside]])
+        assert set(owners[inside].tolist()) == set(range(len(crystal)))
+
+
+def test_equal_atoms_have_voxels_of_their_own():
+    """Every oxygen of the perovskite takes those that are nearest to it."""
+    atoms = atom_map(batch_of(CUBIC), PERIODIC)[0]
+    centres = [(np.round(position * PERIODIC.grid) % PERIODIC.grid).astype(int) for position in CUBIC.frac_coords]
+    assert [int(atoms[tuple(centre)]) for centre in centres] == [0, 1, 2, 3, 4]
+    sizes = np.bincount(atoms[atoms >= 0])
+    assert sizes[2] == sizes[3] == sizes[4]
 
 
 def test_min_radius_raises_small_radii_and_leaves_the_density():

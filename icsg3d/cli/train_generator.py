@@ -41,6 +41,12 @@ def generator(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Networks: periodic (default) or paper.")] = None,
     grid: Annotated[int | None, typer.Option(help="Points along each axis, if not the preset's.")] = None,
+    latent: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=4096, help="Dimensions of the latent space: 256, or those of --from, which can be widened."
+        ),
+    ] = None,
     unet_epochs: Annotated[
         int | None, typer.Option(min=0, help="Epochs of the U-Net on true grids: 2, or none with --from.")
     ] = None,
@@ -125,7 +131,7 @@ def generator(
 
     check_accelerator(accelerator)
     text = "" if notes is None else notes.read_text()
-    first, sizes = _start(start, preset, grid)
+    first, sizes = _start(start, preset, grid, latent)
     options = TrainingOptions(
         unet_epochs=(2 if first is None else 0) if unet_epochs is None else unet_epochs,
         vae_epochs=(4 if first is None else 0) if vae_epochs is None else vae_epochs,
@@ -142,6 +148,8 @@ def generator(
     density = FlowOptions(steps=density_steps, seed=seed)
     if options.epochs < 1 and first is None:
         raise InputError("there is no epoch to train; give --unet-epochs, --vae-epochs, --joint-epochs, or --from")
+    if options.epochs < 1 and latent is not None:
+        raise InputError("without epochs the latent space stays as it is; leave out --latent, or give --joint-epochs")
     table = load_structures(data)
     report_skipped(table.skipped)
     judged = None if validation is None else load_structures(validation)
@@ -200,23 +208,34 @@ def generator(
     say(f"the model is in [bold]{out / 'model'}[/]: icsg3d generate --model {out / 'model'} ...")
 
 
-def _start(start: str | None, preset: str | None, grid: int | None) -> tuple[GeneratorNetwork | None, GeneratorConfig]:
+def _start(
+    start: str | None, preset: str | None, grid: int | None, latent: int | None
+) -> tuple[GeneratorNetwork | None, GeneratorConfig]:
     """Return the network to start from, if any, and the sizes of the one to train."""
     from icsg3d import pretrained
     from icsg3d.errors import InputError
     from icsg3d.models.generator import GeneratorConfig
     from icsg3d.models.storage import GENERATOR_FORMAT, load_network
+    from icsg3d.training.widening import check_wider
 
     if start is None:
         try:
-            return None, GeneratorConfig.preset(preset or "periodic", grid=grid)  # type: ignore[arg-type]
+            sizes = GeneratorConfig.preset(preset or "periodic", grid=grid)  # type: ignore[arg-type]
         except ValueError as error:
             way_out = "--preset is periodic or paper, --grid a multiple of 4 or, for paper, of 16"
             raise InputError(f"{error}; {way_out}") from error
+        return None, _with_latent(sizes, latent)
     if preset is not None or grid is not None:
         raise InputError("with --from the networks have the sizes they come with; leave out --preset, --grid")
     network = load_network(pretrained.find(start, GENERATOR_FORMAT))[0]
-    return network, network.config
+    if latent is not None:
+        check_wider(network.config.vae, latent)
+    return network, _with_latent(network.config, latent)
+
+
+def _with_latent(sizes: GeneratorConfig, latent: int | None) -> GeneratorConfig:
+    vae = sizes.vae if latent is None else dataclasses.replace(sizes.vae, latent=latent)
+    return dataclasses.replace(sizes, vae=vae)
 
 
 def _config(sizes: GeneratorConfig, crystals: CrystalSet, condition: str, *, learns: bool) -> GeneratorConfig:

@@ -25,11 +25,13 @@ from icsg3d.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.training.augment import distorted_supercells
 from icsg3d.training.data import Indices, seed_of
-from icsg3d.training.losses import grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.training.losses import atoms_alike, grid_loss, kl_loss, perceptual_loss, segmentation_loss
 from icsg3d.training.metrics import Rebuilt, compare
 from icsg3d.training.options import TrainingOptions
 from icsg3d.training.resuming import begin_training
 from icsg3d.training.variants import symmetric_variants
+from icsg3d.training.widening import widened
+from icsg3d.voxels import atom_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +53,7 @@ class GeneratorTraining(lightning.LightningModule):
         training: Crystals to learn from.
         validation: Crystals to judge by.
         options: How to train.
-        start: A network of the same sizes whose weights are the first ones.
+        start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space.
         progress: Whether to show a progress bar while variants are made.
     """
 
@@ -77,6 +79,8 @@ class GeneratorTraining(lightning.LightningModule):
         self.sets = {"training": training.with_unlabelled([*extra, *related]), "validation": validation}
         self._on_device: dict[str, tuple[CrystalBatch, torch.Tensor]] = {}
         if start is not None:  # with the mean and spread of the lattices that its weights belong to
+            if start.config.vae.latent != config.vae.latent:
+                start = widened(start, config.vae.latent, self.sets["training"], options.augmentation, options.seed)
             self.network.load_state_dict(start.state_dict())
             return
         parameters = lattice_parameters(training.batch().lattice)
@@ -146,8 +150,9 @@ class GeneratorTraining(lightning.LightningModule):
             crystals = centred(crystals)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             voxels, grid = self.network.draw(crystals)
+            alike = atoms_alike(atom_map(crystals, self.network.config.voxels))
         if self.stage == "unet":
-            return self._species_terms(grid, voxels.species)
+            return self._species_terms(grid, voxels.species, alike)
         parameters = lattice_parameters(crystals.lattice)
         vae = self.network.vae
         posterior = vae.encode(grid, condition, parameters)
@@ -160,11 +165,14 @@ class GeneratorTraining(lightning.LightningModule):
             with torch.no_grad():
                 true_features = self.network.unet.features(grid)
             return terms | {"perceptual": perceptual_loss(self.network.unet.features(decoded), true_features)}
-        return terms | self._species_terms(decoded, voxels.species)
+        return terms | self._species_terms(decoded, voxels.species, alike)
 
-    def _species_terms(self, grid: torch.Tensor, species: torch.Tensor) -> dict[str, torch.Tensor]:
-        by_class, by_mask = segmentation_loss(self.network.unet(grid), species, self.options.weights)
-        return {"species": by_class, "atom": by_mask}
+    def _species_terms(
+        self, grid: torch.Tensor, species: torch.Tensor, voxels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        background = self.options.weights.background
+        by_class, by_mask = segmentation_loss(self.network.unet(grid), species, background, voxels)
+        return {"species": by_class.mean(), "atom": by_mask.mean()}
 
     def validation_step(self, batch: torch.Tensor, _batch_idx: int) -> None:
         """Rebuild a batch of crystals from their latent means and compare."""
@@ -259,7 +267,8 @@ def train_generator(
         devices: Lightning's number of devices; more than one share each epoch.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         progress: Whether to show a progress bar.
-        start: A network of the same sizes whose weights are the first ones; without epochs it is what comes back.
+        start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space;
+            without epochs it is what comes back.
 
     Raises:
         InputError: if training is to go on from checkpoints of another one.

@@ -48,23 +48,47 @@ def perceptual_loss(decoded: Sequence[torch.Tensor], true: Sequence[torch.Tensor
     return torch.stack([(d.float() - t.float()).square().mean() for d, t in zip(decoded, true, strict=True)]).sum()
 
 
+def atoms_alike(atoms: torch.Tensor) -> torch.Tensor:
+    """Return weights of voxels with which all of an atom counts as much as all of any other atom of its crystal.
+
+    Else a voxel of a large atom, of which there are many, is worth as much as one of the few of a small atom, and small
+    atoms are given up for large ones.
+
+    Args:
+        atoms: The atom of its crystal that each voxel belongs to, -1 for none, shape (B, G, G, G).
+
+    Returns:
+        Shape (B, G, G, G), 1 on average over the voxels of a crystal's atoms, and 1 in the background.
+    """
+    inside = atoms >= 0
+    which = atoms.flatten(1).clamp(min=0)
+    counts = torch.zeros(len(atoms), int(which.max()) + 1, device=atoms.device)
+    counts.scatter_add_(1, which, inside.flatten(1).float())  # the background adds nothing
+    share = counts.sum(1) / (counts > 0).sum(1)
+    weights = (share[:, None] / counts.gather(1, which)).view_as(atoms)
+    return weights.where(inside, 1.0)
+
+
 def segmentation_loss(
-    segmentation: Segmentation, species: torch.Tensor, weights: LossWeights
+    segmentation: Segmentation, species: torch.Tensor, background: float, voxels: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the class-weighted cross-entropy of the species and the binary cross-entropy of the atom mask.
+    """Return the weighted cross-entropy of the species and the binary one of the atom mask, each of shape (B,).
 
     Args:
         segmentation: Logits of the network.
         species: True species map, shape (B, G, G, G).
-        weights: Its ``background`` is the class weight of the background.
+        background: Weight of voxels without an atom in the former.
+        voxels: Further weights of voxels in both, shape (B, G, G, G).
     """
-    logits = segmentation.species
-    classes = torch.ones(logits.shape[1], device=logits.device)
-    classes[0] = weights.background
-    return (
-        nn.functional.cross_entropy(logits.float(), species, weight=classes),
-        nn.functional.binary_cross_entropy_with_logits(segmentation.atom.float(), (species > 0).float()),
+    inside = species > 0
+    voxels = torch.ones_like(species, dtype=torch.float32) if voxels is None else voxels
+    weights = voxels * torch.where(inside, 1.0, background)
+    by_class = nn.functional.cross_entropy(segmentation.species.float(), species, reduction="none")
+    by_mask = nn.functional.binary_cross_entropy_with_logits(
+        segmentation.atom.float(), inside.float(), reduction="none"
     )
+    axes = (1, 2, 3)
+    return (weights * by_class).sum(axes) / weights.sum(axes), (voxels * by_mask).mean(axes)
 
 
 def kl_loss(posterior: Posterior) -> torch.Tensor:

@@ -110,6 +110,18 @@ def test_a_generator_may_start_from_another(run, packed, data, start, tiny_cryst
     assert stored.config == network.config
 
 
+def test_the_latent_space_may_be_widened(run, packed, data, start, tmp_path):
+    source, judged, _ = data
+    before = load_network(start)[0].config.vae
+    given = ("--data", source, *judged, "--from", start, "--latent", before.latent + 3, *FAST, "--learning-rate", 1e-7)
+    code, said = run(*given, "--out", tmp_path / "out")
+    assert code == 0, said
+    stored, _, _ = load_network(tmp_path / "out" / "model")
+    assert stored.config.vae == dataclasses.replace(before, latent=before.latent + 3)
+    old, new = (parameters(network)["vae.encoder.mean.weight"] for network in (load_network(start)[0], stored))
+    assert float((new[: before.latent] - old).abs().max()) < 1e-3  # 16 bits
+
+
 def test_the_weights_move_at_a_usual_rate(run, packed, data, start, tmp_path):
     source, judged, _ = data
     arguments = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST, "--learning-rate", 1e-3)
@@ -164,6 +176,8 @@ def property_model(tmp_path_factory):
         (("--from", "start", "--preset", "periodic"), "leave out --preset, --grid"),
         (("--from", "start", "--preset", "paper"), "leave out --preset, --grid"),
         (("--from", "start", "--grid", 8), "leave out --preset, --grid"),
+        (("--from", "start", "--latent", 2), "cannot be made narrower, to 2; give a larger --latent, or leave it out"),
+        (("--from", "start", "--latent", 99, "--joint-epochs", 0), "without epochs the latent space stays as it is"),
         (("--from", None, "--preset", "foo"), "unknown generator preset 'foo'; there are paper, periodic; --preset is"),
         (("--from", None, "--grid", 10), "a grid of 10 points cannot be halved for 3 levels; --preset is periodic or"),
         (

@@ -234,6 +234,7 @@ def _start(
 
 
 def _with_latent(sizes: GeneratorConfig, latent: int | None) -> GeneratorConfig:
+    """Return sizes with so many latent dimensions, or as they are if it is not said how many."""
     vae = sizes.vae if latent is None else dataclasses.replace(sizes.vae, latent=latent)
     return dataclasses.replace(sizes, vae=vae)
 

@@ -96,7 +96,7 @@ def test_what_hardly_varies_is_not_blown_up():
     wider = widened(network_of(), 40, CRYSTALS, AS_THEY_ARE)  # of 24 crystals, 23 components vary
     lengths = wider.vae.encoder.shortcut.weight[6:].norm(dim=1)
     assert lengths.max() <= 0.15 / 0.02 * 1.001
-    assert torch.equal(lengths, lengths.sort().values) or np.allclose(lengths, lengths.sort().values, rtol=1e-4)
+    assert np.allclose(lengths, lengths.sort().values, rtol=1e-4)  # the strongest first
 
 
 def test_the_given_network_stays_as_it_is_and_the_new_one_can_learn():

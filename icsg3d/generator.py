@@ -342,7 +342,7 @@ class CrystalGenerator:
             msg = f"the energy to ask for is a number in eV per atom, got {condition}"
             raise InputError(msg)
         config = self.network.config
-        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance)
+        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
 
     def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:
         """Decode points at equal distances on the straight line between two crystals in latent space.

@@ -50,7 +50,7 @@ class LatentDensity:
         """Standard deviation of the training crystals along each dimension, shape (latent,)."""
         return np.linalg.norm(self.covariance_root, axis=1)
 
-    def sample(self, n: int, condition: int, seed: int, guidance: float = 1.0) -> np.ndarray:
+    def sample(self, n: int, condition: int, seed: int, guidance: float = 1.0, temperature: float = 1.0) -> np.ndarray:
         """Draw latent vectors.
 
         Args:
@@ -58,6 +58,7 @@ class LatentDensity:
             condition: Bin, negative for any.
             seed: Of the draws.
             guidance: How many times the difference that the condition makes is counted, where one is asked for.
+            temperature: Standard deviation of the noise, where a condition is asked for.
 
         Returns:
             Shape (n, latent).
@@ -70,6 +71,8 @@ class LatentDensity:
             raise InputError(msg)
         components = self.flow.config.components
         noise = np.array([random.standard_normal(components) for random in _generators(n, seed)])
+        if condition >= 0:
+            noise *= temperature
         bins = torch.full((_BATCH,), condition)
         parts = []
         for start in range(0, n, _BATCH):

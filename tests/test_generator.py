@@ -193,13 +193,13 @@ def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
         CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=tolerance)
 
 
-def test_draws_with_a_condition_follow_the_guidance_of_the_model(tiny, monkeypatch):
+def test_draws_with_a_condition_follow_guidance_and_temperature_of_the_model(tiny, monkeypatch):
     given = []
     monkeypatch.setattr(LatentDensity, "sample", lambda self, *arguments: given.append(arguments) or np.zeros((1, 16)))
     network = tiny.network
-    monkeypatch.setattr(network, "config", dataclasses.replace(network.config, guidance=3.5))
+    monkeypatch.setattr(network, "config", dataclasses.replace(network.config, guidance=3.5, temperature=0.6))
     tiny.latent_sample(1, -0.1, 4)
-    assert given == [(1, 9, 4, 3.5)]
+    assert given == [(1, 9, 4, 3.5, 0.6)]
 
 
 def test_condition_reaches_the_decoder(tiny):

@@ -111,6 +111,14 @@ def test_draws_leave_the_global_randomness_alone(density):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_noise_is_cooled_where_a_condition_is_asked_for(shifted):
+    straight = shifted.sample(50, 1, 0) - shifted.sample(50, 1, 0, temperature=0.0)  # to the noise, from its middle
+    assert np.abs(straight).max() > 1
+    cooled = shifted.sample(50, 1, 0, temperature=0.4) - shifted.sample(50, 1, 0, temperature=0.0)
+    assert cooled == pytest.approx(0.4 * straight, abs=1e-5)
+    assert np.array_equal(shifted.sample(50, -1, 0, temperature=0.4), shifted.sample(50, -1, 0))
+
+
 def test_draws_go_from_normal_noise_along_the_flow(shifted):
     latent, _ = crystals()
     drawn = shifted.sample(4000, -1, 0)

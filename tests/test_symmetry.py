@@ -105,6 +105,16 @@ def test_a_distorted_rock_salt_becomes_cubic_in_its_primitive_cell(seed):
     assert moved.max() < 0.061
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_heusler_crystal_that_lost_much_of_its_symmetry_gets_it_back(seed):
+    crystal = primitive_cell(prototype_structure("Cu2MnAl"))[0]
+    found = symmetrised(disturbed(crystal, seed, distance=0.07), TOLERANCE)
+    edges, angles = edges_and_angles(found.lattice)
+    assert edges == pytest.approx(edges[0], abs=1e-9)
+    assert angles == pytest.approx(60, abs=1e-9)
+    assert misplaced(found, crystal) < 1e-6
+
+
 def test_a_tetragonal_crystal_stays_tetragonal():
     lattice = np.diag([3.9, 3.93, 4.6])
     given = CrystalArrays(PEROVSKITE.numbers, PEROVSKITE.frac_coords, lattice)
@@ -189,6 +199,25 @@ def test_images_on_one_site_are_no_permutation():
     assert partner_sites(swapped, mixed).tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize(
+    ("lattice", "tolerance"),
+    [
+        (np.diag([4, 4, 0.05]), TOLERANCE),
+        (np.diag([4, 4, 4000.0]), TOLERANCE),
+        (np.array([[4, 0, 0], [3.99, 0.03, 0], [0, 0, 4]]), TOLERANCE),
+        (np.diag([1.8, 0.7, 16]), 0.6),
+        (4 * np.eye(3), 100.0),
+    ],
+    ids=["flat", "long", "slanted", "narrow", "tolerance"],
+)
+def test_the_search_ends_in_cells_that_no_crystal_has_and_with_tolerances_wider_than_cells(lattice, tolerance):
+    given = CrystalArrays(np.array([8, 26]), np.array([[0.0, 0, 0], [0.5, 0.1, 0]]), lattice)
+    found = symmetrised(given, tolerance)
+    assert found.numbers.tolist() == [8, 26]
+    moved = np.linalg.norm(wrapped(found.frac_coords - given.frac_coords) @ lattice, axis=1)
+    assert moved.max() <= 0.4 + 1e-9  # the widest tolerance is a tenth of 4 angstrom
+
+
 # What never changes
 
 
@@ -197,7 +226,7 @@ def test_atoms_are_never_lost_nor_exchanged(formula):
     crystal = primitive_cell(prototype_structure(formula))[0]
     changed = 0
     for seed in range(12):
-        given = disturbed(crystal, seed, distance=0.04 * seed, strain=0.005 * seed)
+        given = disturbed(crystal, seed, distance=0.02 * seed, strain=0.0025 * seed)
         before = [array.copy() for array in (given.numbers, given.frac_coords, given.lattice)]
         found = symmetrised(given, TOLERANCE)
         assert found.numbers.tolist() == given.numbers.tolist()

@@ -92,6 +92,15 @@ def generator(
             "icsg3d evaluate condition tells which is best.",
         ),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Standard deviation of the noise that draws for a condition start from: 1, or that of --from; below 1 "
+            "they follow the condition better and differ less.",
+        ),
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs in which crystals are rebuilt no better.")
     ] = None,
@@ -181,8 +190,11 @@ def generator(
         fail(f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on", code=130)
     if not is_main_process():
         return
-    if guidance is not None:
-        network.config = dataclasses.replace(network.config, guidance=guidance)
+    network.config = dataclasses.replace(
+        network.config,
+        guidance=network.config.guidance if guidance is None else guidance,
+        temperature=network.config.temperature if temperature is None else temperature,
+    )
     seconds = all_seconds(out, time.monotonic() - started, resume=resume)
     tables = {"training": table} if judged is None else {"training": table, "validation": judged}
     roles = [(path, role, n) for role, t in tables.items() for path, n in zip(t.sources, t.source_sizes, strict=True)]

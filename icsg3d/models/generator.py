@@ -37,6 +37,8 @@ class GeneratorConfig:
         max_length: Longest cell edge that the model takes, in angstrom.
         guidance: How many times draws count the difference that the condition makes. At 1 energies follow the bins
             loosely; too much drives draws for the outermost bins past all crystals (docs/evaluation.md).
+        temperature: Standard deviation of the noise from which draws for a condition start. Below 1 they keep nearer to
+            what is likely (Kingma and Dhariwal 2018, arXiv:1807.03039), follow the condition better and differ less.
     """
 
     voxels: VoxelConfig
@@ -47,15 +49,20 @@ class GeneratorConfig:
     energy_edges: tuple[float, ...] = ()
     max_length: float = 10.0
     guidance: float = 2.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the elements and the guidance.
+        """Check the elements, the guidance and the temperature.
 
         Raises:
-            ValueError: if one is not an atomic number from 1 to 94, or the guidance is not between 0 and 100.
+            ValueError: if one is not an atomic number from 1 to 94, the guidance is not between 0 and 100, or the
+                temperature is not between 0 and 1.
         """
         if not 0 <= self.guidance <= 100:
             msg = f"the guidance must be between 0 and 100, got {self.guidance}"
+            raise ValueError(msg)
+        if not 0 <= self.temperature <= 1:
+            msg = f"the temperature must be between 0 and 1, got {self.temperature}"
             raise ValueError(msg)
         for number in self.elements:
             if number not in range(1, N_CLASSES):

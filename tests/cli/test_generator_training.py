@@ -322,14 +322,16 @@ def test_without_epochs_the_density_alone_is_fitted_anew(run, data, tiny_model, 
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-def test_the_guidance_is_the_one_asked_for_or_that_of_the_start(run, data, tiny_model, tmp_path):
+def test_guidance_and_temperature_are_those_asked_for_or_those_of_the_start(run, data, tiny_model, tmp_path):
     given = ("--data", data[0], *data[1], "--joint-epochs", 0, "--density-steps", 2)
+    asked = ("--guidance", 4, "--temperature", 0.7)
     for number, (first, more, expected) in enumerate(
-        ((tiny_model, (), 2.0), (tiny_model, ("--guidance", 4), 4.0), (tmp_path / "1" / "model", (), 4.0))
+        ((tiny_model, (), (2.0, 1.0)), (tiny_model, asked, (4.0, 0.7)), (tmp_path / "1" / "model", (), (4.0, 0.7)))
     ):
         code, said = run(*given, "--from", first, *more, "--out", tmp_path / str(number))
         assert code == 0, said
-        assert load_network(tmp_path / str(number) / "model")[0].config.guidance == expected
+        config = load_network(tmp_path / str(number) / "model")[0].config
+        assert (config.guidance, config.temperature) == expected
 
 
 def test_without_epochs_the_condition_stays_what_it_is(run, data, tiny_model, tmp_path):

@@ -190,3 +190,9 @@ def test_the_range_of_an_energy_is_that_of_its_bin(energy, expected):
 def test_a_guidance_that_means_nothing_is_refused(guidance):
     with pytest.raises(ValueError, match="the guidance must be between 0 and 100"):
         dataclasses.replace(GeneratorConfig.preset("periodic"), guidance=guidance)
+
+
+@pytest.mark.parametrize("temperature", [-0.1, 1.01, math.nan])
+def test_a_temperature_that_means_nothing_is_refused(temperature):
+    with pytest.raises(ValueError, match="the temperature must be between 0 and 1"):
+        dataclasses.replace(GeneratorConfig.preset("periodic"), temperature=temperature)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import logging
+from functools import cache
+from typing import NamedTuple
 
-import moyopy
 import numpy as np
 
 from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin, wrapped
 
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it reports moves of sites in a cell of its own, which is not used
-
 _WIDEST = 0.1
-"""Widest tolerance, as a share of the smallest height of the cell."""
+"""Widest tolerance, as a share of the smallest height of the cell; in wider ones anything is symmetric."""
 
-_FLATTEST = 8
-"""Longest edge over smallest height of cells that are searched. moyo's search does not end in one of 500 random cells
-where the tolerance is a quarter of the height, and in one of 60,000 with a tenth, all of them flatter than this."""
+
+class Operations(NamedTuple):
+    """Symmetry operations of a crystal, x' = W x + t of fractional coordinates as columns.
+
+    Rotations W, (G, 3, 3), integers; translations t, (G, 3); the site on which each brings each site, (G, N); and how
+    far each brings an atom or a corner of the cell from where one is, (G,), in angstrom.
+    """
+
+    rotations: np.ndarray
+    translations: np.ndarray
+    partners: np.ndarray
+    errors: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> Operations:
+        """Return some of the operations."""
+        return Operations(*(values[chosen] for values in self))
 
 
 def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
@@ -31,17 +42,14 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
             between opposite faces of the cell; 0 changes nothing.
 
     Returns:
-        The refined crystal, its first edge along the old one; or the one given if it has no symmetry, or if its longest
-        edge is more than eight times as long as the smallest of these distances.
+        The refined crystal, its first edge along the old one; or the one given if it has no symmetry.
     """
-    operations = _operations(crystal, tolerance)
-    if operations is None:
+    if tolerance <= 0:
         return crystal
-    rotations, translations = operations
+    rotations, translations, partners, _ = symmetry_operations(crystal, tolerance)
+    if len(rotations) == 1:
+        return crystal
     images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
-    partners = partner_sites(images, crystal)
-    if partners is None:
-        return crystal
     frac_coords = np.zeros_like(crystal.frac_coords)
     for image, partner in zip(images, partners, strict=True):
         offset = image - crystal.frac_coords[partner]
@@ -53,32 +61,92 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     return CrystalArrays(crystal.numbers, wrapped(crystal.frac_coords + frac_coords / len(images)), lattice)
 
 
-def _operations(crystal: CrystalArrays, tolerance: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return rotations, (G, 3, 3), and translations, (G, 3), of fractional coordinates; None without symmetry.
+def symmetry_operations(crystal: CrystalArrays, tolerance: float) -> Operations:
+    """Return a group of symmetry operations that a crystal has within a tolerance.
 
-    moyo, not spglib: with wide tolerances it finds more of the groups that decoded crystals were meant to have, and
-    where the lattice is face-centred it takes a tenth of the time.
+    All operations within the tolerance are looked for, and if they are not a group, the worst of them are left out
+    until they are one. That ends with any cell and any tolerance, at the latest with the identity, which is all there
+    is where two atoms of an element lie on one place. With tolerances as wide as decoded crystals need, spglib often
+    ends with a small subgroup, and moyo's search does not always end.
+
+    Args:
+        crystal: In a reduced cell, in which rotations have entries of -1, 0 and 1 only (Y. Le Page, J. Appl. Cryst. 15,
+            255 (1982)); in others some are missed.
+        tolerance: Angstrom, at most a tenth of the smallest distance between opposite faces of the cell.
     """
-    height = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0).max()
-    if tolerance <= 0 or np.linalg.norm(crystal.lattice, axis=1).max() > _FLATTEST * height:
-        return None
-    cell = moyopy.Cell(crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.numbers.tolist())
-    try:
-        found = moyopy.MoyoDataset(cell, symprec=min(tolerance, _WIDEST * float(height))).operations
-    except ValueError:  # no group within the tolerance, such as where atoms nearly coincide
-        return None
-    return (np.array(found.rotations), np.array(found.translations)) if len(found) > 1 else None
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    tolerance = min(tolerance, _WIDEST * float(heights.min()))
+    found = _operations_within(crystal, tolerance)
+    identity = (found.rotations == np.eye(3)).all(axis=(1, 2)) & (found.partners == np.arange(len(crystal))).all(axis=1)
+    if not identity.any():
+        count = len(crystal)
+        return Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)), np.arange(count)[None], np.zeros(1))
+    while not _is_group(found):
+        kept = identity | (found.errors < found.errors.max())
+        found, identity = found.rows(kept), identity[kept]
+    return found
 
 
-def partner_sites(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray | None:
-    """Return the site on which each image of each site lies, shape (operations, N); None if two lie on one."""
+def _operations_within(crystal: CrystalArrays, tolerance: float) -> Operations:
+    """Return all operations within a tolerance, each with the translation that leaves offsets of zero on average."""
+    rotations, strains = _lattice_rotations(crystal.lattice, tolerance)
+    kinds, counts = np.unique(crystal.numbers, return_counts=True)
+    rarest = np.flatnonzero(crystal.numbers == kinds[counts.argmin()])
+    turned = np.einsum("gij,nj->gni", rotations, crystal.frac_coords)
+    # The first of the rarest atoms comes to lie on each of them.
+    translations = (crystal.frac_coords[rarest] - turned[:, rarest[:1]]).reshape(-1, 3)
+    rotations, strains, turned = (np.repeat(values, len(rarest), axis=0) for values in (rotations, strains, turned))
+    images = turned + translations[:, None]
+    partners = nearest_sites(images, crystal)
+    offsets = images - crystal.frac_coords[partners]
+    offsets -= np.round(offsets)
+    shifts = offsets.mean(axis=1)
+    away = np.linalg.norm((offsets - shifts[:, None]) @ crystal.lattice, axis=2).max(axis=1)
+    errors = np.maximum(strains, away)
+    found = Operations(rotations, translations - shifts, partners, errors)
+    return found.rows(one_to_one(partners) & (errors <= tolerance))
+
+
+def one_to_one(partners: np.ndarray) -> np.ndarray:
+    """Return which operations bring each site to another one, shape (operations,), of partners (operations, N)."""
+    return (np.sort(partners, axis=1) == np.arange(partners.shape[1])).all(axis=1)
+
+
+def _lattice_rotations(lattice: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return rotations that keep a lattice within a tolerance, and how far each moves the end of the longest edge."""
+    rotations = _rotations()
+    metric = lattice @ lattice.T
+    inverse = np.linalg.inv(lattice)
+    strains = 0.5 * inverse @ (rotations.transpose(0, 2, 1) @ metric @ rotations - metric) @ inverse.T
+    errors = np.linalg.norm(strains, axis=(1, 2)) * np.linalg.norm(lattice, axis=1).max()
+    kept = errors <= tolerance
+    return rotations[kept], errors[kept]
+
+
+@cache
+def _rotations() -> np.ndarray:
+    """Return all matrices with entries of -1, 0 and 1 that are rotations of some lattice, shape (n, 3, 3)."""
+    matrices = np.stack(np.meshgrid(*[(-1, 0, 1)] * 9, indexing="ij"), -1).reshape(-1, 3, 3)
+    matrices = matrices[np.abs(np.round(np.linalg.det(matrices))) == 1]
+    return matrices[(np.linalg.matrix_power(matrices, 12) == np.eye(3)).all(axis=(1, 2))]  # orders 1, 2, 3, 4, 6
+
+
+def _is_group(found: Operations) -> bool:
+    """Return whether every product of two operations is one of them."""
+    products = found.rotations[:, None] @ found.rotations
+    sites = found.partners[:, found.partners]
+    own = np.hstack([found.rotations.reshape(len(found.rotations), -1), found.partners])
+    made = np.concatenate([products.reshape(*products.shape[:2], -1), sites], axis=2)
+    weights = np.random.default_rng(0).integers(1, 2**40, own.shape[1])  # tell operations apart by a single number
+    return bool(np.isin(made @ weights, own @ weights).all())
+
+
+def nearest_sites(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray:
+    """Return the site of the same element that is nearest to each image of each site, shape (operations, N)."""
     offsets = images[:, :, None] - crystal.frac_coords
     offsets = (offsets - np.round(offsets)) @ crystal.lattice
-    distances = np.where(
-        crystal.numbers[:, None] == crystal.numbers[None], np.einsum("gnmi,gnmi->gnm", offsets, offsets), np.inf
-    )
-    partners = distances.argmin(axis=2)
-    return partners if (np.sort(partners, axis=1) == np.arange(len(crystal))).all() else None
+    distances = np.einsum("gnmi,gnmi->gnm", offsets, offsets)
+    return np.where(crystal.numbers[:, None] == crystal.numbers, distances, np.inf).argmin(axis=2)
 
 
 def anchored(crystal: CrystalArrays) -> CrystalArrays:

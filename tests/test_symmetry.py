@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+import spglib
 
 from icsg3d.arrays import CrystalArrays
 from icsg3d.prototypes import prototype_structure
 from icsg3d.structures import primitive_cell
-from icsg3d.symmetry import anchored, partner_sites, symmetrised
+from icsg3d.symmetry import anchored, nearest_sites, symmetrised, symmetry_operations
 
 TOLERANCE = 0.25
 
@@ -131,6 +132,76 @@ def test_an_exact_crystal_stays_as_it_is():
         assert wrapped(found.frac_coords - crystal.frac_coords) == pytest.approx(0 * crystal.frac_coords, abs=1e-9)
 
 
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_ideal_crystals_have_the_operations_that_spglib_finds(formula):
+    crystal = primitive_cell(prototype_structure(formula))[0]
+    found = symmetry_operations(crystal, 0.01)
+    theirs = spglib.get_symmetry((crystal.lattice, crystal.frac_coords, crystal.numbers), symprec=0.01)
+    assert {rotation.tobytes() for rotation in found.rotations.astype(int)} == {
+        rotation.tobytes() for rotation in theirs["rotations"].astype(int)
+    }
+    assert len(found.rotations) == 48
+    assert found.errors.max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("lattice", "count"),
+    [
+        (np.diag([3.0, 4, 5]), 8),
+        (np.diag([3.0, 3, 5]), 16),
+        (np.array([[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5]]), 24),
+        (np.array([[3.0, 0, 0], [0.2, 4, 0], [0, 0, 5]]), 4),
+        (np.array([[3.0, 0, 0], [0.2, 4, 0], [0.3, 0.4, 5]]), 2),
+        (1.0 * (np.ones((3, 3)) - np.eye(3)), 48),
+        (2.0 * (np.ones((3, 3)) - 2 * np.eye(3)), 48),
+    ],
+    ids=["orthorhombic", "tetragonal", "hexagonal", "monoclinic", "triclinic", "face-centred", "body-centred"],
+)
+def test_one_atom_has_all_the_operations_of_its_lattice(lattice, count):
+    found = symmetry_operations(CrystalArrays(np.array([26]), np.array([[0.3, 0.1, 0.7]]), lattice), 0.01)
+    assert len(found.rotations) == count
+
+
+def test_translations_of_a_cell_twice_as_large_are_operations():
+    doubled = CrystalArrays(np.array([11, 11]), np.array([[0.1, 0, 0], [0.6, 0, 0]]), np.diag([6.0, 4, 5]))
+    found = symmetry_operations(doubled, 0.01)
+    assert len(found.rotations) == 16
+    translation = (found.rotations == np.eye(3)).all(axis=(1, 2)) & (found.partners == [1, 0]).all(axis=1)
+    assert np.abs(found.translations[translation]) == pytest.approx(np.array([[0.5, 0, 0]]))
+
+
+def test_operations_are_a_group_within_the_tolerance_for_any_crystal():
+    sizes = []
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        crystal = CrystalArrays(
+            random.integers(1, 3, 5),
+            random.random((5, 3)) * (seed % 3 > 0),
+            np.diag([4.0, 4, 4.2]) + random.normal(0, 0.1, (3, 3)),
+        )
+        found = symmetry_operations(disturbed(PEROVSKITE, seed, distance=0.002 * seed) if seed % 2 else crystal, 0.3)
+        known = {(w.tobytes(), p.tobytes()) for w, p in zip(found.rotations, found.partners, strict=True)}
+        for w, p in zip(found.rotations, found.partners, strict=True):
+            for v, q in zip(found.rotations, found.partners, strict=True):
+                assert ((w @ v).tobytes(), p[q].tobytes()) in known
+        assert found.errors.max() <= 0.3
+        sizes.append(len(found.rotations))
+    assert {1, 2, 48} <= set(sizes)
+
+
+def test_a_skewed_cell_keeps_at_least_the_identity():
+    skewed = np.array([[1, 0, 0], [3, 1, 0], [2, 5, 1]]) @ (4.0 * np.eye(3))
+    found = symmetry_operations(CrystalArrays(np.array([26]), np.zeros((1, 3)), skewed), 0.01)
+    assert len(found.rotations) >= 2
+    assert found.errors.max() < 1e-6
+
+
+def test_atoms_on_one_place_have_the_identity_alone():
+    found = symmetry_operations(CrystalArrays(np.array([8, 8]), np.zeros((2, 3)), 4.0 * np.eye(3)), TOLERANCE)
+    assert found.rotations.tolist() == [np.eye(3).tolist()]
+    assert found.partners.tolist() == [[0, 1]]
+
+
 @pytest.mark.parametrize("crystal", [PEROVSKITE, ROCK_SALT], ids=["perovskite", "rock salt"])
 def test_what_was_refined_is_refined(crystal):
     for seed in range(5):
@@ -189,14 +260,14 @@ def test_atoms_nearer_than_the_tolerance_are_no_reason_to_fail():
     assert nearest(found, 0, 1) > 0.1  # 0.16 before; not merged
 
 
-def test_images_on_one_site_are_no_permutation():
+def test_the_partner_of_an_image_is_the_nearest_site_of_its_element():
     line = CrystalArrays(np.array([8, 8]), np.array([[0.0, 0, 0], [0.4, 0, 0]]), 5.0 * np.eye(3))
     swapped = np.array([[[0.41, 0, 0], [0.98, 0, 0]]])
-    assert partner_sites(swapped, line).tolist() == [[1, 0]]
-    assert partner_sites(np.array([[[0.02, 0, 0], [0.1, 0, 0]]]), line) is None
+    assert nearest_sites(swapped, line).tolist() == [[1, 0]]
+    assert nearest_sites(np.array([[[0.02, 0, 0], [0.1, 0, 0]]]), line).tolist() == [[0, 0]]
     # Nearest of the same element, whatever lies between.
     mixed = CrystalArrays(np.array([8, 26]), line.frac_coords, line.lattice)
-    assert partner_sites(swapped, mixed).tolist() == [[0, 1]]
+    assert nearest_sites(swapped, mixed).tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from icsg3d import elements
 from icsg3d.arrays import CrystalArrays, periodic_distances, wrapped
-from icsg3d.symmetry import partner_sites
+from icsg3d.symmetry import nearest_sites, one_to_one
 from icsg3d.training.augment import size_ratio
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ def _parent(crystal: CrystalArrays) -> _Parent | None:
         return None
     rotations, translations = symmetry["rotations"], symmetry["translations"]
     images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
-    partners = partner_sites(images, crystal)
-    return None if partners is None else _Parent(crystal, rotations, translations, partners)
+    partners = nearest_sites(images, crystal)
+    return _Parent(crystal, rotations, translations, partners) if one_to_one(partners).all() else None
 
 
 def _variant(parent: _Parent, known: np.ndarray, random: np.random.Generator) -> CrystalArrays | None:

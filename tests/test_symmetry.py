@@ -189,11 +189,34 @@ def test_operations_are_a_group_within_the_tolerance_for_any_crystal():
     assert {1, 2, 48} <= set(sizes)
 
 
-def test_a_skewed_cell_keeps_at_least_the_identity():
-    skewed = np.array([[1, 0, 0], [3, 1, 0], [2, 5, 1]]) @ (4.0 * np.eye(3))
+def test_a_cell_that_is_not_reduced_keeps_at_least_the_identity():
+    # Cubic, but eight of its 48 operations have entries of 2, and the others, all exact, are no group.
+    skewed = 4.0 * np.array([[0, -1, -1], [1, 0, 0], [0, 1, 0]])
     found = symmetry_operations(CrystalArrays(np.array([26]), np.zeros((1, 3)), skewed), 0.01)
-    assert len(found.rotations) >= 2
-    assert found.errors.max() < 1e-6
+    assert found.rotations.tolist() == [np.eye(3).tolist()]
+
+
+def test_the_error_of_an_operation_is_where_it_takes_the_end_of_the_longest_edge():
+    found = symmetry_operations(CrystalArrays(np.array([26]), np.zeros((1, 3)), np.diag([4.0, 4.1, 9])), 0.4)
+    assert len(found.rotations) == 16
+    # Edges of 4 and 4.1 exchanged: strains by Green of half the relative change of their squares.
+    strain = np.hypot(4.1**2 / 4**2 - 1, 4**2 / 4.1**2 - 1) / 2
+    assert sorted(found.errors) == pytest.approx([0] * 8 + [9 * strain] * 8)
+
+
+def test_an_operation_leaves_no_offset_on_average():
+    found = symmetry_operations(disturbed(PEROVSKITE, 0), TOLERANCE)
+    given = disturbed(PEROVSKITE, 0)
+    images = np.einsum("gij,nj->gni", found.rotations, given.frac_coords) + found.translations[:, None]
+    offsets = wrapped(images - given.frac_coords[found.partners])
+    assert offsets.mean(axis=1) == pytest.approx(np.zeros((48, 3)), abs=1e-12)
+    assert np.linalg.norm(offsets @ given.lattice, axis=2).max(axis=1).max() <= found.errors.max() + 1e-9
+    assert np.abs(offsets).max() > 1e-3
+
+
+def test_a_tolerance_wider_than_a_tenth_of_the_cell_counts_as_that():
+    given = CrystalArrays(np.array([55, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.65]]), 4.0 * np.eye(3))
+    assert len(symmetry_operations(given, 100.0).rotations) == 8  # about the third axis; chlorine is 0.6 angstrom off
 
 
 def test_atoms_on_one_place_have_the_identity_alone():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import spglib
 
 from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin, wrapped
 
@@ -39,7 +40,7 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     Args:
         crystal: As it was decoded.
         tolerance: Largest distance of an atom from its image, in angstrom, at most a tenth of the smallest distance
-            between opposite faces of the cell; 0 changes nothing.
+            between opposite faces of the reduced cell; 0 changes nothing.
 
     Returns:
         The refined crystal, its first edge along the old one; or the one given if it has no symmetry.
@@ -70,10 +71,32 @@ def symmetry_operations(crystal: CrystalArrays, tolerance: float) -> Operations:
     ends with a small subgroup, and moyo's search does not always end.
 
     Args:
-        crystal: In a reduced cell, in which rotations have entries of -1, 0 and 1 only (Y. Le Page, J. Appl. Cryst. 15,
-            255 (1982)); in others some are missed.
-        tolerance: Angstrom, at most a tenth of the smallest distance between opposite faces of the cell.
+        crystal: In any cell.
+        tolerance: Angstrom, at most a tenth of the smallest distance between opposite faces of the reduced cell.
     """
+    change = _to_reduced(crystal.lattice, tolerance)
+    back = np.linalg.inv(change)
+    found = _group(CrystalArrays(crystal.numbers, crystal.frac_coords @ back, change @ crystal.lattice), tolerance)
+    rotations = np.round(change.T @ found.rotations @ back.T).astype(int)
+    return Operations(rotations, found.translations @ change, found.partners, found.errors)
+
+
+def _to_reduced(lattice: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return the integers, (3, 3), that make edges of a reduced cell from those of a lattice.
+
+    In reduced cells rotations have entries of -1, 0 and 1 only (Y. Le Page, J. Appl. Cryst. 15, 255 (1982)). A cell
+    whose edges are as short within the tolerance is left as it is.
+    """
+    vectors: Any = lattice
+    reduced = spglib.niggli_reduce(vectors)
+    if reduced is None:
+        return np.eye(3)
+    longer = np.linalg.norm(lattice, axis=1).sum() - np.linalg.norm(reduced, axis=1).sum()
+    return np.round(reduced @ np.linalg.inv(lattice)) if longer > tolerance else np.eye(3)
+
+
+def _group(crystal: CrystalArrays, tolerance: float) -> Operations:
+    """Return the operations of a crystal in a reduced cell."""
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     tolerance = min(tolerance, _WIDEST * float(heights.min()))
     found = _operations_within(crystal, tolerance)

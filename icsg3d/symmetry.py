@@ -13,6 +13,13 @@ from icsg3d.arrays import CrystalArrays, CrystalBatch, canonical_origin, wrapped
 _WIDEST = 0.1
 """Widest tolerance, as a share of the smallest height of the cell; in wider ones anything is symmetric."""
 
+_MOST_OPERATIONS = 192
+"""Of cells with four lattice points, as conventional ones have. In larger ones products of all operations would be too
+many, and spglib does the search."""
+
+_CHUNK_PAIRS = 2**20
+"""Pairs of an image and a site looked at at once; bounds the memory."""
+
 
 class Operations(NamedTuple):
     """Symmetry operations of a crystal, x' = W x + t of fractional coordinates as columns.
@@ -102,12 +109,35 @@ def _group(crystal: CrystalArrays, tolerance: float) -> Operations:
     found = _operations_within(crystal, tolerance)
     identity = (found.rotations == np.eye(3)).all(axis=(1, 2)) & (found.partners == np.arange(len(crystal))).all(axis=1)
     if not identity.any():
-        count = len(crystal)
-        return Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)), np.arange(count)[None], np.zeros(1))
+        return _identity(len(crystal))
+    if len(identity) > _MOST_OPERATIONS:
+        return _found_by_spglib(crystal, tolerance)
     while not _is_group(found):
         kept = identity | (found.errors < found.errors.max())
         found, identity = found.rows(kept), identity[kept]
     return found
+
+
+def _identity(count: int) -> Operations:
+    return Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)), np.arange(count)[None], np.zeros(1))
+
+
+def _found_by_spglib(crystal: CrystalArrays, tolerance: float) -> Operations:
+    cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+    try:
+        found = spglib.get_symmetry(cell, symprec=tolerance)
+    except spglib.SpglibError:
+        found = None
+    if found is None:
+        return _identity(len(crystal))
+    rotations, translations = found["rotations"].astype(int), found["translations"]
+    images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
+    partners = nearest_sites(images, crystal)
+    if not one_to_one(partners).all():
+        return _identity(len(crystal))
+    offsets = images - crystal.frac_coords[partners]
+    errors = np.linalg.norm((offsets - np.round(offsets)) @ crystal.lattice, axis=2).max(axis=1)
+    return Operations(rotations, translations, partners, errors)
 
 
 def _operations_within(crystal: CrystalArrays, tolerance: float) -> Operations:
@@ -166,6 +196,11 @@ def _is_group(found: Operations) -> bool:
 
 def nearest_sites(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray:
     """Return the site of the same element that is nearest to each image of each site, shape (operations, N)."""
+    size = max(1, _CHUNK_PAIRS // len(crystal) ** 2)
+    return np.concatenate([_nearest(images[start : start + size], crystal) for start in range(0, len(images), size)])
+
+
+def _nearest(images: np.ndarray, crystal: CrystalArrays) -> np.ndarray:
     offsets = images[:, :, None] - crystal.frac_coords
     offsets = (offsets - np.round(offsets)) @ crystal.lattice
     distances = np.einsum("gnmi,gnmi->gnm", offsets, offsets)

@@ -170,6 +170,17 @@ def test_translations_of_a_cell_twice_as_large_are_operations():
     assert np.abs(found.translations[translation]) == pytest.approx(np.array([[0.5, 0, 0]]))
 
 
+def test_a_supercell_of_many_cells_becomes_as_symmetric_as_one():
+    corners = np.array(list(itertools.product((0, 0.5), repeat=3)))
+    coords = (PEROVSKITE.frac_coords[:, None] / 2 + corners).reshape(-1, 3)
+    given = CrystalArrays(np.repeat(PEROVSKITE.numbers, 8), coords, 2 * PEROVSKITE.lattice)
+    moved = disturbed(given, 0, distance=0.01, strain=0.001)
+    assert len(symmetry_operations(moved, 0.1).rotations) == 8 * 48
+    found = symmetrised(moved, 0.1)
+    assert misplaced(found, given) < 1e-6
+    assert edges_and_angles(found.lattice)[1] == pytest.approx(90, abs=1e-9)
+
+
 def test_operations_are_a_group_within_the_tolerance_for_any_crystal():
     sizes = []
     for seed in range(150):
@@ -305,6 +316,8 @@ def test_the_partner_of_an_image_is_the_nearest_site_of_its_element():
     swapped = np.array([[[0.41, 0, 0], [0.98, 0, 0]]])
     assert nearest_sites(swapped, line).tolist() == [[1, 0]]
     assert nearest_sites(np.array([[[0.02, 0, 0], [0.1, 0, 0]]]), line).tolist() == [[0, 0]]
+    # As many images as are looked at one part after the other.
+    assert nearest_sites(np.tile(swapped, (300_000, 1, 1)), line).tolist() == [[1, 0]] * 300_000
     # Nearest of the same element, whatever lies between.
     mixed = CrystalArrays(np.array([8, 26]), line.frac_coords, line.lattice)
     assert nearest_sites(swapped, mixed).tolist() == [[0, 1]]

@@ -111,7 +111,8 @@ def _group(crystal: CrystalArrays, tolerance: float) -> Operations:
     if not identity.any():
         return _identity(len(crystal))
     if len(identity) > _MOST_OPERATIONS:
-        return _found_by_spglib(crystal, tolerance)
+        theirs = operations_by_spglib(crystal, tolerance)
+        return _identity(len(crystal)) if theirs is None else theirs
     while not _is_group(found):
         kept = identity | (found.errors < found.errors.max())
         found, identity = found.rows(kept), identity[kept]
@@ -122,19 +123,23 @@ def _identity(count: int) -> Operations:
     return Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)), np.arange(count)[None], np.zeros(1))
 
 
-def _found_by_spglib(crystal: CrystalArrays, tolerance: float) -> Operations:
+def operations_by_spglib(crystal: CrystalArrays, tolerance: float) -> Operations | None:
+    """Return the operations that spglib finds within a tolerance in angstrom.
+
+    None if it finds none, or if with one of them two sites come to lie on one.
+    """
     cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
     try:
         found = spglib.get_symmetry(cell, symprec=tolerance)
     except spglib.SpglibError:
         found = None
     if found is None:
-        return _identity(len(crystal))
+        return None
     rotations, translations = found["rotations"].astype(int), found["translations"]
     images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
     partners = nearest_sites(images, crystal)
-    if not one_to_one(partners).all():
-        return _identity(len(crystal))
+    if not _one_to_one(partners).all():
+        return None
     offsets = images - crystal.frac_coords[partners]
     errors = np.linalg.norm((offsets - np.round(offsets)) @ crystal.lattice, axis=2).max(axis=1)
     return Operations(rotations, translations, partners, errors)
@@ -157,10 +162,10 @@ def _operations_within(crystal: CrystalArrays, tolerance: float) -> Operations:
     away = np.linalg.norm((offsets - shifts[:, None]) @ crystal.lattice, axis=2).max(axis=1)
     errors = np.maximum(strains, away)
     found = Operations(rotations, translations - shifts, partners, errors)
-    return found.rows(one_to_one(partners) & (errors <= tolerance))
+    return found.rows(_one_to_one(partners) & (errors <= tolerance))
 
 
-def one_to_one(partners: np.ndarray) -> np.ndarray:
+def _one_to_one(partners: np.ndarray) -> np.ndarray:
     """Return which operations bring each site to another one, shape (operations,), of partners (operations, N)."""
     return (np.sort(partners, axis=1) == np.arange(partners.shape[1])).all(axis=1)
 

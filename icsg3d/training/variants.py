@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from icsg3d import elements
 from icsg3d.arrays import CrystalArrays, periodic_distances, wrapped
-from icsg3d.symmetry import nearest_sites, one_to_one
+from icsg3d.symmetry import operations_by_spglib
 from icsg3d.training.augment import size_ratio
 
 if TYPE_CHECKING:
@@ -181,17 +181,8 @@ def _supercell(crystal: CrystalArrays, matrix: np.ndarray) -> CrystalArrays:
 
 def _parent(crystal: CrystalArrays) -> _Parent | None:
     """Return a crystal with its symmetry; None if spglib finds none or the crystal does not have it exactly enough."""
-    cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
-    try:
-        symmetry = spglib.get_symmetry(cell, symprec=_TOLERANCE)
-    except spglib.SpglibError:
-        return None
-    if symmetry is None:
-        return None
-    rotations, translations = symmetry["rotations"], symmetry["translations"]
-    images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
-    partners = nearest_sites(images, crystal)
-    return _Parent(crystal, rotations, translations, partners) if one_to_one(partners).all() else None
+    found = operations_by_spglib(crystal, _TOLERANCE)
+    return None if found is None else _Parent(crystal, found.rotations, found.translations, found.partners)
 
 
 def _variant(parent: _Parent, known: np.ndarray, random: np.random.Generator) -> CrystalArrays | None:

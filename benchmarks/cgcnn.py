@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from icsg3d.elements import graph_features
-from icsg3d.graphs import CrystalGraph
+from icsg3d.crystals.elements import graph_features
+from icsg3d.representation.graphs import CrystalGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

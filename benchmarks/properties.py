@@ -21,15 +21,15 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from benchmarks.cgcnn import PlainData, cut_graph, plain_graph, train_plain
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.data import load_structures
 from icsg3d.data.targets import kept_back
-from icsg3d.graphs import CrystalGraph, GraphBatch, GraphSet, crystal_graph
 from icsg3d.models.cgcnn import read_cgcnn
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModelConfig
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.properties import PROPERTIES, unknown_property
-from icsg3d.structures import to_arrays
+from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.representation.graphs import CrystalGraph, GraphBatch, GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import errors, train_ensemble
 from icsg3d.training.properties import PropertyOptions, from_scratch

@@ -15,11 +15,11 @@ from skimage.measure import label, regionprops
 from skimage.morphology import ball, convex_hull_image, dilation, erosion
 from skimage.segmentation import watershed
 
-from icsg3d.elements import ionic_radii
+from icsg3d.crystals.elements import ionic_radii
 
 if TYPE_CHECKING:
-    from icsg3d.arrays import CrystalArrays
-    from icsg3d.voxels import VoxelConfig
+    from icsg3d.crystals.arrays import CrystalArrays
+    from icsg3d.representation.voxels import VoxelConfig
 
 MIN_CONVEXITY = 0.8
 MAX_ITERATIONS = 5

@@ -27,15 +27,15 @@ from threadpoolctl import threadpool_limits
 
 import icsg3d
 from benchmarks.reference import algorithm_s1, density_and_species, density_and_species_in_floats
-from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError
-from icsg3d.generator import CrystalGenerator
-from icsg3d.models.storage import write_atomically
-from icsg3d.prototypes import prototype_structure
-from icsg3d.segmentation import segment_batch
-from icsg3d.structures import to_arrays
-from icsg3d.voxels import VoxelConfig, voxelize
+from icsg3d.files import write_atomically
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.representation.segmentation import segment_batch
+from icsg3d.representation.voxels import VoxelConfig, voxelize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 from icsg3d.data import load_structures
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.scaling import energy_minimum
+from icsg3d.properties.equilibrium import energy_minimum
+from icsg3d.properties.predictor import PropertyPredictor
 
 CRYSTALS = 150
 ATOMS = 12

@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.run import limited_threads, machine, timed
-from icsg3d.arrays import CrystalBatch
-from icsg3d.decoding import assemble
+from icsg3d.crystals.arrays import CrystalBatch
+from icsg3d.crystals.structures import to_arrays
+from icsg3d.crystals.symmetry import anchored, symmetrised
 from icsg3d.errors import InputError
-from icsg3d.generator import CrystalGenerator
-from icsg3d.models.storage import write_atomically
-from icsg3d.segmentation import segment_batch
-from icsg3d.structures import to_arrays
-from icsg3d.symmetry import anchored, symmetrised
+from icsg3d.files import write_atomically
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.models.decoding import assemble
+from icsg3d.representation.segmentation import segment_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 
 from icsg3d.data import load_structures
 from icsg3d.featurizers import CrystalGraphFeaturizer
-from icsg3d.prototypes import prototype_structures
+from icsg3d.generation.prototypes import prototype_structures
 
 
 def own_crystals() -> tuple[list, np.ndarray]:

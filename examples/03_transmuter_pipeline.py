@@ -12,7 +12,7 @@ from pymatgen.transformations.standard_transformations import DeformStructureTra
 from rich.console import Console
 from rich.table import Table
 
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.transformations import LatentSamplingTransformation
 
 ENERGY = "formation_energy_per_atom"

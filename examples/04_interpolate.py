@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from icsg3d import PropertyPredictor
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.transformations import LatentInterpolationTransformation
 
 OUT = Path("runs/examples")

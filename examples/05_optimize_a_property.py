@@ -16,9 +16,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from icsg3d import CrystalGenerator, PropertyPredictor
-from icsg3d.prototypes import prototype_structure
-from icsg3d.screening import Duplicates
-from icsg3d.search import optimize_property
+from icsg3d.crystals.matching import Duplicates
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.generation.search import optimize_property
 
 OUT = Path("runs/examples")
 TARGET, ROUNDS = 2.0, 8

@@ -22,9 +22,9 @@ from chgnet.model import CHGNet
 from pymatgen.core import Element, Structure
 from rich.progress import track
 
+from icsg3d.crystals.structures import from_arrays, primitive_cell, read_json, structure_from_dict
 from icsg3d.data import load_structures, write_frame
 from icsg3d.errors import InputError
-from icsg3d.structures import from_arrays, primitive_cell, read_json, structure_from_dict
 
 BATCH = 64
 VOLUMES = np.array([0.85, 0.92, 1.0, 1.08, 1.16])

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from icsg3d.crystals.structures import network_cell
 from icsg3d.data import load_structures, write_frame
 from icsg3d.errors import InputError
-from icsg3d.structures import network_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator, all_changes
 
-from icsg3d.predictor import PropertyPredictor
+from icsg3d.properties.predictor import PropertyPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

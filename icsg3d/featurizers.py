@@ -15,16 +15,16 @@ import pandas as pd
 from matminer.featurizers.base import BaseFeaturizer
 from rich.progress import track
 
-from icsg3d.generator import CrystalGenerator
-from icsg3d.predictor import PropertyPredictor, graph_of
-from icsg3d.properties import PROPERTIES
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.models.targets import PROPERTIES
+from icsg3d.properties.predictor import PropertyPredictor, graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from icsg3d.arrays import CrystalArrays
-    from icsg3d.graphs import CrystalGraph, GraphConfig
-    from icsg3d.structures import Crystal
+    from icsg3d.crystals.arrays import CrystalArrays
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.representation.graphs import CrystalGraph, GraphConfig
 
 Networks = TypeVar("Networks")
 

@@ -16,14 +16,14 @@ import numpy as np
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.graphs import GraphBatch
-from icsg3d.predictor import graph_of
+from icsg3d.properties.predictor import graph_of
+from icsg3d.representation.graphs import GraphBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.generator import CrystalGenerator
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.properties.predictor import PropertyPredictor
 
 _PADDED = (50, 64, 200)
 """Numbers of nodes that batches are padded to."""

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.transformations.transformation_abc import AbstractTransformation
 
+from icsg3d.crystals.matching import Duplicates
+from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
-from icsg3d.generator import CrystalGenerator
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.screening import Duplicates
-from icsg3d.search import optimize_property
-from icsg3d.structures import as_structure, structure_from_dict
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.search import optimize_property
+from icsg3d.properties.predictor import PropertyPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
-    from icsg3d.generator import DecodedCrystal
-    from icsg3d.structures import Crystal
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.generation.generator import DecodedCrystal
 
 _DRAWS_PER_STRUCTURE = 8
 """Draws tried for each structure asked for, before the transformation gives up."""
@@ -266,7 +266,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
     def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
         """Return new crystals, nearest to the target first, doubtful ones last.
 
-        What counts is :meth:`icsg3d.search.Visited.expected_miss`, prediction and uncertainty together.
+        What counts is :meth:`icsg3d.generation.search.Visited.expected_miss`, prediction and uncertainty together.
 
         Args:
             structure: Where to start, a Structure, Atoms or the path of a file; it is left as it is.

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from icsg3d import cli
+from icsg3d.crystals.structures import primitive_cell
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.models.generator import GeneratorConfig
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
-from icsg3d.prototypes import prototype_structure
-from icsg3d.structures import primitive_cell
+from icsg3d.representation.voxels import VoxelConfig
 from icsg3d.training.data import CrystalSet
-from icsg3d.voxels import VoxelConfig
 
 FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "CaTiO3", "KMgF3", "MgO", "CsCl", "Cu2MnAl", "Fe2VAl", "LiF", "KBr", "LaAlO3")
 

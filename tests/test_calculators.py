@@ -5,8 +5,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.calculators import CrystalGraphCalculator
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.properties.predictor import PropertyPredictor
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from icsg3d.generator import CrystalGenerator
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.properties.predictor import PropertyPredictor
 
 pytest.importorskip("matminer")
 

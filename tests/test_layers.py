@@ -1,55 +1,55 @@
-"""Imports point down only: each module belongs to a layer and imports from its own layer and those below.
+"""Imports point down only, room by room, and no module imports itself in a circle.
 
-Every import statement counts, also those inside functions and under ``TYPE_CHECKING``. The package root
-``icsg3d/__init__.py`` stands outside the layers: it only names, lazily, what lives in them.
+Every import statement counts, also those inside functions and under ``TYPE_CHECKING``. The root ``icsg3d/__init__.py``
+and the ``__init__`` of a room stand outside: they only name, lazily, what lives in them.
 """
 
 from __future__ import annotations
 
 import ast
+import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-import icsg3d
-
 PACKAGE = Path(__file__).parents[1] / "icsg3d"
 
-# A new module or subpackage directly below icsg3d/ is registered here, in the lowest layer it can live in.
-LAYERS: dict[int, set[str]] = {
-    0: {"elements", "errors", "properties", "random", "seeds"},
-    1: {"arrays", "decoding", "graphs", "models", "refining", "segmentation", "symmetry", "training", "voxels"},
-    2: {
-        "candidates",
-        "data",
-        "evaluation",
-        "generator",
-        "latent",
-        "predictor",
-        "pretrained",
-        "prototypes",
-        "scaling",
-        "screening",
-        "search",
-        "structures",
-        "testing",
-    },
-    3: {"__main__", "calculators", "cli", "featurizers", "report", "transformations", "workflows"},
-}
-# Modules below layer 3 that may call matminer, on request only: a source of data, and fingerprints of evaluations.
-EXCEPTIONS = {("icsg3d.data.matminer_datasets", "matminer"), ("icsg3d.evaluation.fingerprints", "matminer")}
+# From the ground up. A new file or folder directly below icsg3d/ is added in the lowest place it can live in.
+ROOMS = [
+    "errors",
+    "files",
+    "_moved",
+    "crystals",
+    "representation",
+    "models",
+    "training",
+    "pretrained",
+    "data",
+    "properties",
+    "generation",
+    "screening",
+    "calculators",
+    "featurizers",
+    "transformations",
+    "testing",
+    "evaluation",
+    "workflows",
+    "report",
+    "cli",
+    "__main__",
+]
 
-LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
-
-# Libraries that a layer must not import: arrays know no crystals, crystals know no workflows.
+CRYSTAL_LIBRARIES = {"ase", "pymatgen"}
 ECOSYSTEM = {"atomate2", "emmet", "jobflow", "matminer", "typer"}
-CRYSTALS = {"ase", "pymatgen"}
-FORBIDDEN: dict[int, set[str]] = {
-    0: ECOSYSTEM | CRYSTALS,
-    1: ECOSYSTEM | CRYSTALS,
-    2: ECOSYSTEM,
-    3: set(),
-}
+
+# What must run where there is torch and no pymatgen: rooms, and modules of mixed rooms.
+ARRAYS = {"errors", "files", "representation", "models", "training"}
+ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "comparison", "elements", "symmetry")}
+# Rooms in which the libraries of the ecosystem are at home.
+PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "cli", "__main__"}
+# Modules elsewhere that may call matminer, on request only: a source of data, and fingerprints of evaluations.
+EXCEPTIONS = {("icsg3d.data.matminer_datasets", "matminer"), ("icsg3d.evaluation.fingerprints", "matminer")}
 
 
 def dotted_name(file: Path, package: Path) -> str:
@@ -72,59 +72,86 @@ def imported_names(source: str, module: str, *, is_package: bool = False) -> set
     return names
 
 
-def violations(module: str, names: set[str]) -> list[str]:
-    """What a module imports against the rules."""
-    layer = LAYER_OF[module.split(".")[1]]
-    found = []
-    for name in sorted(names):
-        top, _, rest = name.partition(".")
-        if top in FORBIDDEN[layer] and (module, top) not in EXCEPTIONS:
-            found.append(f"{module} (layer {layer}) imports {name}, and layer {layer} must not know {top}")
-        if top != "icsg3d" or not rest:
-            continue
-        # A lazy name of the package root counts as the module it comes from.
-        target = icsg3d._LAZY.get(rest, name).split(".")[1]
-        if LAYER_OF.get(target, 0) > layer:
-            found.append(f"{module} (layer {layer}) imports {name} of layer {LAYER_OF[target]}")
+@cache
+def public_names() -> dict[str, str]:
+    """Where the lazy names of the package root live: CrystalGenerator is in icsg3d.generation.generator."""
+    found = {}
+    for node in ast.parse((PACKAGE / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name: f"icsg3d.{node.module}" for alias in node.names}
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERED = [file for file in FILES if file != PACKAGE / "__init__.py"]
+def is_array_module(module: str) -> bool:
+    return module in ARRAY_MODULES or module.split(".")[1] in ARRAYS
 
 
-@pytest.mark.parametrize("file", LAYERED, ids=lambda file: dotted_name(file, PACKAGE))
+def violations(module: str, names: set[str]) -> list[str]:
+    """What a module imports against the rules."""
+    room = module.split(".")[1]
+    forbidden = set() if room in PLUGINS else set(ECOSYSTEM)
+    if is_array_module(module):
+        forbidden |= CRYSTAL_LIBRARIES
+    found = []
+    for name in sorted(names):
+        top, _, rest = name.partition(".")
+        if top in forbidden and (module, top) not in EXCEPTIONS:
+            found.append(f"{module} imports {name}, and {room} must not know {top}")
+        if top != "icsg3d" or not rest or rest == "__version__":
+            continue
+        target = public_names().get(rest, name)
+        if ROOMS.index(target.split(".")[1]) > ROOMS.index(room):
+            found.append(f"{module} imports {name}, which lies above {room}")
+        elif is_array_module(module) and not is_array_module(".".join(target.split(".")[:3])):
+            found.append(f"{module} imports {name}, which needs pymatgen")
+    return found
+
+
+FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: dotted_name(file, PACKAGE))
 def test_imports_point_down(file):
     module = dotted_name(file, PACKAGE)
-    top = module.split(".")[1]
-    assert top in LAYER_OF, (
-        f"icsg3d.{top} belongs to no layer: register it in LAYERS of tests/test_layers.py, "
-        "in the lowest layer it can live in"
-    )
+    room = module.split(".")[1]
+    assert room in ROOMS, f"icsg3d.{room} is no room: add it to ROOMS of tests/test_layers.py, as low as it can live"
     names = imported_names(file.read_text(encoding="utf-8"), module, is_package=file.name == "__init__.py")
     assert not violations(module, names)
 
 
-def test_layers_do_not_overlap():
-    assert sum(len(modules) for modules in LAYERS.values()) == len(LAYER_OF)
+def test_no_module_imports_itself_in_a_circle():
+    modules = {dotted_name(file, PACKAGE): file for file in FILES}
+    graph = {}
+    for module, file in modules.items():
+        names = imported_names(file.read_text(encoding="utf-8"), module, is_package=file.name == "__init__.py")
+        targets = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module] = {target for target in targets if target in modules and target != module}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_rooms_are_there():
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - {"__init__"} == set(ROOMS)
 
 
 @pytest.mark.parametrize(
     ("module", "source", "count"),
     [
-        ("icsg3d.voxels", "import numpy\nimport torch\nfrom icsg3d.elements import RADII", 0),
-        ("icsg3d.voxels", "from icsg3d import __version__", 0),
-        ("icsg3d.voxels", "from pymatgen.core import Structure", 1),
-        ("icsg3d.voxels", "def f():\n    import ase.io", 1),
-        ("icsg3d.voxels", "from icsg3d import generator", 1),
-        ("icsg3d.voxels", "from icsg3d import CrystalGenerator", 1),
-        ("icsg3d.voxels", "from . import structures", 1),
-        ("icsg3d.models.vae", "from ..generator import CrystalGenerator", 1),
-        ("icsg3d.models.vae", "from .unet import SegmentationUNet\nfrom ..voxels import VoxelConfig", 0),
-        ("icsg3d.elements", "import icsg3d.voxels", 1),
-        ("icsg3d.generator", "from pymatgen.core import Structure\nfrom icsg3d.models import CrystalVAE", 0),
-        ("icsg3d.generator", "import icsg3d.cli\nfrom jobflow import job", 2),
-        ("icsg3d.cli", "import typer\nfrom icsg3d.workflows.flows import Flow\nimport icsg3d.voxels", 0),
+        ("icsg3d.representation.voxels", "import numpy\nimport torch\nfrom icsg3d.crystals.elements import RADII", 0),
+        ("icsg3d.representation.voxels", "from icsg3d import __version__", 0),
+        ("icsg3d.representation.voxels", "from pymatgen.core import Structure", 1),
+        ("icsg3d.representation.voxels", "def f():\n    import ase.io", 1),
+        ("icsg3d.representation.voxels", "from icsg3d.crystals.structures import to_arrays", 1),
+        ("icsg3d.representation.voxels", "from icsg3d import CrystalGenerator", 1),
+        ("icsg3d.representation.voxels", "from ..crystals import structures", 1),
+        ("icsg3d.models.vae", "from ..generation.generator import CrystalGenerator", 1),
+        ("icsg3d.models.vae", "from .unet import SegmentationUNet\nfrom ..representation.voxels import VoxelConfig", 0),
+        ("icsg3d.crystals.elements", "import icsg3d.representation.voxels", 1),
+        ("icsg3d.crystals.symmetry", "from icsg3d.crystals.structures import to_arrays", 1),
+        ("icsg3d.generation.generator", "from pymatgen.core import Structure\nfrom icsg3d.models import CrystalVAE", 0),
+        ("icsg3d.generation.generator", "import icsg3d.cli\nfrom jobflow import job", 2),
+        ("icsg3d.screening.screen", "from icsg3d.evaluation.generation import report", 1),
+        ("icsg3d.cli", "import typer\nfrom icsg3d.workflows.flows import Flow\nimport icsg3d.files", 0),
     ],
 )
 def test_rules_find_what_they_should(module, source, count):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import icsg3d
+from icsg3d._moved import MOVED
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,13 +21,13 @@ ROOT = Path(__file__).parents[1]
 PEP_440 = r"([1-9]\d*!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?"
 
 
-def test_import_loads_only_the_standard_library():
+def test_import_loads_next_to_nothing():
     code = (
-        "import json, sys; before = set(sys.modules); import icsg3d; "
+        "import json, sys, importlib.metadata; before = set(sys.modules); import icsg3d; "
         "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    foreign = set(json.loads(run.stdout)) - set(sys.stdlib_module_names) - {"icsg3d"}
+    foreign = set(json.loads(run.stdout)) - set(sys.stdlib_module_names) - {"icsg3d", "lazy_loader"}
     assert not foreign, f"`import icsg3d` also imports {sorted(foreign)}"
     assert run.stderr == ""
 
@@ -43,20 +44,25 @@ def test_version_is_that_of_the_distribution():
     assert installed == icsg3d.__version__
 
 
-@pytest.mark.parametrize("name", sorted(set(icsg3d.__all__) - {"__version__"}))
-def test_public_name_resolves(name):
-    assert name in icsg3d._LAZY, f"{name} is in icsg3d.__all__ but has no module in icsg3d._LAZY"
-    module = icsg3d._LAZY[name]
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} does not exist yet")
-    value = getattr(icsg3d, name)
-    assert value.__name__ == name
-    assert value is getattr(importlib.import_module(module), name)
+PACKAGES = ["icsg3d", *sorted(f"icsg3d.{stub.parent.name}" for stub in (ROOT / "icsg3d").glob("*/__init__.pyi"))]
 
 
-def test_lazy_names_are_public():
-    assert set(icsg3d._LAZY) == set(icsg3d.__all__) - {"__version__"}
-    assert set(icsg3d.__all__) <= set(dir(icsg3d))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_resolve_and_are_listed(package):
+    module = importlib.import_module(package)
+    assert module.__all__
+    for name in set(module.__all__) - {"__version__"}:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) - {"__version__"} <= set(dir(module))
+
+
+@pytest.mark.parametrize(("earlier", "present"), sorted(MOVED.items()))
+def test_earlier_import_paths_give_the_same_module(earlier, present):
+    sys.modules.pop(earlier, None)
+    with pytest.warns(DeprecationWarning, match=present):
+        old = importlib.import_module(earlier)
+    assert old is importlib.import_module(present)
+    assert old.__name__ == old.__spec__.name == present
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from icsg3d import testing
-from icsg3d.candidates import Candidate
-from icsg3d.generator import CrystalGenerator
-from icsg3d.graphs import GraphBatch
+from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.properties import PROPERTIES
-from icsg3d.prototypes import prototype_structure
+from icsg3d.models.targets import PROPERTIES
+from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.representation.graphs import GraphBatch
 
 STRUCTURES = [prototype_structure(formula) for formula in ("SrTiO3", "NaCl", "KMgF3")]
 

@@ -10,9 +10,9 @@ from pymatgen.alchemy.transmuters import StandardTransmuter
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.errors import InputError
-from icsg3d.generator import CrystalGenerator
-from icsg3d.predictor import PropertyPredictor
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.testing import check_round_trip, check_untouched
 from icsg3d.transformations import (
     LatentInterpolationTransformation,
@@ -150,7 +150,7 @@ def test_bad_arguments_are_value_errors_that_say_why(transformation, message):
 
 
 def test_no_crystal_among_the_draws_is_an_error(monkeypatch):
-    from icsg3d.generator import DecodedCrystal
+    from icsg3d.generation.generator import DecodedCrystal
 
     def nothing(self, structure, n, scale=0.8, seed=0, origin=None):
         return iter([DecodedCrystal(None, "no atom was found", np.zeros(1))] * n)

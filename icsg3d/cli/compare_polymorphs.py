@@ -36,7 +36,7 @@ def compare_polymorphs(
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
     from icsg3d.evaluation.polymorphs import Phase, polymorph_table
-    from icsg3d.models.storage import write_atomically
+    from icsg3d.files import write_atomically
     from icsg3d.report.validation import markdown_table
 
     if out.suffix != ".csv":
@@ -69,9 +69,9 @@ compare_polymorphs.__doc__ = (compare_polymorphs.__doc__ or "") + _EXAMPLES
 
 def _candidates(path: Path) -> list[Phase]:
     """Return validated candidates as relaxed, with the engine's energies; others as they are."""
+    from icsg3d.crystals.structures import read_json
     from icsg3d.evaluation.polymorphs import Phase
     from icsg3d.report.folders import read_candidates_or_crystals
-    from icsg3d.structures import read_json
 
     if path.is_file() and path.name.endswith((".json", ".json.gz")):
         content = read_json(path)
@@ -86,9 +86,9 @@ def _candidates(path: Path) -> list[Phase]:
 
 
 def _validated(content: dict[str, Any], path: Path) -> list[Phase]:
+    from icsg3d.crystals.structures import structure_from_dict
     from icsg3d.errors import InputError
     from icsg3d.evaluation.polymorphs import Phase
-    from icsg3d.structures import structure_from_dict
 
     try:
         rows = [row for row in content["rows"] if row["state"] == "finished"]

@@ -94,10 +94,10 @@ def describe(
 
         icsg3d data describe crystals.json.gz --model cubic
     """
+    from icsg3d.crystals.structures import to_arrays
     from icsg3d.data import load_structures
     from icsg3d.data.description import describe as described
-    from icsg3d.generator import CrystalGenerator
-    from icsg3d.structures import to_arrays
+    from icsg3d.generation.generator import CrystalGenerator
 
     accept = to_arrays if model is None else CrystalGenerator.from_pretrained(model).prepare
     table = load_structures(data)

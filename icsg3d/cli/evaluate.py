@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
 
@@ -200,7 +200,7 @@ def condition(
 
     from icsg3d.errors import InputError
     from icsg3d.evaluation.conditioning import BinResult, bin_centres, draw_bin, summarise
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.properties.predictor import PropertyPredictor
     from icsg3d.report.evaluations import draw_condition
 
     check_device(device)
@@ -254,8 +254,8 @@ def property_search(
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
     from icsg3d.evaluation.property_search import search_from, success_rates
-    from icsg3d.generator import CrystalGenerator
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.properties.predictor import PropertyPredictor
     from icsg3d.report.evaluations import draw_search
 
     check_device(device)
@@ -354,14 +354,14 @@ def _placing(phases: list[Path] | None) -> Callable[[list[Structure]], dict[str,
 
 
 def _generator(model: str, device: str) -> CrystalGenerator:
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
 
     return CrystalGenerator.from_pretrained(model, device)
 
 
 def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
     """Write figures and table and print the figures."""
-    from icsg3d.models.storage import write_atomically
+    from icsg3d.files import write_atomically
 
     out.mkdir(parents=True, exist_ok=True)
     _write_figures(out, name, figures)
@@ -370,7 +370,7 @@ def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
 
 
 def _write_figures(out: Path, name: str, figures: dict[str, Any]) -> None:
-    from icsg3d.models.storage import write_atomically
+    from icsg3d.files import write_atomically
 
     write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())
 

@@ -22,8 +22,8 @@ from icsg3d.cli.console import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from icsg3d.candidates import Draws
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.candidates import Draws
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.report.folders import CandidateFolder
 
 _EXAMPLES = """
@@ -72,9 +72,9 @@ def generate(
     Writes `candidates.json.gz`, `candidates.csv`, `cifs/` and `candidates.png`. Every draw has a row; where it gave no
     crystal the row says why.
     """
-    from icsg3d.candidates import Draws
     from icsg3d.errors import InputError
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.candidates import Draws
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.report.folders import CandidateFolder
 
     if n < 1:
@@ -114,8 +114,8 @@ generate.__doc__ = (generate.__doc__ or "") + _EXAMPLES
 
 
 def _base_structure(base: str) -> Structure:
-    from icsg3d.prototypes import looks_like_formula, prototype_structure
-    from icsg3d.structures import read_structure
+    from icsg3d.crystals.structures import read_structure
+    from icsg3d.generation.prototypes import looks_like_formula, prototype_structure
 
     if Path(base).exists() or not looks_like_formula(base):
         return read_structure(base)
@@ -124,7 +124,7 @@ def _base_structure(base: str) -> Structure:
 
 def _told(structure: Structure) -> str:
     """Return formula, space group and edges of the base, as a formula alone does not say what was started from."""
-    from icsg3d.screening import space_group
+    from icsg3d.screening.screen import space_group
 
     edges = " x ".join(f"{edge:.2f}" for edge in structure.lattice.abc)
     symbol = space_group(structure, tolerance=0.1) or "no space group"
@@ -155,7 +155,7 @@ def _settings(generator: CrystalGenerator, draws: Draws) -> dict[str, Any]:
 
 
 def _run(generator: CrystalGenerator, folder: CandidateFolder, draws: Draws) -> None:
-    from icsg3d.screening import Duplicates
+    from icsg3d.crystals.matching import Duplicates
 
     duplicates = Duplicates()
     for candidate in folder.candidates:

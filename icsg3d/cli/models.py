@@ -32,8 +32,8 @@ def models(
 def _described(name: str) -> str:
     """Return in a line what a shipped model does; for a generator, which ranges of energy can be asked for."""
     from icsg3d import pretrained
-    from icsg3d.models.storage import CONFIG_FILE
-    from icsg3d.properties import PROPERTIES
+    from icsg3d.models.checkpoints import CONFIG_FILE
+    from icsg3d.models.targets import PROPERTIES
 
     known = PROPERTIES.get(name)
     if known:

@@ -31,8 +31,8 @@ def predict(
     """
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
-    from icsg3d.models.storage import write_atomically
-    from icsg3d.predictor import PropertyPredictor, predict_table, shipped_properties
+    from icsg3d.files import write_atomically
+    from icsg3d.properties.predictor import PropertyPredictor, predict_table, shipped_properties
 
     if out.suffix != ".csv":
         raise InputError(f"the table is written as CSV; name a file that ends in .csv instead of {out.name}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from icsg3d.data import CrystalTable
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
 
 _CHUNK = 32
 
@@ -53,7 +53,7 @@ def reconstruct(
     """
     from icsg3d.data import load_structures
     from icsg3d.errors import InputError
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
 
     if not out.name.endswith((".json", ".json.gz")):
         raise InputError(f"--out must end in .json or .json.gz, got {out}")
@@ -90,7 +90,7 @@ reconstruct.__doc__ = (reconstruct.__doc__ or "") + _EXAMPLES
 
 def _digest(sources: Sequence[Path]) -> str:
     """Return a SHA-256 of the names and bytes of files; of a data set that is no file, of its name alone."""
-    from icsg3d.models.storage import sha256
+    from icsg3d.files import sha256
 
     parts = [f"{path.name} {sha256(path.read_bytes()) if path.is_file() else ''}\n" for path in sources]
     return sha256("".join(parts).encode())

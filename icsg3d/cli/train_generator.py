@@ -17,7 +17,7 @@ from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fai
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from icsg3d.arrays import CrystalArrays
+    from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.data import CrystalTable
     from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
     from icsg3d.training.data import CrystalSet
@@ -226,8 +226,8 @@ def _start(
     """Return the network to start from, if any, and the sizes of the one to train."""
     from icsg3d import pretrained
     from icsg3d.errors import InputError
+    from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
     from icsg3d.models.generator import GeneratorConfig
-    from icsg3d.models.storage import GENERATOR_FORMAT, load_network
     from icsg3d.training.widening import check_wider
 
     if start is None:
@@ -257,7 +257,7 @@ def _config(sizes: GeneratorConfig, crystals: CrystalSet, condition: str, *, lea
     Raises:
         InputError: if the crystals do not fit the latter.
     """
-    from icsg3d.elements import symbols
+    from icsg3d.crystals.elements import symbols
     from icsg3d.errors import InputError
 
     if learns:
@@ -279,8 +279,8 @@ def _sets(
     """Return training and validation crystals; without the latter, split by a hash of the formula."""
     import numpy as np
 
-    from icsg3d.models.storage import sha256
-    from icsg3d.structures import from_arrays
+    from icsg3d.crystals.structures import from_arrays
+    from icsg3d.files import sha256
 
     everything = _crystal_set(table, column, sizes)
     if judged is not None:
@@ -325,8 +325,8 @@ def _cell(structure: Structure, sizes: GeneratorConfig) -> CrystalArrays:
     """
     import numpy as np
 
+    from icsg3d.crystals.structures import network_cell
     from icsg3d.errors import InputError
-    from icsg3d.structures import network_cell
 
     crystal, _ = network_cell(structure, primitive=sizes.voxels.periodic)
     longest = float(np.linalg.norm(crystal.lattice, axis=1).max())

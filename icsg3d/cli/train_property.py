@@ -18,9 +18,9 @@ from icsg3d.cli.console import ResumeOption, all_seconds, check_accelerator, fai
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.graphs import GraphConfig
     from icsg3d.models.properties import PropertyModel
-    from icsg3d.properties import Property
+    from icsg3d.models.targets import Property
+    from icsg3d.representation.graphs import GraphConfig
     from icsg3d.training.data import PropertySet
     from icsg3d.training.properties import Phase
 
@@ -89,9 +89,9 @@ def property_(
     from icsg3d.errors import InputError
     from icsg3d.models.crystal_graph import CrystalGraphConfig
     from icsg3d.models.properties import PropertyModelConfig
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.models.targets import PROPERTIES, unknown_property
     from icsg3d.pretrained.packing import describe_file
-    from icsg3d.properties import PROPERTIES, unknown_property
+    from icsg3d.properties.predictor import PropertyPredictor
 
     try:
         from icsg3d.training.ensembles import train_ensemble
@@ -266,7 +266,7 @@ def import_cgcnn(
     """
     from icsg3d.models.cgcnn import read_cgcnn
     from icsg3d.models.properties import save_property_model
-    from icsg3d.properties import PROPERTIES, unknown_property
+    from icsg3d.models.targets import PROPERTIES, unknown_property
 
     model = read_cgcnn(weights, atom_init, PROPERTIES.get(target) or unknown_property(target))
     save_property_model(model, out)

@@ -17,7 +17,7 @@ from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, escaped
 if TYPE_CHECKING:
     from jobflow import Flow
 
-    from icsg3d.candidates import Candidate
+    from icsg3d.generation.candidates import Candidate
     from icsg3d.workflows.formation import FormationEnergyMaker
     from icsg3d.workflows.local import LocalRun
     from icsg3d.workflows.schemas import ValidationSummaryDoc
@@ -162,8 +162,8 @@ def _digest(content: Any) -> str:
 def _engine(name: str, element_files: list[Path], *, fixed: bool) -> FormationEnergyMaker:
     import dataclasses
 
+    from icsg3d.crystals.structures import read_structure
     from icsg3d.errors import InputError
-    from icsg3d.structures import read_structure
     from icsg3d.workflows.engines import engine_named
 
     if ":" in name:  # a maker may stand in a file of the working folder, as with python -m
@@ -202,7 +202,7 @@ def _run(flow: Flow, name: str, out: Path, count: int) -> LocalRun:
 def _write(run: LocalRun, out: Path) -> None:
     from monty.json import jsanitize
 
-    from icsg3d.models.storage import write_atomically
+    from icsg3d.files import write_atomically
     from icsg3d.report.folders import write_cif
     from icsg3d.report.validation import averages, table_s1, write_tables
 
@@ -226,7 +226,7 @@ def _write(run: LocalRun, out: Path) -> None:
 def _write_screening(summary: ValidationSummaryDoc, out: Path) -> None:
     import pandas as pd
 
-    from icsg3d.models.storage import write_atomically
+    from icsg3d.files import write_atomically
 
     everyone = [row.candidate for row in summary.rows] + summary.screened_out
     table = pd.DataFrame([candidate.to_candidate().row() for candidate in everyone])

@@ -1,8 +1,7 @@
-"""Crystals from files."""
+"""Crystals from files, databases, matminer and the Materials Project."""
 
 from __future__ import annotations
 
-from icsg3d.data.frames import read_frame, write_frame
-from icsg3d.data.sources import CrystalTable, load_structures
+import lazy_loader
 
-__all__ = ["CrystalTable", "load_structures", "read_frame", "write_frame"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""ASE databases: crystals of any, and candidates with what is known of them as key-value pairs."""
+"""Crystals from ASE databases."""
 
 from __future__ import annotations
 
@@ -6,27 +6,17 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from ase.db import connect
-from ase.db.core import check
-from monty.json import MontyEncoder
-from pymatgen.io.ase import AseAtomsAdaptor
 
+from icsg3d.crystals.structures import as_structure
 from icsg3d.data.frames import BadCell
 from icsg3d.errors import InputError
-from icsg3d.structures import as_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from icsg3d.candidates import Candidate
-
-_FIELDS = ("index", "base", "seed", "scale", "latent_distance", "condition", "model", "model_sha256", "duplicate_of")
-"""Attributes of a candidate that are written, where they have a value."""
-
-_MORE = "icsg3d_more"
+MORE_KEY = "icsg3d_more"
 """Key of a JSON text of what ASE refuses as key-value pairs.
 
 The data of a row would hold it, too, but to look there for it means to decode all data of databases of any origin.
@@ -47,7 +37,7 @@ def read_ase_database(path: Path) -> pd.DataFrame:
         with connect(path) as database:
             for row in database.select():
                 pairs = dict(row.key_value_pairs)
-                more = json.loads(pairs.pop(_MORE, "{}"))
+                more = json.loads(pairs.pop(MORE_KEY, "{}"))
                 name = {"material_id": str(pairs.pop("material_id"))} if "material_id" in pairs else {}
                 rows[row.id] = {**name, "structure": _structure(row), **pairs, **more}
     except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,61 +51,3 @@ def _structure(row: Any) -> Any:
         return as_structure(row.toatoms())
     except InputError as error:
         return BadCell(str(error))
-
-
-def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
-    """Write candidates that have a structure into a new ASE database.
-
-    Each row carries, as key-value pairs, where the candidate came from, its predictions and those results of its
-    screening that are numbers, words or truth values. What ASE refuses as a pair, such as the formula ``NaN``, which it
-    takes for a number, is together in one more pair, as JSON; :func:`read_ase_database` reads it back.
-
-    Args:
-        candidates: What is written.
-        path: Of the database, ``.db``; it must not exist.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        InputError: if the file exists, or its name does not end in ``.db``.
-    """
-    if path.suffix != ".db":
-        msg = f"{path} does not end in .db, by which ASE knows its databases; name the file so"
-        raise InputError(msg)
-    if path.exists():
-        msg = f"{path} exists; name another file, or remove it"
-        raise InputError(msg)
-    partial = path.with_name(f".{path.stem}.part.db")
-    partial.unlink(missing_ok=True)
-    count = 0
-    try:
-        with connect(partial) as database:
-            for candidate in candidates:
-                if candidate.structure is not None:
-                    atoms = AseAtomsAdaptor.get_atoms(candidate.structure, msonable=False)
-                    database.write(atoms, key_value_pairs=_pairs(candidate))
-                    count += 1
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
-
-
-def _pairs(candidate: Candidate) -> dict[str, Any]:
-    values = {name: getattr(candidate, name) for name in _FIELDS} | candidate.predictions | candidate.screening
-    values |= {"material_id": f"candidate-{candidate.index}", "in_training": candidate.in_training}
-    kinds = (bool, int, float, str, np.integer, np.floating, np.bool_)
-    known = {name: value for name, value in values.items() if isinstance(value, kinds) and value != ""}
-    pairs = {name: value for name, value in known.items() if _is_pair(name, value)}
-    more = {name: value for name, value in known.items() if name not in pairs}
-    return pairs | {_MORE: json.dumps(more, cls=MontyEncoder)} if more else pairs
-
-
-def _is_pair(name: str, value: Any) -> bool:
-    """Whether ASE takes a key and value; text that reads as a number or truth value it refuses, and its own keys."""
-    try:
-        check({name: value})
-    except ValueError:
-        return False
-    return True

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from icsg3d.crystals.matching import Duplicates
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.errors import InputError
-from icsg3d.screening import Duplicates
-from icsg3d.structures import to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable

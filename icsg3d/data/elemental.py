@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pymatgen.core import Structure
 
-from icsg3d.structures import from_arrays, primitive_cell
-from icsg3d.symmetry import symmetrised
+from icsg3d.crystals.structures import from_arrays, primitive_cell
+from icsg3d.crystals.symmetry import symmetrised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

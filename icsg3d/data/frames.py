@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from monty.json import MontyEncoder
 
+from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.errors import InputError
-from icsg3d.models.storage import write_atomically
-from icsg3d.structures import read_json, structure_from_dict
+from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

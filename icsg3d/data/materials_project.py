@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pymatgen.core
 
+from icsg3d.crystals.structures import read_json
 from icsg3d.data.frames import read_frame, write_frame
 from icsg3d.data.materials_query import MaterialsProjectQuery
 from icsg3d.data.materials_rows import COLUMNS, FIELDS, PROPERTY_FIELDS, Page, PartialFile, read_page
 from icsg3d.data.remote import JsonService, Manners, check_endpoint
 from icsg3d.errors import InputError
-from icsg3d.models.storage import sha256, write_atomically
-from icsg3d.structures import read_json
+from icsg3d.files import sha256, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from monty.json import MontyEncoder
 
+from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.data.materials_query import MATERIAL_ID
 from icsg3d.errors import InputError
-from icsg3d.models.storage import write_atomically
-from icsg3d.structures import structure_from_dict
+from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

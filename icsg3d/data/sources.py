@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pymatgen.core import Structure
 
+from icsg3d.crystals.structures import is_json, read_json, read_structure
 from icsg3d.data.ase_database import read_ase_database
 from icsg3d.data.cif_tables import read_cif_table
 from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
-from icsg3d.structures import is_json, read_json, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from icsg3d.crystals.structures import primitive_cell
 from icsg3d.errors import InputError
-from icsg3d.graphs import GraphSet, crystal_graph
-from icsg3d.structures import primitive_cell
+from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet, load_graphs, save_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from icsg3d.arrays import CrystalArrays
+    from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.data.sources import CrystalTable
-    from icsg3d.graphs import GraphConfig
-    from icsg3d.properties import Property
+    from icsg3d.models.targets import Property
+    from icsg3d.representation.graphs import GraphConfig
 
 _SHARE_KEPT_BACK = 10
 """One formula of so many is kept back to judge by."""

@@ -15,10 +15,10 @@ from scipy.spatial import KDTree
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.metrics import silhouette_score
 
-from icsg3d.segmentation import Sites
+from icsg3d.representation.segmentation import Sites
 
 if TYPE_CHECKING:
-    from icsg3d.voxels import VoxelConfig
+    from icsg3d.representation.voxels import VoxelConfig
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatc
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
+from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
-from icsg3d.evaluation.validity import composition_valid, structure_valid
-from icsg3d.screening import Duplicates
+from icsg3d.screening.validity import composition_valid, structure_valid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
-from icsg3d.screening import Duplicates
-from icsg3d.search import optimize_property
+from icsg3d.generation.search import optimize_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pymatgen.core import Structure
 
-    from icsg3d.generator import CrystalGenerator
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.properties.predictor import PropertyPredictor
 
 SHARES = (0.05, 0.10, 0.15)
 """Lowest shares of the training crystals that count as success."""

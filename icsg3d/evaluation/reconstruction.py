@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
-from icsg3d.evaluation.validity import composition_valid
+from icsg3d.screening.validity import composition_valid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

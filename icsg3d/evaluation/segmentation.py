@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import linear_sum_assignment
 
-from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.structures import primitive_cell, to_arrays
 from icsg3d.errors import InputError
-from icsg3d.models.storage import write_atomically
-from icsg3d.segmentation import SegmentationParameters, Sites, segment_batch
-from icsg3d.structures import primitive_cell, to_arrays
-from icsg3d.voxels import VoxelConfig, voxelize
+from icsg3d.files import write_atomically
+from icsg3d.representation.segmentation import SegmentationParameters, Sites, segment_batch
+from icsg3d.representation.voxels import VoxelConfig, voxelize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

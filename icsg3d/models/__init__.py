@@ -1,1 +1,7 @@
-"""The networks, and how they are kept on disk."""
+"""The networks, what they decode to, and how they are kept on disk."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy._core.multiarray import scalar  # the constructor that pickles of numpy scalars name
 
-from icsg3d.elements import N_CLASSES
+from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from icsg3d.properties import Property
+    from icsg3d.models.targets import Property
 
 _KNOWN = ("embedding.", "convs.", "conv_to_fc.", "fc_out.")
 """How the names of the layers begin that are converted."""

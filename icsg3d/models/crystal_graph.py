@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from icsg3d.elements import N_CLASSES, graph_features
-from icsg3d.graphs import GraphConfig
+from icsg3d.crystals.elements import N_CLASSES, graph_features
+from icsg3d.representation.graphs import GraphConfig
 
 if TYPE_CHECKING:
-    from icsg3d.graphs import GraphBatch
+    from icsg3d.representation.graphs import GraphBatch
 
 GraphPreset = Literal["paper", "cgcnn", "gated"]
 

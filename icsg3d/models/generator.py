@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import nn
 
-from icsg3d.arrays import CrystalBatch, centred, lattice_from_parameters, lattice_parameters
-from icsg3d.elements import N_CLASSES
+from icsg3d.crystals.arrays import CrystalBatch, centred, lattice_from_parameters, lattice_parameters
+from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.models.unet import SegmentationUNet, SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, Posterior
-from icsg3d.voxels import VoxelBatch, VoxelConfig, coordinate_channels, lattice_from_coordinates, voxelize
+from icsg3d.representation.voxels import (
+    VoxelBatch,
+    VoxelConfig,
+    coordinate_channels,
+    lattice_from_coordinates,
+    voxelize,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from icsg3d.graphs import GraphConfig
+from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
-from icsg3d.models.storage import build, read_model, write_model
-from icsg3d.properties import Property
+from icsg3d.models.targets import Property
+from icsg3d.representation.graphs import GraphConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from icsg3d.graphs import GraphBatch
+    from icsg3d.representation.graphs import GraphBatch
 
 PROPERTY_FORMAT = "icsg3d-property-1"
 

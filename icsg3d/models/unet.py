@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from icsg3d.elements import N_CLASSES
+from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.models.blocks import ConvBlock, convolution
 
 Widths = tuple[int, int]

@@ -8,7 +8,8 @@ import io
 from pathlib import Path
 
 from icsg3d.errors import InputError
-from icsg3d.models.storage import CONFIG_FILE, read_format, write_atomically
+from icsg3d.files import write_atomically
+from icsg3d.models.checkpoints import CONFIG_FILE, read_format
 
 CARD_FILE = "README.md"
 IDS_FILE = "training_crystals.csv.gz"

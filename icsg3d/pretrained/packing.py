@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from icsg3d.generator import encode_posteriors
-from icsg3d.latent import LatentDensity
+from icsg3d.crystals.structures import from_arrays
+from icsg3d.files import sha256, write_atomically
+from icsg3d.models.checkpoints import save_network
+from icsg3d.models.density import LatentDensity
+from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.properties import save_property_model
-from icsg3d.models.storage import save_network, sha256, write_atomically
 from icsg3d.pretrained import CARD_FILE, write_training_crystals
-from icsg3d.structures import from_arrays
 from icsg3d.training.augment import recombined
 from icsg3d.training.flow import Cloud, FlowOptions, fit_flow
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from icsg3d.arrays import CrystalArrays
+    from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import CrystalSet, PropertySet
@@ -144,7 +145,7 @@ def _cloud(network: GeneratorNetwork, crystals: Sequence[CrystalArrays], bins: t
 def pack_property_model(
     model: PropertyModel, training: PropertySet, folder: Path, record: TrainingRecord, notes: str = ""
 ) -> str:
-    """Write a model folder that :meth:`icsg3d.predictor.PropertyPredictor.from_pretrained` reads.
+    """Write a model folder that :meth:`icsg3d.properties.predictor.PropertyPredictor.from_pretrained` reads.
 
     Args:
         model: What is written, its weights in 16 bits.

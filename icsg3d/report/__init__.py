@@ -1,1 +1,7 @@
-"""What people look at: folders of candidates, tables and pictures."""
+"""What people look at: folders of results, tables and pictures."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
-from icsg3d.models.storage import write_atomically
+from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

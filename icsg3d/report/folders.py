@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from monty.json import MontyEncoder
 
-from icsg3d.candidates import Candidate
+from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
-from icsg3d.models.storage import write_atomically
-from icsg3d.structures import read_json, structure_from_dict
+from icsg3d.files import write_atomically
+from icsg3d.generation.candidates import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

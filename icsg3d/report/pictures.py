@@ -8,7 +8,7 @@ import numpy as np
 from ase.data.colors import jmol_colors
 from matplotlib.figure import Figure
 
-from icsg3d.elements import atomic_radii, symbols
+from icsg3d.crystals.elements import atomic_radii, symbols
 from icsg3d.report.figures import save_figure
 from icsg3d.report.folders import PICTURE_FILE, unique_structures
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
     from pymatgen.core import Structure
 
-    from icsg3d.generator import CrystalGenerator
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.report.folders import CandidateFolder
 
 _COLUMNS = 6

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from icsg3d.data.paper import paper_table
 from icsg3d.evaluation.relaxation import mean_of_known
-from icsg3d.models.storage import write_atomically
+from icsg3d.files import write_atomically
 from icsg3d.report.figures import save_figure
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icsg3d import elements
-from icsg3d.arrays import CrystalArrays, CrystalBatch, wrap, wrapped
+from icsg3d.crystals import elements
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, wrap, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from icsg3d.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.errors import InputError
-from icsg3d.graphs import GraphSet
-from icsg3d.models.storage import write_atomically
+from icsg3d.files import write_atomically
+from icsg3d.representation.graphs import GraphSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

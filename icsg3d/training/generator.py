@@ -20,18 +20,18 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, DistributedSampler
 
-from icsg3d.arrays import CrystalBatch, centred, lattice_parameters
-from icsg3d.decoding import decode_crystals
+from icsg3d.crystals.arrays import CrystalBatch, centred, lattice_parameters
+from icsg3d.crystals.comparison import Rebuilt, compare
+from icsg3d.models.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
+from icsg3d.models.losses import atoms_alike, grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.representation.voxels import atom_map
 from icsg3d.training.augment import distorted_supercells
 from icsg3d.training.data import Indices, seed_of
-from icsg3d.training.losses import atoms_alike, grid_loss, kl_loss, perceptual_loss, segmentation_loss
-from icsg3d.training.metrics import Rebuilt, compare
 from icsg3d.training.options import TrainingOptions
 from icsg3d.training.resuming import begin_training
 from icsg3d.training.variants import symmetric_variants
 from icsg3d.training.widening import widened
-from icsg3d.voxels import atom_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,7 +228,7 @@ def _shares(results: Sequence[Rebuilt]) -> dict[str, float]:
 def rebuilt_shares(network: GeneratorNetwork, crystals: CrystalSet) -> dict[str, float]:
     """Return the shares of crystals with the right atom count, besides the right species, and rebuilt altogether.
 
-    With them comes the mean of :attr:`icsg3d.training.metrics.Rebuilt.quality`, the last share less errors.
+    With them comes the mean of :attr:`icsg3d.crystals.comparison.Rebuilt.quality`, the last share less errors.
     """
     bins = energy_bins(torch.as_tensor(crystals.energies), network.config.energy_edges)
     everything = crystals.batch()
@@ -255,7 +255,7 @@ def train_generator(
     """Train a generator and return it as it was at its best on the validation crystals.
 
     Best is the most crystals rebuilt, and of about as many the most exactly
-    (:attr:`icsg3d.training.metrics.Rebuilt.quality`).
+    (:attr:`icsg3d.crystals.comparison.Rebuilt.quality`).
 
     Args:
         config: Sizes of the networks.

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from icsg3d.models.losses import LossWeights
 from icsg3d.training.augment import Augmentation
 from icsg3d.training.data import check_seed
-from icsg3d.training.losses import LossWeights
 
 Stage = Literal["unet", "vae", "joint"]
 

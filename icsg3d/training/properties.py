@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from icsg3d.elements import N_CLASSES
+from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.models.crystal_graph import CrystalGraphNet
 from icsg3d.models.properties import transform, untransform
 from icsg3d.training.data import Indices, check_seed, seed_of
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from icsg3d.graphs import GraphSet
     from icsg3d.models.properties import PropertyModelConfig
+    from icsg3d.representation.graphs import GraphSet
     from icsg3d.training.data import PropertySet
 
 Learns = Literal["everything", "dense", "not_norms"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icsg3d.errors import InputError
-from icsg3d.models.storage import write_atomically
+from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

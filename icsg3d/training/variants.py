@@ -16,9 +16,9 @@ import numpy as np
 import spglib
 from rich.progress import Progress
 
-from icsg3d import elements
-from icsg3d.arrays import CrystalArrays, periodic_distances, wrapped
-from icsg3d.symmetry import operations_by_spglib
+from icsg3d.crystals import elements
+from icsg3d.crystals.arrays import CrystalArrays, periodic_distances, wrapped
+from icsg3d.crystals.symmetry import operations_by_spglib
 from icsg3d.training.augment import size_ratio
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from icsg3d.arrays import centred
+from icsg3d.crystals.arrays import centred
 from icsg3d.errors import InputError
 from icsg3d.models.generator import GeneratorNetwork
 from icsg3d.models.vae import coarse_map

@@ -1,1 +1,7 @@
-"""Screening and validation of candidates as atomate2 workflows: documents, engines, makers, stores and local runs."""
+"""Screening and validation of candidates as atomate2 workflows: documents, engines, makers, stores, local runs."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

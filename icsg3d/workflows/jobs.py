@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Maker, job
 from pymatgen.core import Structure
 
-from icsg3d.candidates import Candidate, Draws
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
-from icsg3d.screening import Screening, refined, screen
+from icsg3d.generation.candidates import Candidate, Draws
+from icsg3d.screening.screen import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
     CandidateDoc,
@@ -29,7 +29,7 @@ from icsg3d.workflows.schemas import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.predictor import PropertyPredictor
+    from icsg3d.properties.predictor import PropertyPredictor
 
 ENERGY = "formation_energy_per_atom"
 """Name of the property that is predicted, ranks the candidates and is compared."""
@@ -67,7 +67,7 @@ class GenerateMaker(Maker):
         Raises:
             InputError: if the model cannot take the crystal, or has no condition.
         """
-        from icsg3d.generator import CrystalGenerator
+        from icsg3d.generation.generator import CrystalGenerator
 
         generator = CrystalGenerator.from_pretrained(self.model, self.device)
         draws = Draws.make(
@@ -82,9 +82,10 @@ class ScreenMaker(Maker):
 
     Args:
         name: Of the job.
-        screening: What is asked for: the arguments of :class:`icsg3d.screening.Screening`.
+        screening: What is asked for: the arguments of :class:`icsg3d.screening.screen.Screening`.
         predictor: Shipped model of the formation energy, or folder of a trained one.
-        scale_cells: Whether cells are first scaled to where that energy is lowest (:mod:`icsg3d.scaling`).
+        scale_cells: Whether cells are first scaled to where that energy is lowest
+            (:mod:`icsg3d.properties.equilibrium`).
         symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
         device: Where the network runs.
     """
@@ -106,13 +107,13 @@ class ScreenMaker(Maker):
         Raises:
             InputError: if a criterion is none, or the model is missing.
         """
-        from icsg3d.predictor import PropertyPredictor
+        from icsg3d.properties.predictor import PropertyPredictor
 
         model = PropertyPredictor.from_pretrained(self.predictor, self.device)
         candidates = [each.to_candidate() for part in parts for each in part.candidates]
         unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
         if unknown:
-            msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.Screening"
+            msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.screen.Screening"
             raise InputError(msg)
         criteria = Screening(**self.screening)
         if self.scale_cells:
@@ -128,7 +129,7 @@ def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor)
 
     Where there is no minimum the cell stays and the factor is None.
     """
-    from icsg3d.scaling import scale_cells, scaled
+    from icsg3d.properties.equilibrium import scale_cells, scaled
 
     crystals = [each.structure for each in candidates if each.structure is not None]
     factors = iter(scale_cells(crystals, model))
@@ -147,7 +148,7 @@ def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) 
     A crystal that the network cannot take, say with an atom far from all others, is left without:
     ``screening["predicted"]``.
     """
-    from icsg3d.predictor import predict_table
+    from icsg3d.properties.predictor import predict_table
 
     with_crystal = [candidate for candidate in candidates if candidate.structure is not None]
     names = [str(number) for number in range(len(with_crystal))]

@@ -12,8 +12,8 @@ from emmet.core.structure import StructureMetadata
 from pydantic import BaseModel, Field
 from pymatgen.core import Structure
 
-from icsg3d.candidates import Candidate
-from icsg3d.screening import usable
+from icsg3d.generation.candidates import Candidate
+from icsg3d.screening.screen import usable
 
 State = Literal["finished", "unconverged", "failed"]
 

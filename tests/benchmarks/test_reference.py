@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from benchmarks.reference import algorithm_s1, density_and_species, density_and_species_in_floats
-from icsg3d.arrays import CrystalArrays, CrystalBatch
-from icsg3d.voxels import VoxelConfig, voxelize
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
+from icsg3d.representation.voxels import VoxelConfig, voxelize
 
 CRYSTAL = CrystalArrays(
     np.array([38, 22, 8]),

@@ -16,15 +16,15 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from icsg3d import cli
-from icsg3d.candidates import Candidate
 from icsg3d.cli import evaluate
 from icsg3d.data import write_frame
 from icsg3d.errors import InputError
-from icsg3d.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.prototypes import prototype_structure, prototype_structures
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
-from icsg3d.properties import PROPERTIES
-from icsg3d.prototypes import prototype_structure, prototype_structures
+from icsg3d.models.targets import PROPERTIES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,14 +12,14 @@ import pytest
 import torch
 from pymatgen.core import Structure
 
+from icsg3d.crystals.structures import from_arrays
 from icsg3d.data import write_frame
+from icsg3d.models.checkpoints import load_network, save_network
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
-from icsg3d.models.storage import load_network, save_network
+from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import packing
-from icsg3d.properties import PROPERTIES
-from icsg3d.structures import from_arrays
 from icsg3d.training import generator as training
 
 COPIES = 9

@@ -18,14 +18,14 @@ import torch
 from pymatgen.core import Structure
 
 from icsg3d import cli
+from icsg3d.crystals.elements import electronegativities
 from icsg3d.data import write_frame
 from icsg3d.data.targets import kept_back
-from icsg3d.elements import electronegativities
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, load_property_model, save_property_model
-from icsg3d.predictor import PropertyPredictor
+from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import training_formulas
-from icsg3d.properties import PROPERTIES
+from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.training import properties as training
 from icsg3d.training.properties import Phase, PropertyTraining
 

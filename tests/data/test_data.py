@@ -18,12 +18,12 @@ from ase.db import connect
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.candidates import Candidate
+from icsg3d.crystals.structures import read_structure
 from icsg3d.data import load_structures, read_frame, write_frame
 from icsg3d.data.frames import read_json
 from icsg3d.errors import InputError
+from icsg3d.generation.candidates import Candidate
 from icsg3d.report.folders import CandidateFolder
-from icsg3d.structures import read_structure
 
 
 def rock_salt(cation="Na", anion="Cl"):

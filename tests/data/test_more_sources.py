@@ -13,13 +13,13 @@ from ase import Atoms
 from ase.db import connect
 from typer.testing import CliRunner
 
-from icsg3d.candidates import Candidate
 from icsg3d.cli import app
 from icsg3d.data import load_structures, write_frame
-from icsg3d.data.ase_database import write_candidates
 from icsg3d.data.description import describe
 from icsg3d.errors import InputError
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.report.database import write_candidates
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, structures, monkeypatch):
     def fail(*_args, **_kwargs):
         raise sqlite3.OperationalError
 
-    monkeypatch.setattr("icsg3d.data.ase_database._pairs", fail)
+    monkeypatch.setattr("icsg3d.report.database._pairs", fail)
     with pytest.raises(sqlite3.OperationalError):
         write_candidates([Candidate(0, structures[0])], tmp_path / "candidates.db")
     assert list(tmp_path.iterdir()) == []

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from pymatgen.core import Structure
 
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.data import CrystalTable, targets
 from icsg3d.data.targets import check_learnable, kept_back, property_set
 from icsg3d.errors import InputError
-from icsg3d.graphs import GraphConfig, crystal_graph
-from icsg3d.properties import PROPERTIES, unknown_property
-from icsg3d.structures import to_arrays
+from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.representation.graphs import GraphConfig, crystal_graph
 
 ENERGY, GAP = PROPERTIES["formation_energy_per_atom"], PROPERTIES["band_gap"]
 GRAPH = GraphConfig()

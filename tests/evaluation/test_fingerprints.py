@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
-from icsg3d.elements import symbols
+from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.evaluation import fingerprints as module
 from icsg3d.evaluation.fingerprints import fingerprint, fingerprints
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

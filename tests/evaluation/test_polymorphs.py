@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.data.paper import paper_table
 from icsg3d.errors import InputError
 from icsg3d.evaluation.polymorphs import S2_COLUMNS, Phase, polymorph_table
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 
 
 def perovskite(a, c=None):

@@ -10,9 +10,9 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.evaluation import property_search
 from icsg3d.evaluation.property_search import BEST, SHARES, SearchResult, search_from, success_rates
-from icsg3d.generator import DecodedCrystal
+from icsg3d.generation.generator import DecodedCrystal
+from icsg3d.generation.search import Visited
 from icsg3d.report.evaluations import draw_search
-from icsg3d.search import Visited
 
 METALS = ("Li", "Na", "K", "Rb", "Cs", "Be", "Mg", "Ca", "Sr", "Ba", "Ti", "Zr")
 START = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])

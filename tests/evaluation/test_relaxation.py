@@ -5,7 +5,7 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, neighbour_pairs, relaxation_change
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 
 
 def cscl(edge):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
 from icsg3d.evaluation.segmentation import compare_sites, evaluate_segmentation, run
-from icsg3d.segmentation import SegmentationParameters, Sites
-from icsg3d.voxels import VoxelConfig
+from icsg3d.representation.segmentation import SegmentationParameters, Sites
+from icsg3d.representation.voxels import VoxelConfig
 
 DATA = Path(os.environ.get("ICSG3D_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

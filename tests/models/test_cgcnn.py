@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from icsg3d.errors import InputError
-from icsg3d.graphs import CrystalGraph, GraphBatch
 from icsg3d.models.cgcnn import read_cgcnn
 from icsg3d.models.properties import PropertyModel
-from icsg3d.properties import PROPERTIES, unknown_property
+from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.representation.graphs import CrystalGraph, GraphBatch
 
 TARGET = unknown_property("anything")
 WIDTH, HIDDEN, FEATURES, LAYERS = 6, 5, 7, 2
@@ -427,7 +427,7 @@ def reference():
 @pytest.fixture(scope="module")
 def published(reference):
     """Return the crystals of expected.json, with the neighbours given there, and what the official program predicts."""
-    from icsg3d.structures import structure_from_dict
+    from icsg3d.crystals.structures import structure_from_dict
 
     graphs, predictions = [], []
     for entry in json.loads((reference / "expected.json").read_text()):

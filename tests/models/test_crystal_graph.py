@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from icsg3d.arrays import CrystalArrays
-from icsg3d.elements import graph_features
-from icsg3d.graphs import GraphBatch, crystal_graph
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.elements import graph_features
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
+from icsg3d.representation.graphs import GraphBatch, crystal_graph
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 ROCK_SALT = CrystalArrays(np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 5.64 * FCC)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from icsg3d.arrays import CrystalArrays, CrystalBatch, lattice_parameters
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, lattice_parameters
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork, energy_bins
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
-from icsg3d.voxels import VoxelConfig, coordinate_channels
+from icsg3d.representation.voxels import VoxelConfig, coordinate_channels
 
 PERIODIC = GeneratorConfig(
     VoxelConfig(grid=8),

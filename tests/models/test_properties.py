@@ -10,8 +10,10 @@ import torch
 from pymatgen.core import Structure
 from safetensors.torch import load_file, save_file
 
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.errors import InputError
-from icsg3d.graphs import GraphBatch, GraphConfig, crystal_graph
+from icsg3d.files import sha256
+from icsg3d.models.checkpoints import CONFIG_FILE, WEIGHTS_FILE, load_network, read_format, save_network
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.generator import GeneratorNetwork
 from icsg3d.models.properties import (
@@ -23,9 +25,8 @@ from icsg3d.models.properties import (
     transform,
     untransform,
 )
-from icsg3d.models.storage import CONFIG_FILE, WEIGHTS_FILE, load_network, read_format, save_network, sha256
-from icsg3d.properties import PROPERTIES, Property, unknown_property
-from icsg3d.structures import to_arrays
+from icsg3d.models.targets import PROPERTIES, Property, unknown_property
+from icsg3d.representation.graphs import GraphBatch, GraphConfig, crystal_graph
 
 ENERGY, GAP, MODULUS = (PROPERTIES[name] for name in ("formation_energy_per_atom", "band_gap", "bulk_modulus"))
 PIEZO = PROPERTIES["eij_max"]

@@ -10,7 +10,7 @@ pytest.importorskip("atomate2")
 
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.candidates import Candidate
+from icsg3d.generation.candidates import Candidate
 from icsg3d.report.validation import S1_COLUMNS, averages, markdown_table, table_s1, table_s3, write_tables
 from icsg3d.workflows.jobs import summary, validation
 from icsg3d.workflows.schemas import CandidateDoc, EngineDoc, FormationEnergyDoc

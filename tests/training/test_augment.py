@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from icsg3d.arrays import CrystalArrays, CrystalBatch
-from icsg3d.elements import atomic_radii
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.elements import atomic_radii
 from icsg3d.training.augment import Augmentation, distorted_supercells, recombined
 
 PEROVSKITE = CrystalArrays(

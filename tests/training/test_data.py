@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
 from icsg3d.training.data import CrystalSet
 

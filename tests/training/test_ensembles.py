@@ -8,12 +8,12 @@ import pytest
 import torch
 from pymatgen.core import Structure
 
-from icsg3d.elements import electronegativities
-from icsg3d.graphs import GraphSet, crystal_graph
+from icsg3d.crystals.elements import electronegativities
+from icsg3d.crystals.structures import to_arrays
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig
-from icsg3d.properties import PROPERTIES, unknown_property
-from icsg3d.structures import to_arrays
+from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training import ensembles
 from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import calibrated, coverage, errors, fit_spread, train_ensemble, transformed

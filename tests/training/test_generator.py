@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from icsg3d.arrays import CrystalArrays, lattice_parameters
-from icsg3d.decoding import Decoded
+from icsg3d.crystals.arrays import CrystalArrays, lattice_parameters
 from icsg3d.errors import InputError
+from icsg3d.models.decoding import Decoded
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
+from icsg3d.representation.voxels import VoxelConfig
 from icsg3d.training import generator as training
 from icsg3d.training.augment import Augmentation
 from icsg3d.training.data import CrystalSet
 from icsg3d.training.generator import GeneratorTraining, rebuilt_shares, train_generator
 from icsg3d.training.options import TrainingOptions
-from icsg3d.voxels import VoxelConfig
 
 
 def rock_salt(cation, anion, edge):

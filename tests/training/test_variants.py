@@ -7,8 +7,8 @@ import pytest
 import spglib
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.arrays import CrystalArrays
-from icsg3d.elements import atomic_radii
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.elements import atomic_radii
 from icsg3d.training.variants import symmetric_variants
 
 CUBIC = 195

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from icsg3d.arrays import CrystalArrays, centred
+from icsg3d.crystals.arrays import CrystalArrays, centred
 from icsg3d.errors import InputError
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig, coarse_map
+from icsg3d.representation.voxels import VoxelConfig
 from icsg3d.training.augment import Augmentation
 from icsg3d.training.data import CrystalSet
 from icsg3d.training.widening import widened
-from icsg3d.voxels import VoxelConfig
 
 ROCK_SALT = np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]])
 CRYSTALS = CrystalSet(

@@ -8,7 +8,7 @@ from jobflow import JobStore
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
-from icsg3d.candidates import Candidate
+from icsg3d.generation.candidates import Candidate
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.schemas import CandidateDoc
 from tests.workflows.emt_makers import EmtStaticMaker

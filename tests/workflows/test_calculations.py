@@ -12,7 +12,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.workflows import calculations
 from icsg3d.workflows.calculations import MAX_RISE, _judged, calculation_key, corrected_energy, element_energy
 from icsg3d.workflows.formation import FormationEnergyMaker

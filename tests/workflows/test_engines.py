@@ -13,7 +13,7 @@ from monty.json import MontyEncoder
 from pymatgen.core import SETTINGS, Lattice, Structure
 
 from icsg3d.errors import InputError
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.workflows import engines
 from icsg3d.workflows.engines import ENGINES, engine_named
 from icsg3d.workflows.formation import FormationEnergyMaker

@@ -23,7 +23,7 @@ from fireworks import FWorker, LaunchPad
 from fireworks.core.rocket_launcher import rapidfire
 from jobflow.managers.fireworks import flow_to_workflow
 from pymatgen.core import Lattice, Structure
-from icsg3d.candidates import Candidate
+from icsg3d.generation.candidates import Candidate
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.jobs import ScreenMaker

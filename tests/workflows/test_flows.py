@@ -6,9 +6,9 @@ import pytest
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import DummySpecies, Lattice, Structure
 
-from icsg3d.candidates import Candidate
 from icsg3d.errors import InputError
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ranked, summary, validation

@@ -15,7 +15,7 @@ from pymatgen.entries.computed_entries import ComputedEntry
 from pymatgen.io.vasp import Incar, Kpoints, Poscar, sets
 
 from icsg3d.data.elemental import elemental_ground_states
-from icsg3d.prototypes import prototype_structure
+from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.local import run_flow
 

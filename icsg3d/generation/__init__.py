@@ -1,0 +1,7 @@
+"""Use of a trained generator: encode, locate, sample, interpolate, search, decode; candidates and bases."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,151 @@
+"""Base crystals from a formula: the prototype of its stoichiometry with the lowest predicted energy, at its edge."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pymatgen.core import Composition, Element, Lattice, Structure
+
+from icsg3d.crystals.elements import DEFAULT_ATOMIC_RADIUS, DEFAULT_IONIC_RADIUS
+from icsg3d.errors import InputError
+from icsg3d.properties.equilibrium import scale_cells, scaled
+from icsg3d.properties.predictor import PropertyPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+")
+
+
+def looks_like_formula(text: str) -> bool:
+    """Return whether a text is made of element symbols and whole numbers only."""
+    return bool(_FORMULA.fullmatch(text))
+
+
+def prototype_structure(formula: str, predictor: PropertyPredictor | None = None) -> Structure:
+    """Return the conventional cell of an AB, ABX3 or A2BC formula in the prototype of lowest predicted energy.
+
+    Each of :func:`prototype_structures` is scaled to where its predicted energy is lowest
+    (:func:`icsg3d.properties.equilibrium.scale_cells`); the lowest of these counts. A starting point, not a prediction:
+    nothing but these prototypes is tried, and edges are off by some percent.
+
+    Args:
+        formula: Of any order and multiple: NaCl, Cl2Na2, SrTiO3, Cu2MnAl.
+        predictor: Of an energy per atom in eV; the shipped ``formation_energy_per_atom`` if None.
+
+    Raises:
+        InputError: if the text is no formula, has another stoichiometry, or none of its prototypes has a lowest energy.
+    """
+    predictor = predictor or PropertyPredictor.from_pretrained("formation_energy_per_atom")
+    rough = list(prototype_structures(formula).values())
+    factors = scale_cells([structure.get_primitive_structure() for structure in rough], predictor)
+    settled = [scaled(s, factor) for s, factor in zip(rough, factors, strict=True) if factor is not None]
+    if not settled:
+        msg = f"no prototype of {formula} has a cell of lowest predicted energy; give the path of a crystal file"
+        raise InputError(msg)
+    return settled[int(np.argmin(predictor.predict(settled).values))]
+
+
+def prototype_structures(formula: str) -> dict[str, Structure]:
+    """Return the conventional cells of the prototypes of an AB, ABX3 or A2BC formula by name, edges from radii.
+
+    AB: rock salt, caesium chloride, zinc blende. ABX3: the cubic perovskite with either cation on the A site, the
+    larger one first. A2BC: the full and the inverse Heusler crystal.
+
+    Raises:
+        InputError: if the text is no formula or has another stoichiometry.
+    """
+    way_out = "give an AB, ABX3 or A2BC formula such as NaCl, SrTiO3 or Cu2MnAl, or the path of a crystal file"
+    if not looks_like_formula(formula):
+        msg = f"{formula!r} is neither a file nor a formula; {way_out}"
+        raise InputError(msg)
+    try:
+        composition = Composition(formula)
+    except ValueError as error:
+        msg = f"{formula!r} is no formula ({error}); {way_out}"
+        raise InputError(msg) from error
+    unknown = [element for element in composition.elements if not isinstance(element, Element)]
+    if unknown:
+        msg = f"{formula!r} has {unknown[0]}, which is no element; {way_out}"
+        raise InputError(msg)
+    # Not pymatgen's reduced formula, which keeps O2, Cl2 and the like together: LiO is AB.
+    reduced = composition / math.gcd(*(int(amount) for amount in composition.values()))
+    amounts = sorted(reduced.values())
+    build = {(1, 1): _binaries, (1, 1, 3): _perovskites, (1, 1, 2): _heuslers}.get(tuple(int(a) for a in amounts))
+    if build is None:
+        msg = f"there is no prototype for {reduced.reduced_formula}; {way_out}"
+        raise InputError(msg)
+    return build(reduced)
+
+
+def _cation_radius(element: Element) -> float:
+    """Return the mean radius of the positive ions of an element in angstrom."""
+    return float(element.average_cationic_radius or element.atomic_radius or DEFAULT_IONIC_RADIUS)
+
+
+def _anion_radius(element: Element) -> float:
+    """Return the mean radius of the negative ions of an element in angstrom; the atomic radius where it has none."""
+    return float(element.average_anionic_radius or element.atomic_radius or DEFAULT_IONIC_RADIUS)
+
+
+def _elements(composition: Composition) -> list[Element]:
+    return [element for element in composition.elements if isinstance(element, Element)]
+
+
+def _most_frequent(composition: Composition) -> Element:
+    return max(_elements(composition), key=lambda element: composition[element])
+
+
+def _by_electronegativity(composition: Composition) -> list[Element]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noble gases have none
+        return sorted(_elements(composition), key=lambda element: (element.X, element.Z))
+
+
+def _binaries(composition: Composition) -> dict[str, Structure]:
+    pair = _by_electronegativity(composition)
+    bond = sum(_atomic_radius(element) for element in pair)
+    return {
+        "rock salt": _crystal("Fm-3m", 2 * bond, pair, [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        "caesium chloride": _crystal("Pm-3m", 2 * bond / math.sqrt(3), pair, [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        "zinc blende": _crystal("F-43m", 4 * bond / math.sqrt(3), pair, [[0, 0, 0], [0.25, 0.25, 0.25]]),
+    }
+
+
+def _perovskites(composition: Composition) -> dict[str, Structure]:
+    anion = _most_frequent(composition)
+    cations = [element for element in _by_electronegativity(composition) if element != anion]
+    small, large = sorted(cations, key=lambda element: (_cation_radius(element), element.Z))
+    return {"perovskite": _perovskite(large, small, anion), "exchanged perovskite": _perovskite(small, large, anion)}
+
+
+def _perovskite(a: Element, b: Element, x: Element) -> Structure:
+    radius = _anion_radius(x)
+    edge = max(2 * (_cation_radius(b) + radius), math.sqrt(2) * (_cation_radius(a) + radius))
+    return _crystal("Pm-3m", edge, [a, b, x], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
+
+
+def _heuslers(composition: Composition) -> dict[str, Structure]:
+    double = _most_frequent(composition)
+    first, second = (e for e in _by_electronegativity(composition) if e != double)
+    # in these intermetallics ionic radii would give a collapsed cell
+    edge = 4 / math.sqrt(3) * (_atomic_radius(double) + (_atomic_radius(first) + _atomic_radius(second)) / 2)
+    quarters = [[quarter] * 3 for quarter in (0, 0.25, 0.5, 0.75)]
+    return {
+        "full Heusler": _crystal(
+            "Fm-3m", edge, [double, first, second], [[0.25, 0.25, 0.25], [0, 0, 0], [0.5, 0.5, 0.5]]
+        ),
+        "inverse Heusler": _crystal("F-43m", edge, [double, double, second, first], quarters),
+    }
+
+
+def _crystal(group: str, edge: float, species: Sequence[Element], sites: Sequence[Sequence[float]]) -> Structure:
+    return Structure.from_spacegroup(group, Lattice.cubic(edge), species, sites)
+
+
+def _atomic_radius(element: Element) -> float:
+    return float(element.atomic_radius or DEFAULT_ATOMIC_RADIUS)

@@ -1,0 +1,7 @@
+"""What the property networks are used for: predictions, and the cell of lowest predicted energy."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

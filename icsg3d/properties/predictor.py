@@ -1,0 +1,215 @@
+"""Properties of crystals from shipped or trained models: numbers with units and uncertainties."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+from pymatgen.core import Structure
+
+from icsg3d.crystals.elements import symbols
+from icsg3d.crystals.structures import as_structure, to_arrays
+from icsg3d.errors import InputError
+from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
+from icsg3d.pretrained import available, find
+from icsg3d.representation.graphs import CrystalGraph, GraphBatch, crystal_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.models.crystal_graph import CrystalGraphNet
+    from icsg3d.models.properties import PropertyModel
+    from icsg3d.models.targets import Property
+    from icsg3d.representation.graphs import GraphConfig
+
+_ATOMS = 2048
+"""Atoms of a batch, at most, unless one crystal has more: so memory is bounded whatever the crystals' sizes."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Values of one property.
+
+    Attributes:
+        property: Which, and its unit.
+        values: In that unit, shape (n,).
+        stds: Standard uncertainties in the same unit, shape (n,): 68 % of held-back errors are smaller.
+        unseen: Elements of each crystal that the model never saw; where there are any, the number is a guess.
+    """
+
+    property: Property
+    values: np.ndarray
+    stds: np.ndarray
+    unseen: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        """Return the number of crystals."""
+        return len(self.values)
+
+
+class PropertyPredictor:
+    """A property model that takes crystals.
+
+    Args:
+        model: The networks.
+        digest: SHA-256 of the weights, for provenance.
+        device: Where the networks run.
+    """
+
+    def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
+        self.model = model.to(device).eval()
+        self.digest = digest
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> PropertyPredictor:
+        """Load a model.
+
+        Args:
+            model: Name of a property whose model is shipped, or folder of a trained one.
+            device: Where the networks run.
+
+        Raises:
+            InputError: if there is no such model, or its files are damaged.
+        """
+        return cls(*load_property_model(find(model, PROPERTY_FORMAT)), device)
+
+    @property
+    def property(self) -> Property:
+        """What is predicted, and its unit."""
+        return self.model.config.property
+
+    def predict(self, crystals: Crystal | Sequence[Crystal]) -> Predictions:
+        """Predict the property of crystals.
+
+        Args:
+            crystals: One or several Structures, ase.Atoms or paths of files.
+
+        Raises:
+            InputError: if a crystal cannot be read, is disordered, has an isolated atom or is too large.
+        """
+        given = [crystals] if isinstance(crystals, Structure | Atoms | str | Path) else crystals
+        return self.predict_graphs([graph_of(each, self.model.config.network.graph) for each in given])
+
+    def predict_possible(self, crystals: Sequence[Crystal]) -> Predictions:
+        """Predict the property of crystals as :meth:`predict` does, NaN for those that the networks cannot take."""
+        graphs = {}
+        for row, crystal in enumerate(crystals):
+            with contextlib.suppress(InputError):
+                graphs[row] = graph_of(crystal, self.model.config.network.graph)
+        found = self.predict_graphs(list(graphs.values()))
+        values, stds = np.full((2, len(crystals)), np.nan)
+        values[list(graphs)], stds[list(graphs)] = found.values, found.stds
+        unseen = dict(zip(graphs, found.unseen, strict=True))
+        return Predictions(self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
+
+    def predict_graphs(
+        self, graphs: Sequence[CrystalGraph], report: Callable[[int], None] = lambda _: None
+    ) -> Predictions:
+        """Predict the property of crystals whose graphs are made.
+
+        Args:
+            graphs: Made with the graph settings of the model.
+            report: Called with the number of crystals after each batch.
+        """
+        values, stds = np.empty(len(graphs)), np.empty(len(graphs))
+        for rows in _batches(graphs):
+            with torch.no_grad():
+                value, std = self.model(GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device))
+            values[rows], stds[rows] = value.cpu().numpy(), std.cpu().numpy()
+            report(len(rows))
+        known = set(self.model.config.elements)
+        unseen = tuple(
+            tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
+            for graph in graphs
+        )
+        return Predictions(self.property, values, stds, unseen)
+
+    def embed_graphs(self, graphs: Sequence[CrystalGraph]) -> np.ndarray:
+        """Return the pooled atoms of crystals after the convolutions of the first network, shape (n, width)."""
+        embedded = np.empty((len(graphs), self.model.config.network.width))
+        for rows in _batches(graphs):
+            batch = GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device)
+            with torch.no_grad():
+                embedded[rows] = cast("CrystalGraphNet", self.model.members[0]).embed(batch).cpu().numpy()
+        return embedded
+
+
+def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:
+    """Return the graph of whatever stands for a crystal.
+
+    Raises:
+        InputError: if it is none, is disordered, has an isolated atom or is too large.
+    """
+    structure = as_structure(crystal)
+    try:
+        return crystal_graph(to_arrays(structure), config)
+    except InputError as error:
+        formula = structure.composition.reduced_formula
+        raise InputError(f"{formula}: {error}") from error
+
+
+def _batches(graphs: Sequence[CrystalGraph]) -> list[np.ndarray]:
+    """Return indices of crystals of like size, at most ``_ATOMS`` atoms together counting padding."""
+    sizes = np.array([len(graph) for graph in graphs], dtype=int)
+    batches: list[list[int]] = []
+    for row in np.argsort(sizes, kind="stable"):
+        if not batches or (len(batches[-1]) + 1) * sizes[row] > _ATOMS:
+            batches.append([])
+        batches[-1].append(int(row))
+    return [np.array(rows) for rows in batches]
+
+
+def predict_table(
+    structures: Sequence[Crystal],
+    predictors: Sequence[PropertyPredictor],
+    ids: Sequence[str],
+    report: Callable[[int], None] = lambda _: None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Predict several properties of crystals, making each graph once.
+
+    Args:
+        structures: The crystals.
+        predictors: Of the properties.
+        ids: A name of each crystal.
+        report: Called with the number of crystals after each step; crystals times one more than predictors in all.
+
+    Returns:
+        A row per crystal with ``material_id``, ``formula``, a column per property and one ``<property>_std``, and
+        ``unseen_elements`` where a model never saw an element; and the reasons why crystals were left out, by name.
+    """
+    made: dict[GraphConfig, list[CrystalGraph]] = {p.model.config.network.graph: [] for p in predictors}
+    rows, skipped = [], {}
+    for row, (name, crystal) in enumerate(zip(ids, structures, strict=True)):
+        try:
+            graphs = {config: graph_of(crystal, config) for config in made}
+        except InputError as error:
+            skipped[name] = str(error)
+        else:
+            rows.append(row)
+            for config, graph in graphs.items():
+                made[config].append(graph)
+        report(1)
+    formulas = [as_structure(structures[row]).composition.reduced_formula for row in rows]
+    columns: dict[str, object] = {"material_id": [ids[row] for row in rows], "formula": formulas}
+    unseen: list[set[str]] = [set() for _ in rows]
+    for predictor in predictors:
+        found = predictor.predict_graphs(made[predictor.model.config.network.graph], report)
+        columns[predictor.property.name] = found.values
+        columns[f"{predictor.property.name}_std"] = found.stds
+        for elements, new in zip(unseen, found.unseen, strict=True):
+            elements.update(new)
+    columns["unseen_elements"] = [" ".join(sorted(elements)) for elements in unseen]
+    return pd.DataFrame(columns), skipped
+
+
+def shipped_properties() -> list[str]:
+    """Return the names of the properties whose models are shipped."""
+    return available(PROPERTY_FORMAT)

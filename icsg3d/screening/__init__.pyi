@@ -1,0 +1,13 @@
+from .screen import Screening, refined, screen, smallest_distance_ratio, space_group, usable
+from .validity import composition_valid, structure_valid
+
+__all__ = [
+    "Screening",
+    "composition_valid",
+    "refined",
+    "screen",
+    "smallest_distance_ratio",
+    "space_group",
+    "structure_valid",
+    "usable",
+]

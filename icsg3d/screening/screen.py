@@ -1,0 +1,170 @@
+"""Screening of candidates: distances, charges, repeats, novelty; and whether crystals repeat each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import spglib
+
+from icsg3d.crystals.matching import Duplicates
+from icsg3d.crystals.structures import from_arrays, to_arrays
+from icsg3d.crystals.symmetry import symmetrised
+from icsg3d.errors import InputError
+from icsg3d.screening.validity import composition_valid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pymatgen.core import Structure
+
+    from icsg3d.generation.candidates import Candidate
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What a candidate must meet before an expensive calculation.
+
+    Elements never pass, as their formation energy is that of a polymorph.
+
+    Attributes:
+        distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
+            ``atomic_radius``). The 12,197 crystals of four public sets lie above 0.64.
+        charge_neutral: Ask for oxidation states that add up to nothing (SMACT; alloys of metals pass).
+        unique: Leave out crystals that repeat an earlier one.
+        novel: Leave out compositions that the generator was trained on.
+        predictable: Leave out crystals that the network of the formation energy cannot take, or for whose cell
+            :func:`icsg3d.properties.equilibrium.scale_cells` found no minimum of it.
+        energy_std: Largest allowed uncertainty of the predicted formation energy in eV/atom; None for any.
+    """
+
+    distance_ratio: float = 0.6
+    charge_neutral: bool = True
+    unique: bool = True
+    novel: bool = False
+    predictable: bool = True
+    energy_std: float | None = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 0 <= self.distance_ratio < 2:
+            msg = f"the ratio of distances and radii must be between 0 and 2, got {self.distance_ratio}"
+            raise InputError(msg)
+        if self.energy_std is not None and not self.energy_std > 0:
+            msg = f"the largest uncertainty of the energy must be above 0 eV/atom, got {self.energy_std}"
+            raise InputError(msg)
+
+
+def usable(candidate: Candidate) -> Candidate:
+    """Return a candidate, without its crystal but with the reason where that is disordered or has odd elements."""
+    if candidate.structure is None:
+        return candidate
+    try:
+        to_arrays(candidate.structure)
+    except InputError as error:
+        return dataclasses.replace(candidate, structure=None, reason=str(error))
+    return candidate
+
+
+def refined(candidate: Candidate, tolerance: float) -> Candidate:
+    """Return a candidate refined to the symmetry that its crystal has within a tolerance in angstrom; 0 for none.
+
+    Raises:
+        InputError: if the tolerance is negative or too large to mean anything.
+    """
+    if not 0 <= tolerance < 2:
+        msg = f"the tolerance of symmetry must be between 0 and 2 angstrom, got {tolerance}"
+        raise InputError(msg)
+    if candidate.structure is None or tolerance == 0:
+        return candidate
+    structure = from_arrays(symmetrised(to_arrays(candidate.structure), tolerance))
+    return dataclasses.replace(candidate, structure=structure)
+
+
+def screen(
+    candidates: Sequence[Candidate], screening: Screening, report: Callable[[], None] = lambda: None
+) -> list[Candidate]:
+    """Return the candidates with the results of screening, none left out.
+
+    Args:
+        candidates: As generated; they are left as they are.
+        screening: What is asked for.
+        report: Called after each.
+
+    Returns:
+        Copies with ``screening`` holding ``space_group``, ``distance_ratio``,
+        ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
+    """
+    duplicates, screened = Duplicates(), []
+    for candidate in candidates:
+        screened.append(_screened(candidate, screening, duplicates))
+        report()
+    return screened
+
+
+def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:
+    if candidate.structure is None:
+        failed = {"passed": False, "failed_on": ["no crystal"]}
+        return dataclasses.replace(candidate, screening=candidate.screening | failed)
+    structure = candidate.structure
+    ratio = smallest_distance_ratio(structure)
+    neutral = composition_valid(structure.composition) if screening.charge_neutral else None
+    novel = None if candidate.in_training is None else not candidate.in_training
+    unmet = [
+        name
+        for name, bad in (
+            ("single element", len(structure.composition.elements) == 1),
+            ("no prediction", screening.predictable and candidate.screening.get("predicted") is False),
+            ("no energy minimum", screening.predictable and candidate.screening.get("scaled_by", 1.0) is None),
+            ("distances", ratio is not None and ratio < screening.distance_ratio),
+            ("charges", neutral is False),
+            ("known composition", screening.novel and novel is False),
+            ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),
+        )
+        if bad
+    ]
+    # Only what passes is remembered: matching ignores the volume, and what failed must not stand in a good one's way.
+    repeats = duplicates.repeated_by(structure) if unmet else duplicates.first_of(candidate.index, structure)
+    if screening.unique and repeats is not None:
+        unmet.append("repeats")
+    results: dict[str, Any] = {
+        "space_group": space_group(structure),
+        "distance_ratio": None if ratio is None else round(ratio, 4),
+        "charge_neutral": neutral,
+        "duplicate_of": repeats,
+        "novel": novel,
+        "passed": not unmet,
+        "failed_on": unmet,
+    }
+    return dataclasses.replace(candidate, screening=candidate.screening | results)
+
+
+def _std(candidate: Candidate) -> float:
+    """Return the uncertainty of the predicted formation energy; 0 where none was predicted."""
+    return candidate.predictions.get("formation_energy_per_atom_std", 0.0)
+
+
+def smallest_distance_ratio(structure: Structure) -> float | None:
+    """Return the smallest ratio of a distance between atoms, images counted, and the sum of their atomic radii.
+
+    None where no two atoms are nearer than twice the largest radius.
+    """
+    radii = np.array([_radius(site.specie) for site in structure])
+    centres, points, _, distances = structure.get_neighbor_list(2 * float(radii.max()))
+    if not len(distances):
+        return None
+    return float((distances / (radii[centres] + radii[points])).min())
+
+
+def _radius(specie: Any) -> float:
+    """Return an atom's radius in angstrom; pymatgen has none for francium, astatine and some noble gases."""
+    return float(specie.atomic_radius or specie.atomic_radius_calculated or 1.5)
+
+
+def space_group(structure: Structure, tolerance: float = 0.01) -> str:
+    """Return the international symbol of the space group within a tolerance in angstrom."""
+    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    found = spglib.get_spacegroup(cell, symprec=tolerance)  # type: ignore[arg-type]
+    return "" if found is None else str(found).split(" ")[0]

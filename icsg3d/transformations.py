@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import DecodedCrystal
+    from icsg3d.generation.generator import DecodedCrystal, Located
 
 _DRAWS_PER_STRUCTURE = 8
 """Draws tried for each structure asked for, before the transformation gives up."""
@@ -109,14 +109,13 @@ class LatentSamplingTransformation(LatentTransformation):
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
         _check_count(self.n_structures)
-        structure = as_structure(structure)
-        origin = self.generator.locate([structure])
-        found, draws = self._different(structure, origin)
+        base = self.generator.place([structure])[0]
+        found, draws = self._different(base)
         if not found:
-            formula = structure.composition.reduced_formula
+            formula = base.structure.composition.reduced_formula
             msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
             raise InputError(msg)
-        distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), origin)
+        distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), base.latent)
         entries = [
             {
                 "structure": decoded.structure,
@@ -130,11 +129,11 @@ class LatentSamplingTransformation(LatentTransformation):
         ]
         return _ranked(entries, self.predictor, return_ranked_list, maximize=self.maximize)
 
-    def _different(self, structure: Structure, origin: np.ndarray) -> tuple[list[tuple[int, DecodedCrystal]], int]:
+    def _different(self, base: Located) -> tuple[list[tuple[int, DecodedCrystal]], int]:
         """Return draws that gave different crystals, with their numbers, and how many were made."""
         duplicates, found = Duplicates(), []
         draws = self.n_structures * _DRAWS_PER_STRUCTURE
-        decoded = self.generator.iter_sample_around(structure, draws, self.scale, self.seed, origin)
+        decoded = self.generator.iter_sample_around(base, draws, self.scale, self.seed)
         for draw, crystal in enumerate(decoded):
             if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
                 found.append((draw, crystal))
@@ -283,7 +282,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         visited = optimize_property(
             self.generator,
             self.predictor,
-            as_structure(structure),
+            structure,
             self.target,
             rounds=self.rounds,
             draws=self.draws,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.models.generator import GeneratorConfig
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
+from icsg3d.progress import listening
 from icsg3d.representation.voxels import VoxelConfig
 from icsg3d.training.data import CrystalSet
 
@@ -31,12 +33,32 @@ def data_folder() -> Path:
     return folder
 
 
+OF_CONFIGURATIONS = {
+    *("--preset", "--grid", "--latent", "--unet-epochs", "--vae-epochs", "--batch-size", "--learning-rate"),
+    *("--substitute", "--balance", "--distorted", "--variants", "--density-steps", "--guidance", "--temperature"),
+    *("--patience", "--notes", "--width", "--layers", "--weight-decay", "--skip-bad-rows", "--unit", "--transfer"),
+}
+
+
+def configured(arguments):
+    """Return the arguments of a training with options of its configuration as ``--set NAME=VALUE``."""
+    if arguments[:1] != ["train"]:
+        return arguments
+    found, rest = [], iter(arguments)
+    for each in rest:
+        if each not in OF_CONFIGURATIONS:
+            found.append(each)
+        else:
+            found += ["--set", f"{each[2:]}={'true' if each == '--skip-bad-rows' else next(rest)}"]
+    return found
+
+
 @pytest.fixture
 def command_line(monkeypatch, capsys):
     """Run a command line; return exit code and what it printed to standard error, in one line."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["icsg3d", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["icsg3d", *configured(list(map(str, arguments)))])
         try:
             cli.main()
             code = 0
@@ -93,3 +115,29 @@ def tiny_model(tmp_path_factory, tiny_config, tiny_crystals) -> Path:
     density = FlowOptions(steps=20, width=16)
     pack_model(GeneratorNetwork(tiny_config), tiny_crystals, folder, record, density=density)
     return folder
+
+
+class Watched(dict):
+    """Tracker that remembers, for each task by its text, how much was done of how much."""
+
+    @contextmanager
+    def __call__(self, text, total, done):
+        seen = self.setdefault(text, [])
+        seen.append((done, total))
+
+        class Running:
+            def advance(self, steps=1):
+                seen.append((seen[-1][0] + steps, seen[-1][1]))
+
+            def update(self, done=None, total=None, text=None):
+                seen.append((seen[-1][0] if done is None else done, seen[-1][1] if total is None else total))
+
+        yield Running()
+
+
+@pytest.fixture
+def watched():
+    """What the library reports of its progress while the test runs."""
+    tracker = Watched()
+    with listening(tracker):
+        yield tracker

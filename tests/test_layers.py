@@ -19,6 +19,9 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 ROOMS = [
     "errors",
     "files",
+    "progress",
+    "refusals",
+    "run_folders",
     "_moved",
     "crystals",
     "representation",
@@ -36,6 +39,7 @@ ROOMS = [
     "evaluation",
     "workflows",
     "report",
+    "runs",
     "cli",
     "__main__",
 ]
@@ -44,10 +48,10 @@ CRYSTAL_LIBRARIES = {"ase", "pymatgen"}
 ECOSYSTEM = {"atomate2", "emmet", "jobflow", "matminer", "typer"}
 
 # What must run where there is torch and no pymatgen: rooms, and modules of mixed rooms.
-ARRAYS = {"errors", "files", "representation", "models", "training"}
+ARRAYS = {"errors", "files", "progress", "refusals", "representation", "models", "training"}
 ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "comparison", "elements", "symmetry")}
 # Rooms in which the libraries of the ecosystem are at home.
-PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "cli", "__main__"}
+PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "runs", "cli", "__main__"}
 # Modules elsewhere that may call matminer, on request only: a source of data, and fingerprints of evaluations.
 EXCEPTIONS = {("icsg3d.data.matminer_datasets", "matminer"), ("icsg3d.evaluation.fingerprints", "matminer")}
 

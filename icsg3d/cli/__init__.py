@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
 import typer
 
 from icsg3d.cli.compare_polymorphs import compare_polymorphs
-from icsg3d.cli.console import fail
+from icsg3d.cli.console import Bars, fail, show_messages
 from icsg3d.cli.data import app as data_app
 from icsg3d.cli.evaluate import app as evaluate_app
 from icsg3d.cli.generate import generate
@@ -14,7 +20,11 @@ from icsg3d.cli.predict import predict
 from icsg3d.cli.reconstruct import reconstruct
 from icsg3d.cli.train import app as train_app
 from icsg3d.cli.validate import validate
-from icsg3d.errors import InputError
+from icsg3d.errors import InputError, Interrupted
+from icsg3d.progress import listening
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +54,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(
+    verbose: bool = typer.Option(False, "-v", "--verbose", help="Say more: every module tells what it does."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Say less: warnings, errors and the last line alone."),
+    version: bool = typer.Option(  # noqa: ARG001 (its callback prints and leaves)
         False,
         "--version",
         callback=_version,
@@ -52,21 +64,55 @@ def _main(
         help="Print the version and leave.",
     ),
 ) -> None:
-    pass
+    show_messages(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
 def main() -> None:
-    """Run the command line; wrong input ends in one sentence and exit code 2."""
+    """Run the command line; whatever goes wrong ends in one sentence and an exit code.
+
+    2 stands for input that cannot be used, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP, and 141 for an output
+    that nobody reads.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     try:
-        app()
+        with listening(Bars()):
+            app()
     except InputError as error:
         fail(str(error))
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends; there is nobody to read it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.strerror is None:
             raise
-        fail(f"{error.filename}: {error.strerror}; name a file or folder that can be used, or free what blocks it")
-    except KeyboardInterrupt:
-        fail("interrupted", code=130)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        fail(f"{where}{error.strerror}; name a file or folder that can be used, or free what blocks it")
+    except KeyboardInterrupt as stop:
+        fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=_exit_code(stop))
+
+
+class _Signal(KeyboardInterrupt):
+    """A signal that ends the run as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise _Signal(number)
+
+
+def _exit_code(stop: BaseException | None) -> int:
+    """Return 128 and the number of the signal that a run was ended by; Ctrl-C is signal 2."""
+    while stop is not None:
+        if isinstance(stop, _Signal):
+            return 128 + stop.number
+        stop = stop.__cause__
+    return 130
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""What the commands share: messages, progress, options, and folders that are written as results come."""
+"""What the commands share: messages, progress on the terminal, and options."""
 
 from __future__ import annotations
 
+import logging
+import shlex
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -10,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
 
 console = Console(stderr=True, highlight=False)
 
@@ -19,11 +23,19 @@ ModelOption = Annotated[
     str, typer.Option("--model", metavar="NAME|PATH", help="Shipped model, or folder of a trained one.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1 ...")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
-
-
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Take up an interrupted run where it stopped.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")]
 SymmetryOption = Annotated[
-    float, typer.Option("--symmetry", help="Refine to the symmetry within this distance in angstrom; 0 for none.")
+    float,
+    typer.Option("--symmetry", help="Bring crystals to the symmetry within this distance in angstrom; 0 for none."),
+]
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="YAML file of options, such as the config.yaml of another run."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One more option of the configuration; repeatable."),
 ]
 
 
@@ -43,25 +55,77 @@ def say(message: str) -> None:
     console.print(message, soft_wrap=True)
 
 
-def report_skipped(skipped: Mapping[str, str], shown: int = 5) -> None:
-    """Name what was left out of a data source and why."""
-    for name, reason in list(skipped.items())[:shown]:
-        say(f"[yellow]left out {escaped(name)}:[/] {escaped(reason)}")
-    if len(skipped) > shown:
-        say(f"[yellow]... and {len(skipped) - shown} more; {len(skipped)} were left out[/]")
+def this_command() -> str:
+    """Return the command line, for records; without ``--resume``, which says nothing about the result."""
+    return shlex.join(["icsg3d", *(argument for argument in sys.argv[1:] if argument != "--resume")])
 
 
-def progress_bar() -> Progress:
-    """Return a progress bar with counts and the time left, on standard error."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=False,
-    )
+class _Messages(logging.Handler):
+    """Prints what the library logs: warnings in yellow, details with the module they come from."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = escaped(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            text = f"[yellow]{text}[/]"
+        elif record.levelno < logging.INFO:
+            text = f"[dim]{record.name}: {text}[/]"
+        say(text)
+
+
+def show_messages(level: int) -> None:
+    """Print what the library logs from a level on."""
+    logger = logging.getLogger("icsg3d")
+    logger.handlers = [_Messages()]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+class _Bar:
+    """A task of the library as a bar."""
+
+    def __init__(self, bars: Progress, number: TaskID) -> None:
+        self._bars, self._number = bars, number
+
+    def advance(self, steps: int = 1) -> None:
+        self._bars.advance(self._number, steps)
+
+    def update(self, done: int | None = None, total: int | None = None, text: str | None = None) -> None:
+        self._bars.update(
+            self._number, completed=done, total=total, description=None if text is None else escaped(text)
+        )
+
+
+class Bars:
+    """Tracker of the library's progress: a bar for each task, with counts and the time left, on standard error.
+
+    Tasks within tasks share one display, and vanish when they have ended; the outermost stays.
+    """
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._depth = 0
+
+    @contextmanager
+    def __call__(self, text: str, total: int | None, done: int) -> Iterator[_Bar]:
+        """Show a task while it runs."""
+        if self._depth == 0:
+            self._bars.start()
+        self._depth += 1
+        number = self._bars.add_task(escaped(text), total=total, completed=done)
+        try:
+            yield _Bar(self._bars, number)
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+            self._bars.remove_task(number)
 
 
 def check_device(device: str) -> None:
@@ -98,10 +162,18 @@ def check_accelerator(accelerator: str) -> None:
         raise InputError(msg)
 
 
-def all_seconds(out: Path, seconds: float, *, resume: bool) -> float:
-    """Return the time of this run and of those it went on from, and remember it."""
-    path = out / "seconds.txt"
-    if resume and path.exists():
-        seconds += float(path.read_text())
-    path.write_text(f"{seconds:.0f}\n")
-    return seconds
+@contextmanager
+def needs(extra: str, doing: str) -> Iterator[None]:
+    """Name the extra that brings what cannot be imported within the ``with`` block.
+
+    Raises:
+        InputError: if something cannot be imported.
+    """
+    from icsg3d.errors import InputError
+
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"{doing} needs {error.name or error}; install it with pip install 'icsg3d[{extra}]'"
+        ) from error

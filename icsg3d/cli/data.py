@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icsg3d.cli.console import progress_bar, report_skipped, say
+from icsg3d.cli.console import say
+from icsg3d.refusals import log_refused
 
 if TYPE_CHECKING:
     from icsg3d.data.description import Description
+
+_log = logging.getLogger(__name__)
 
 app = typer.Typer(no_args_is_help=True, help="Get crystals to work with, and see what they are.")
 
@@ -34,7 +38,9 @@ def fetch(
         str | None, typer.Option(metavar="N|N-M", help="Number of different elements: 3 or 2-4.")
     ] = None,
     max_sites: Annotated[int | None, typer.Option(help="Most atoms in the cell.")] = None,
-    max_energy_above_hull: Annotated[float | None, typer.Option(help="Least stable that comes, eV/atom.")] = None,
+    max_energy_above_hull: Annotated[
+        float | None, typer.Option(help="Upper limit of the energy above hull, eV/atom.")
+    ] = None,
     having: Annotated[
         str | None, typer.Option(metavar="LIST", help="Columns that must have values: bulk_modulus,eij_max")
     ] = None,
@@ -43,8 +49,8 @@ def fetch(
 ) -> None:
     """Fetch crystals and properties from the Materials Project.
 
-    The key is taken from the environment variable MP_API_KEY, else from pymatgen's settings. An interrupted fetch goes
-    on when the same command is given again; a finished one is not asked for twice.
+    The key is taken from the environment variable MP_API_KEY, else from pymatgen's settings. Repeat the command to
+    resume an interrupted fetch; a finished one is read from disk.
 
     **Examples**
 
@@ -70,13 +76,8 @@ def fetch(
         having=_listed(having),
         gnome=gnome,
     )
-    with progress_bar() as bar:
-        task = bar.add_task("materials", total=None)
-        frame = fetch_materials_project(
-            query, out, refresh=refresh, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-        bar.update(task, completed=len(frame), total=len(frame))
-    report_skipped(frame.attrs["skipped"])
+    frame = fetch_materials_project(query, out, refresh=refresh)
+    log_refused(_log, frame.attrs["skipped"])
     counts = ", ".join(f"{name} {frame[name].notna().sum()}" for name in frame.columns[4:] if frame[name].notna().any())
     say(f"{len(frame)} crystals are in [bold]{out}[/]; with values: {counts or 'none'}")
 
@@ -100,11 +101,7 @@ def describe(
     from icsg3d.generation.generator import CrystalGenerator
 
     accept = to_arrays if model is None else CrystalGenerator.from_pretrained(model).prepare
-    table = load_structures(data)
-    with progress_bar() as bar:
-        task = bar.add_task("crystals", total=len(table))
-        found = described(table, accept, lambda: bar.advance(task))
-    _print(found, model)
+    _print(described(load_structures(data), accept), model)
 
 
 def _print(found: Description, model: str | None) -> None:
@@ -127,10 +124,10 @@ def _print(found: Description, model: str | None) -> None:
     if found.refused:
         taker = "any model" if model is None else f"the model {model}"
         say(f"[yellow]{len(found.refused)} crystals would not be taken by {taker}[/]")
-        report_skipped(found.refused)
+        log_refused(_log, found.refused)
     if found.skipped:
         say(f"[yellow]{len(found.skipped)} entries hold no crystal[/]")
-        report_skipped(found.skipped)
+        log_refused(_log, found.skipped)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import to_arrays
-from icsg3d.errors import InputError
+from icsg3d.progress import track
+from icsg3d.refusals import usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,30 +48,20 @@ class Description:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def describe(
-    table: CrystalTable,
-    accept: Callable[[Any], Any] = to_arrays,
-    report: Callable[[], None] = lambda: None,
-) -> Description:
+def describe(table: CrystalTable, accept: Callable[[Any], Any] = to_arrays) -> Description:
     """Describe a table of crystals.
 
     Args:
         table: The crystals.
         accept: Raises :class:`~icsg3d.errors.InputError` for a crystal that the model does not take; by default only
             what no model takes is refused.
-        report: Called after each crystal.
     """
     duplicates, seen = {}, Duplicates()
-    refused = {}
-    for row, (name, structure) in enumerate(zip(table.ids, table.structures, strict=True)):
+    for row, structure in enumerate(track(table.structures, "looking for repeats")):
         first = seen.first_of(row, structure)
         if first is not None:
-            duplicates[name] = table.ids[first]
-        try:
-            accept(structure)
-        except InputError as error:
-            refused[name] = str(error)
-        report()
+            duplicates[table.ids[row]] = table.ids[first]
+    refused = usable(track(table.structures, "trying crystals"), accept).refused
     compositions = [structure.composition for structure in table.structures]
     cells = pd.DataFrame(
         [structure.lattice.parameters for structure in table.structures],
@@ -86,7 +77,7 @@ def describe(
         anonymous=_counts(each.anonymized_formula for each in compositions),
         ranges={name: found for name, found in ranges.items() if found},
         missing={str(name): int(column.isna().sum()) for name, column in numbers.items() if column.isna().any()},
-        refused=refused,
+        refused={table.ids[row]: reason for row, reason in refused.items()},
         skipped=dict(table.skipped),
     )
 

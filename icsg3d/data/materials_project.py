@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +22,18 @@ import pymatgen.core
 from icsg3d.crystals.structures import read_json
 from icsg3d.data.frames import read_frame, write_frame
 from icsg3d.data.materials_query import MaterialsProjectQuery
-from icsg3d.data.materials_rows import COLUMNS, FIELDS, PROPERTY_FIELDS, Page, PartialFile, read_page
+from icsg3d.data.materials_rows import COLUMNS, FIELDS, PROPERTY_FIELDS, Page, decoded_page, encoded_page, read_page
 from icsg3d.data.remote import JsonService, Manners, check_endpoint
 from icsg3d.errors import InputError
-from icsg3d.files import sha256, write_atomically
+from icsg3d.files import locked, saving, sha256, write_atomically
+from icsg3d.progress import task
+from icsg3d.run_folders import PartialRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from icsg3d.progress import Task
 
 __all__ = ["COLUMNS", "MaterialsProjectQuery", "fetch_materials_project"]
 
@@ -48,7 +51,6 @@ def fetch_materials_project(
     *,
     refresh: bool = False,
     endpoint: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
     manners: Manners | None = None,
 ) -> pd.DataFrame:
     """Fetch crystals and properties into a dataframe on disk, or read it if the same query has been fetched.
@@ -61,7 +63,6 @@ def fetch_materials_project(
         out: Dataframe to write, ``.json`` or ``.json.gz``. Beside it ``NAME.query.json`` says where it came from.
         refresh: Whether to ask again, and replace ``out``, if it exists.
         endpoint: Address of the service; by default ``MP_API_ENDPOINT`` or the public one.
-        progress: Told how many materials have come, and of how many.
         manners: Pace and patience.
 
     Returns:
@@ -78,18 +79,19 @@ def fetch_materials_project(
     key = _fingerprint(query, address)
     if out.exists() and not refresh:
         return _cached(out, key)
-    partial = PartialFile(out.with_name(f"{out.name}.{key[:12]}.partial.jsonl"))
+    partial = PartialRows(out.with_name(f"{out.name}.{key[:12]}.partial.jsonl"), key)
     way_out = f"copy your key again from {_KEY_PAGE} into the environment variable MP_API_KEY"
-    with JsonService("the Materials Project", address, _api_key(), way_out, manners) as service:
-        with _saving(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial.load()
-        pages = list(_pages(service, query, partial, progress))
-    frame = _frame(query, pages, partial)
-    with _saving(out):
-        write_frame(frame, out)
-        write_atomically(_record_path(out), _record(query, address, key, out, frame))
-        partial.remove()
+    api_key = _api_key()
+    with saving(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out), JsonService("the Materials Project", address, api_key, way_out, manners) as service:
+        partial.begin(resume=True)
+        pages = list(_pages(service, query, partial))
+        frame = _frame(query, pages, partial)
+        with saving(out):
+            write_frame(frame, out)
+            write_atomically(_record_path(out), _record(query, address, key, out, frame))
+            partial.remove()
     return frame
 
 
@@ -115,38 +117,44 @@ def _fingerprint(query: MaterialsProjectQuery, address: str) -> str:
 def _pages(
     service: JsonService,
     query: MaterialsProjectQuery,
-    partial: PartialFile,
-    progress: Callable[[int, int], None] | None,
+    partial: PartialRows,
 ) -> Iterator[Page]:
     """Yield all pages, from the partial file those that it has."""
+    with task("materials") as running:
+        yield from _pages_of_all(service, query, partial, running)
+
+
+def _pages_of_all(
+    service: JsonService, query: MaterialsProjectQuery, partial: PartialRows, running: Task
+) -> Iterator[Page]:
     came = 0
     for part, parameters in enumerate(query.parameters()):
         skip, total = 0, None
         while total is None or skip < total:
-            page = partial.pages.get((part, skip))
-            if page is None:
+            kept = partial.rows.get((part, skip))
+            if kept is not None:
+                page = decoded_page(kept)
+            else:
                 wanted = {**parameters, "_fields": ",".join(FIELDS), "_limit": str(PAGE), "_skip": str(skip)}
                 page = read_page(service.get(_ROUTE, wanted), f"{part}.{skip}", PAGE)
             total = page.total if total is None else total
             if page.total != total or skip + page.count > total or (not page.count and skip < total):
                 raise _changed(partial, f"{page.count} came after {skip} of {total}, {page.total} are announced now")
-            with _saving(partial.path):
-                partial.add((part, skip), page)
+            partial.add((part, skip), encoded_page(page))
             skip += page.count
             came += page.count
-            if progress:
-                progress(came, max(came, len(query.ids) or total))
+            running.update(done=came, total=max(came, len(query.ids) or total))
             yield page
 
 
-def _changed(partial: PartialFile, detail: str) -> InputError:
+def _changed(partial: PartialRows, detail: str) -> InputError:
     partial.remove()
     return InputError(
         f"the Materials Project's answers do not fit together ({detail}); start again, from the beginning"
     )
 
 
-def _frame(query: MaterialsProjectQuery, pages: list[Page], partial: PartialFile) -> pd.DataFrame:
+def _frame(query: MaterialsProjectQuery, pages: list[Page], partial: PartialRows) -> pd.DataFrame:
     rows = [row for page in pages for row in page.rows]
     skipped = {name: reason for page in pages for name, reason in page.skipped.items()}
     names = {row["material_id"] for row in rows}
@@ -166,19 +174,6 @@ def _frame(query: MaterialsProjectQuery, pages: list[Page], partial: PartialFile
 
 
 # What is written
-
-
-@contextmanager
-def _saving(path: Path) -> Iterator[None]:
-    """Name the way out when a file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        msg = (
-            f"{error.filename or path} cannot be written ({error.strerror or error}); free space or name another file, "
-            "then start again: what has come is kept"
-        )
-        raise InputError(msg) from error
 
 
 def _record_path(out: Path) -> Path:

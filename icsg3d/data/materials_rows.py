@@ -1,23 +1,19 @@
-"""Answers of the Materials Project as rows of a dataframe, and the file that keeps them while more come."""
+"""Answers of the Materials Project as rows of a dataframe."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monty.json import MontyEncoder
 
 from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.data.materials_query import MATERIAL_ID
 from icsg3d.errors import InputError
-from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pymatgen.core import Structure
 
@@ -144,56 +140,16 @@ def _space_group(document: Mapping[str, Any]) -> int | None:
     return int(value)
 
 
-class PartialFile:
-    """Pages of an unfinished fetch, one in each line of a file.
-
-    Attributes:
-        path: Of the file, which need not exist.
-        pages: What it holds, by place.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Look at nothing yet; see :meth:`load`."""
-        self.path = path
-        self.pages: dict[tuple[int, int], Page] = {}
-
-    def load(self) -> None:
-        """Read what an interrupted fetch left; a line that it was cut off in, and what follows, is dropped."""
-        if not self.path.is_file():
-            return
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines):
-            try:
-                place, page = _decoded_page(line)
-            except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                write_atomically(self.path, b"".join(lines[:number]))
-                return
-            self.pages[place] = page
-
-    def add(self, place: tuple[int, int], page: Page) -> None:
-        """Append a page, unless it is there."""
-        if place in self.pages:
-            return
-        encoded = [{**row, "structure": row["structure"].as_dict()} for row in page.rows]
-        content = {"place": place, **asdict(Page(page.total, page.count, encoded, page.skipped))}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content, cls=MontyEncoder) + "\n")
-        self.pages[place] = page
-
-    def remove(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
-        self.pages.clear()
+def encoded_page(page: Page) -> dict[str, Any]:
+    """Return a page as plain values, to be kept in a partial file."""
+    rows = [{**row, "structure": row["structure"].as_dict()} for row in page.rows]
+    return asdict(Page(page.total, page.count, rows, page.skipped))
 
 
-def _decoded_page(line: bytes) -> tuple[tuple[int, int], Page]:
-    if not line.endswith(b"\n"):
-        msg = "the line is cut off"
-        raise ValueError(msg)
-    content = json.loads(line)
-    part, skip = content["place"]
+def decoded_page(content: Mapping[str, Any]) -> Page:
+    """Return the page that :func:`encoded_page` made plain."""
     rows = [
         {**dict.fromkeys(COLUMNS), **row, "structure": structure_from_dict(row["structure"])} for row in content["rows"]
     ]
     skipped = {str(name): str(reason) for name, reason in content["skipped"].items()}
-    return (int(part), int(skip)), Page(int(content["total"]), int(content["count"]), rows, skipped)
+    return Page(int(content["total"]), int(content["count"]), rows, skipped)

@@ -16,6 +16,7 @@ from icsg3d.data.cif_tables import read_cif_table
 from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
+from icsg3d.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,11 @@ class CrystalTable:
     def __len__(self) -> int:
         """Return the number of crystals."""
         return len(self.structures)
+
+    def digest(self) -> str:
+        """Return a SHA-256 of the names and bytes of the files; of a data set that is no file, of its name alone."""
+        parts = [f"{path.name} {sha256(path.read_bytes()) if path.is_file() else ''}\n" for path in self.sources]
+        return sha256("".join(parts).encode())
 
     def head(self, count: int | None) -> CrystalTable:
         """Return the first crystals, all if ``count`` is None."""

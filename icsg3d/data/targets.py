@@ -10,11 +10,13 @@ import pandas as pd
 
 from icsg3d.crystals.structures import primitive_cell
 from icsg3d.errors import InputError
+from icsg3d.progress import track
+from icsg3d.refusals import usable
 from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet, load_graphs, save_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from icsg3d.crystals.arrays import CrystalArrays
@@ -22,18 +24,42 @@ if TYPE_CHECKING:
     from icsg3d.models.targets import Property
     from icsg3d.representation.graphs import GraphConfig
 
-_SHARE_KEPT_BACK = 10
-"""One formula of so many is kept back to judge by."""
-
 _SHOWN = 3
 
 _GRAPHS_VERSION = 2
 """Raised whenever the same crystal and settings give another graph, so that old files are not taken."""
 
 
-def kept_back(formula: str, one_of: int = _SHARE_KEPT_BACK) -> bool:
-    """Whether a formula is among those kept back to judge by: the same in every data set and session."""
+def is_held_out(formula: str, one_of: int = 10) -> bool:
+    """Whether a formula is the one of so many that is held out to judge by: the same in every data set and session."""
     return int(hashlib.sha256(formula.encode()).hexdigest()[:8], 16) % one_of == 0
+
+
+def held_out(formulas: Sequence[str], one_of: int = 10, own: np.ndarray | None = None) -> np.ndarray:
+    """Return which crystals are held out to judge by, so that no formula is on both sides.
+
+    Where the hash takes all or none of a few formulas, some are taken in alphabetical order; of a single formula, some
+    crystals are.
+
+    Args:
+        formulas: Reduced formula of each crystal.
+        one_of: One formula of so many is held out.
+        own: Which crystals may judge, shape (n,); by default all.
+
+    Returns:
+        Truth values, shape (n,).
+    """
+    own = np.ones(len(formulas), dtype=bool) if own is None else own
+    apart = np.array([is_held_out(formula, one_of) for formula in formulas], dtype=bool)
+    if (apart & own).any() and (~apart & own).any():
+        return apart
+    names = sorted(set(np.asarray(formulas)[own]))
+    if len(names) > 1:
+        chosen = set(names[:: max(2, min(one_of, len(names)))])
+        return np.array([formula in chosen for formula in formulas], dtype=bool)
+    apart = np.zeros(len(formulas), dtype=bool)
+    apart[:: max(2, len(formulas) // one_of)] = True
+    return apart
 
 
 def property_set(
@@ -44,7 +70,6 @@ def property_set(
     scale: int = 0,
     skip_bad_rows: bool = False,
     cache: Path | None = None,
-    report: Callable[[], None] = lambda: None,
 ) -> tuple[PropertySet, dict[str, str]]:
     """Return graphs and values of a table's crystals, and what was left out with the reason.
 
@@ -57,7 +82,6 @@ def property_set(
         scale: Number of the scale the values are on; 0 is the property's own.
         skip_bad_rows: Leave out rows whose value is missing or out of range, instead of refusing the table.
         cache: Folder in which graphs are kept under a hash of crystals and settings.
-        report: Called after each crystal.
 
     Raises:
         InputError: if the column is missing, holds no numbers, a value is missing or out of range, or none is left.
@@ -80,16 +104,11 @@ def property_set(
             "correct them or their unit, or leave the rows out with --skip-bad-rows"
         )
         raise InputError(msg)
-    crystals, rows = [], []
-    for row, structure in enumerate(table.structures):
-        if row not in bad:
-            try:
-                crystals.append(primitive_cell(structure)[0])
-                rows.append(row)
-            except InputError as error:
-                bad[row] = str(error)
-        report()
-    graphs, good, reasons = _graphs(crystals, config, cache)
+    wanted = [row for row in range(len(table)) if row not in bad]
+    cells = usable(track(wanted, f"graphs of {source}"), lambda row: primitive_cell(table.structures[row])[0])
+    rows = [wanted[place] for place in cells.rows]
+    graphs, good, reasons = _graphs(cells.results, config, cache)
+    bad |= {wanted[place]: reason for place, reason in cells.refused.items()}
     bad |= {rows[place]: reason for place, reason in reasons.items()}
     skipped = {table.ids[row]: reason for row, reason in sorted(bad.items())}
     if not good:
@@ -116,16 +135,10 @@ def _graphs(
     crystals: Sequence[CrystalArrays], config: GraphConfig, cache: Path | None
 ) -> tuple[GraphSet, list[int], dict[int, str]]:
     """Return the graphs, which crystals they are of, and why the others have none."""
-    made, good, reasons = [], [], {}
     path = None if cache is None else cache / f"graphs-{_digest(crystals, config)}.npz"
     if path is not None and path.is_file():
         return load_graphs(path), list(range(len(crystals))), {}
-    for place, crystal in enumerate(crystals):
-        try:
-            made.append(crystal_graph(crystal, config))
-            good.append(place)
-        except InputError as error:
-            reasons[place] = str(error)
+    good, made, reasons = usable(crystals, lambda crystal: crystal_graph(crystal, config))
     graphs = GraphSet.from_graphs(made) if made else GraphSet(*(np.zeros(0, dtype=np.int64) for _ in range(6)))
     if path is not None and made and not reasons:
         path.parent.mkdir(parents=True, exist_ok=True)

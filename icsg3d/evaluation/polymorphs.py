@@ -11,8 +11,10 @@ import pandas as pd
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
+from icsg3d.progress import track
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
@@ -37,9 +39,7 @@ class Phase:
     e_form: float | None = None
 
 
-def polymorph_table(
-    candidates: Sequence[Phase], known: Sequence[Phase], report: Callable[[], None] = lambda: None
-) -> pd.DataFrame:
+def polymorph_table(candidates: Sequence[Phase], known: Sequence[Phase]) -> pd.DataFrame:
     """Compare candidates with known crystals of the same reduced formula.
 
     A row stands for one formula and one crystal system of known crystals. Its errors are means over all pairs of a
@@ -49,7 +49,6 @@ def polymorph_table(
     Args:
         candidates: As relaxed, or as generated.
         known: From any data source.
-        report: Called after each candidate.
 
     Returns:
         The columns of :data:`S2_COLUMNS`, lengths in angstrom, energies in eV/atom, sorted as in the paper by crystal
@@ -64,7 +63,7 @@ def polymorph_table(
     conventional = {id(phase): _conventional(phase.structure) for phases in by_formula.values() for phase in phases}
     matcher = StructureMatcher(comparator=ElementComparator())
     groups: dict[tuple[str, str], list[_Pair]] = defaultdict(list)
-    for candidate in candidates:
+    for candidate in track(candidates, "comparing"):
         formula = candidate.structure.composition.reduced_formula
         own = _conventional(candidate.structure)[1] if by_formula[formula] else ()
         for phase in by_formula[formula]:
@@ -75,7 +74,6 @@ def polymorph_table(
                 energy = abs(candidate.e_form - phase.e_form)
             same = bool(matcher.fit(candidate.structure, phase.structure))
             groups[system, formula].append(_Pair(phase.name, errors, energy, same))
-        report()
     rows = [_row(formula, system, pairs) for (system, formula), pairs in sorted(groups.items())]
     return pd.DataFrame(rows, columns=list(S2_COLUMNS))
 

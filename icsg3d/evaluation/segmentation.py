@@ -15,14 +15,13 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
 from scipy.optimize import linear_sum_assignment
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.crystals.structures import primitive_cell, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
+from icsg3d.progress import task
 from icsg3d.representation.segmentation import SegmentationParameters, Sites, segment_batch
 from icsg3d.representation.voxels import VoxelConfig, voxelize
 
@@ -140,7 +139,6 @@ def evaluate_segmentation(
     primitive: bool = False,
     compare: bool = False,
     clustering: ClusteringParameters | None = None,
-    progress: bool = True,
 ) -> SegmentationReport:
     """Draw true species maps of crystals, find their atoms, and compare.
 
@@ -152,7 +150,6 @@ def evaluate_segmentation(
         primitive: Whether crystals are reduced to their primitive cells first.
         compare: Whether DBSCAN and K-means find atoms in the same maps, too (some tenths of a second a crystal).
         clustering: Settings of these.
-        progress: Whether a progress bar is shown on standard error.
 
     Raises:
         InputError: if there is no crystal, or one is disordered or has an unknown element.
@@ -169,8 +166,7 @@ def evaluate_segmentation(
         methods |= _other_methods(config, clustering)
     found: dict[str, list[Sites]] = {name: [] for name in methods}
     seconds = dict.fromkeys(methods, 0.0)
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("Segmenting", total=len(crystals))
+    with task("segmenting", total=len(crystals)) as running:
         for start in range(0, len(crystals), _BATCH):
             batch = CrystalBatch.from_arrays(crystals[start : start + _BATCH], dtype=torch.float64)
             species, lattices = voxelize(batch, config).species.numpy(), batch.lattice.numpy()
@@ -178,7 +174,7 @@ def evaluate_segmentation(
                 begin = time.perf_counter()
                 found[name] += method(species, lattices)
                 seconds[name] += time.perf_counter() - begin
-            bar.advance(task, len(batch))
+            running.advance(len(batch))
     formulas = [structure.composition.reduced_formula for structure in structures]
     reports = {
         name: SegmentationReport(
@@ -225,7 +221,6 @@ def run(
     grid: int | None = None,
     primitive: bool = False,
     compare: bool = False,
-    progress: bool = True,
 ) -> SegmentationReport:
     """Evaluate the segmentation and write the report: ``icsg3d evaluate segmentation``.
 
@@ -237,7 +232,6 @@ def run(
         grid: Points along each axis, if not the preset's.
         primitive: Whether crystals are reduced to their primitive cells first.
         compare: Whether DBSCAN and K-means are run on the same maps.
-        progress: Whether a progress bar is shown on standard error.
 
     Raises:
         InputError: if a crystal, the preset, the grid or the folder cannot be used.
@@ -249,23 +243,9 @@ def run(
     except ValueError as error:
         raise InputError(str(error)) from error
     _writable(Path(out_dir))  # before the work, not after it
-    report = evaluate_segmentation(
-        structures, config, params, ids=ids, primitive=primitive, compare=compare, progress=progress
-    )
+    report = evaluate_segmentation(structures, config, params, ids=ids, primitive=primitive, compare=compare)
     write_report(report, out_dir)
     return report
-
-
-def drawable(structures: Sequence[Structure], ids: Sequence[str]) -> tuple[list[int], dict[str, str]]:
-    """Return the rows of the crystals of which grids can be drawn, and why others cannot, by name."""
-    good, refused = [], {}
-    for row, structure in enumerate(structures):
-        try:
-            to_arrays(structure)
-            good.append(row)
-        except InputError as error:
-            refused[ids[row]] = str(error)
-    return good, refused
 
 
 def _arrays(structure: Structure, name: str, *, primitive: bool) -> CrystalArrays:

@@ -12,9 +12,10 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
+from icsg3d.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pymatgen.core import Composition, Structure
 
@@ -69,7 +70,6 @@ def stability(
     samples: Sequence[Structure],
     phases: Sequence[Structure],
     energies: Energies,
-    report: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Relax crystals and place them above or below the hull of known phases and the elements.
 
@@ -78,7 +78,6 @@ def stability(
         phases: Known crystals; ordered ones of the samples' chemical systems compete. Too few make everything look
             stable.
         energies: Of the engine; all energies are its own.
-        report: Called after each sample.
 
     Returns:
         ``chgnet_samples``; ``chgnet_failed``, the share without an energy or with an element that has no reference;
@@ -86,11 +85,7 @@ def stability(
     """
     known: dict[str, float] = {}
     entries = _entries(phases, samples, energies)
-    distances = []
-    for sample in samples:
-        distances.append(_above_hull(sample, entries, known, energies))
-        report()
-    found = np.array(distances)
+    found = np.array([_above_hull(each, entries, known, energies) for each in track(samples, "relaxing with CHGNet")])
     good = found[np.isfinite(found)]
     return {
         "chgnet_samples": len(samples),

@@ -3,54 +3,78 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from monty.json import MSONable
+from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are asked for when it runs)
+
+from icsg3d.crystals.matching import Duplicates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
-    from pymatgen.core import Structure
 
-    from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.generation.generator import CrystalGenerator, Located
 
 
 @dataclass
 class Candidate(MSONable):
     """A latent vector's crystal, or the reason why it has none.
 
-    Attributes:
-        index: Number of the draw, from 0.
-        structure: The crystal; None where decoding failed.
-        reason: Why decoding failed; empty where it did not.
-        base: Formula of the crystal it was drawn around; empty without one.
-        seed: Seed of the draw.
-        scale: Size of the step in latent space, in standard deviations of the training crystals; None without a base.
-        latent_distance: Length of the step in the same units per dimension; None without a base.
-        condition: Formation energy asked for, in eV/atom; None where it was left open.
-        model: Name of the model.
-        model_sha256: SHA-256 of its weights.
-        duplicate_of: Index of an earlier draw that gave the same crystal; None if it is the first.
-        in_training: Whether the composition is among the training crystals'.
-        predictions: Predicted properties by name.
-        screening: Results of screening by name.
+    This is the one list of what is known of a candidate: the table, the document of the workflows, the files of a
+    folder and the ASE database take names, kinds and descriptions from its fields.
     """
 
-    index: int
-    structure: Structure | None
-    reason: str = ""
-    base: str = ""
-    seed: int | None = None
-    scale: float | None = None
-    latent_distance: float | None = None
-    condition: float | None = None
-    model: str = ""
-    model_sha256: str = ""
-    duplicate_of: int | None = None
-    in_training: bool | None = None
-    predictions: dict[str, float] = field(default_factory=dict)
-    screening: dict[str, Any] = field(default_factory=dict)
+    index: int = field(metadata={"description": "Number of the draw, from 0"})
+    structure: Structure | None = field(metadata={"description": "The crystal; none where decoding failed"})
+    reason: str = field(default="", metadata={"description": "Why decoding failed; empty where it did not"})
+    base: str = field(
+        default="", metadata={"description": "Formula of the crystal it was drawn around; empty without one"}
+    )
+    seed: int | None = field(default=None, metadata={"description": "Seed of the draw"})
+    scale: float | None = field(
+        default=None,
+        metadata={"description": "Size of the step in latent space, in standard deviations of the training crystals"},
+    )
+    latent_distance: float | None = field(
+        default=None, metadata={"description": "Length of the step in the same units, per dimension"}
+    )
+    condition: float | None = field(default=None, metadata={"description": "Energy per atom asked for, in eV"})
+    model: str = field(default="", metadata={"description": "Name of the generator"})
+    model_sha256: str = field(default="", metadata={"description": "SHA-256 of its weights"})
+    duplicate_of: int | None = field(
+        default=None, metadata={"description": "Index of an earlier draw that gave the same crystal"}
+    )
+    in_training: bool | None = field(
+        default=None, metadata={"description": "Whether the composition is among the training crystals'"}
+    )
+    predictions: dict[str, float] = field(
+        default_factory=dict, metadata={"description": "Predicted properties by name"}
+    )
+    screening: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "Results of the screening by name"}
+    )
+
+    @classmethod
+    def kinds(cls) -> dict[str, Any]:
+        """Return the annotation of each field, by name."""
+        return {name: kind for name, kind in get_type_hints(cls).items() if name in cls.__dataclass_fields__}
+
+    @classmethod
+    def from_checked(cls, values: Mapping[str, Any]) -> Candidate:
+        """Return a candidate of values that may come from anywhere.
+
+        Raises:
+            TypeError: if a name is unknown or missing, or a value is not of its field's kind.
+        """
+        kinds = cls.kinds()
+        wrong = [name for name, value in values.items() if name not in kinds or not _is_kind(value, kinds[name])]
+        if wrong:
+            raise TypeError(f"{', '.join(wrong)} is unknown or of the wrong kind")
+        return cls(**values)
 
     @property
     def formula(self) -> str:
@@ -70,22 +94,32 @@ class Candidate(MSONable):
         return row | {"reason": self.reason} | self.predictions | self.screening
 
 
+def _is_kind(value: Any, kind: Any) -> bool:
+    """Return whether a value is of the kind of an annotation: a class, a union, or a dictionary."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is_kind(value, each) for each in get_args(kind))
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        return isinstance(value, dict) and all(inner is Any or _is_kind(each, inner) for each in value.values())
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
 @dataclass(frozen=True)
 class Draws:
     """Latent vectors to decode to candidates, and where they come from.
 
     Attributes:
         latent: The vectors, shape (n, latent).
-        structure: Crystal they were drawn around; None for free draws.
-        origin: Its latent vector, shape (1, latent); None for free draws.
+        base: Crystal they were drawn around; None for free draws.
         seed: Of the draws.
         scale: Size of the steps; None for free draws.
         condition: Energy asked for, in eV/atom; None where it was left open.
     """
 
     latent: np.ndarray
-    structure: Structure | None
-    origin: np.ndarray | None
+    base: Located | None
     seed: int
     scale: float | None
     condition: float | None
@@ -94,7 +128,7 @@ class Draws:
     def make(
         cls,
         generator: CrystalGenerator,
-        structure: Structure | None,
+        base: Crystal | Located | None,
         n: int,
         *,
         scale: float = 0.8,
@@ -105,7 +139,7 @@ class Draws:
 
         Args:
             generator: Whose latent space it is.
-            structure: Where to start; None to draw freely.
+            base: Where to start; None to draw freely.
             n: Number of draws.
             scale: Size of the steps around the crystal, in spreads of the training crystals.
             condition: Energy per atom to ask for in free draws, in eV.
@@ -114,21 +148,23 @@ class Draws:
         Raises:
             InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
         """
-        if structure is None:
-            return cls(generator.latent_sample(n, condition, seed), None, None, seed, None, condition)
-        origin = generator.locate([structure])
-        return cls(generator.latent_around(structure, n, scale, seed, origin), structure, origin, seed, scale, None)
+        if base is None:
+            return cls(generator.latent_sample(n, condition, seed), None, seed, None, condition)
+        located = generator.placed(base)
+        return cls(generator.latent_around(located, n, scale, seed), located, seed, scale, None)
 
-    def candidates(self, generator: CrystalGenerator, start: int = 0) -> Iterator[Candidate]:
-        """Decode the vectors from number ``start`` on, in the cell of the crystal they were drawn around."""
+    def candidates(self, generator: CrystalGenerator, numbers: Sequence[int] | None = None) -> Iterator[Candidate]:
+        """Decode the vectors of some draws, or of all, in the cell of the crystal they were drawn around."""
+        wanted = list(range(len(self.latent)) if numbers is None else numbers)
         formulas = generator.training_formulas()
-        setting = None if self.structure is None else generator.prepare(self.structure)[1]
-        base = "" if self.structure is None else self.structure.composition.reduced_formula
-        distances = None if self.origin is None else generator.latent_distance(self.latent, self.origin)
-        for index, decoded in enumerate(generator.iter_decode(self.latent[start:], self.condition), start=start):
-            crystal = decoded.structure
-            if crystal is not None and setting is not None:
-                crystal = setting.apply(crystal)
+        base, distances = "", None
+        if self.base is not None:
+            base = self.base.structure.composition.reduced_formula
+            distances = generator.latent_distance(self.latent, self.base.latent)
+        decoded_ones = generator.iter_decode(self.latent[wanted], self.condition) if wanted else iter(())
+        for index, decoded in zip(wanted, decoded_ones, strict=True):
+            made = decoded if self.base is None else decoded.in_setting(self.base.setting)
+            crystal = made.structure
             candidate = Candidate(
                 index,
                 crystal,
@@ -143,3 +179,11 @@ class Draws:
             if crystal is not None and formulas is not None:
                 candidate.in_training = candidate.formula in formulas
             yield candidate
+
+
+def mark_repeats(candidates: Sequence[Candidate]) -> None:
+    """Set ``duplicate_of`` of each candidate to the first one before it that gave the same crystal, or to None."""
+    duplicates = Duplicates()
+    for candidate in candidates:
+        crystal = candidate.structure
+        candidate.duplicate_of = None if crystal is None else duplicates.first_of(candidate.index, crystal)

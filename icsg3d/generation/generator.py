@@ -44,6 +44,29 @@ class DecodedCrystal:
     reason: str
     latent: np.ndarray
 
+    def in_setting(self, setting: CellSetting) -> DecodedCrystal:
+        """Return the same in the cell in which a base was given."""
+        if self.structure is None:
+            return self
+        return dataclasses.replace(self, structure=setting.apply(self.structure))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A crystal in a generator's latent space: what is prepared and encoded once, and then used by every draw.
+
+    Attributes:
+        structure: The crystal, as it was given.
+        arrays: The cell that the networks see.
+        setting: How to return from that cell to the given one.
+        latent: Vector that decodes to the crystal, shape (latent,).
+    """
+
+    structure: Structure
+    arrays: CrystalArrays
+    setting: CellSetting
+    latent: np.ndarray
+
 
 class CrystalGenerator:
     """A trained generator.
@@ -215,7 +238,24 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`encode`.
         """
-        return self._locate([self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals)))
+        return np.stack([each.latent for each in self.place(crystals, condition)])
+
+    def place(
+        self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
+    ) -> list[Located]:
+        """Prepare and locate crystals, once for all that follows; the arguments are those of :meth:`locate`.
+
+        Raises:
+            InputError: as in :meth:`encode`.
+        """
+        structures = [as_structure(crystal) for crystal in crystals]
+        prepared = [self.prepare(structure) for structure in structures]
+        latent = self._locate([arrays for arrays, _ in prepared], self.bins(condition, len(prepared)))
+        return [Located(s, *cell, vector) for s, cell, vector in zip(structures, prepared, latent, strict=True)]
+
+    def placed(self, crystal: Crystal | Located) -> Located:
+        """Return a crystal in latent space, which it may be already."""
+        return crystal if isinstance(crystal, Located) else self.place([crystal])[0]
 
     def _locate(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
         latent = self.encode_arrays(arrays, bins)
@@ -281,16 +321,17 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`encode`.
         """
-        prepared = [self.prepare(crystal) for crystal in crystals]
-        latent = self._locate([arrays for arrays, _ in prepared], self.bins(condition, len(prepared)))
-        decoded = self.decode(latent, condition)
-        return [_in_setting(d, setting) for d, (_, setting) in zip(decoded, prepared, strict=True)]
+        located = self.place(crystals, condition)
+        decoded = self.decode(np.stack([each.latent for each in located]), condition)
+        return [made.in_setting(each.setting) for made, each in zip(decoded, located, strict=True)]
 
-    def sample_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> list[DecodedCrystal]:
+    def sample_around(
+        self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
+    ) -> list[DecodedCrystal]:
         """Decode random steps away from a crystal, in the cell in which it was given.
 
         Args:
-            structure: Where to start.
+            structure: Where to start; what :meth:`place` returned spares the way into latent space.
             n: Number of draws; the first of them do not depend on it.
             scale: Size of the steps in standard deviations of the training crystals in latent space.
             seed: Of the draws.
@@ -301,25 +342,20 @@ class CrystalGenerator:
         return list(self.iter_sample_around(structure, n, scale, seed))
 
     def iter_sample_around(
-        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
+        self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
     ) -> Iterator[DecodedCrystal]:
         """Decode the draws of :meth:`sample_around` one after the other, so that one may stop early."""
-        _, setting = self.prepare(structure)
-        latent = self.latent_around(structure, n, scale, seed, origin)
-        return (_in_setting(decoded, setting) for decoded in self.iter_decode(latent))
+        base = self.placed(structure)
+        latent = self.latent_around(base, n, scale, seed)
+        return (decoded.in_setting(base.setting) for decoded in self.iter_decode(latent))
 
-    def latent_around(
-        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent).
-
-        ``origin`` is what :meth:`locate` gave for the crystal, shape (1, latent), if that was asked already.
-        """
+    def latent_around(self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0) -> np.ndarray:
+        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
         _check_count(n)
         if not (np.isfinite(scale) and scale > 0):
             msg = f"the scale of the steps must be above 0, got {scale}"
             raise InputError(msg)
-        return (self.locate([structure]) if origin is None else origin) + scale * self.density.steps(n, seed)
+        return self.placed(structure).latent + scale * self.density.steps(n, seed)
 
     def sample(self, n: int, condition: float | None = None, seed: int = 0) -> list[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
@@ -344,7 +380,7 @@ class CrystalGenerator:
         config = self.network.config
         return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
 
-    def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:
+    def interpolate(self, start: Crystal | Located, end: Crystal | Located, steps: int = 10) -> list[DecodedCrystal]:
         """Decode points at equal distances on the straight line between two crystals in latent space.
 
         Args:
@@ -358,7 +394,7 @@ class CrystalGenerator:
         if steps < 2:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
-        first, last = self.locate([start, end])
+        first, last = self.placed(start).latent, self.placed(end).latent
         shares = np.linspace(0, 1, steps)[:, None]
         return self.decode((1 - shares) * first + shares * last)
 
@@ -369,12 +405,6 @@ class CrystalGenerator:
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the model: its name and the hash of its weights."""
         return {"model": self.name, "model_sha256": self.digest}
-
-
-def _in_setting(decoded: DecodedCrystal, setting: CellSetting) -> DecodedCrystal:
-    if decoded.structure is None:
-        return decoded
-    return DecodedCrystal(setting.apply(decoded.structure), decoded.reason, decoded.latent)
 
 
 def _check_count(n: int) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from icsg3d.errors import InputError
+from icsg3d.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pymatgen.core import Structure
 
-    from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.generation.generator import CrystalGenerator, Located
     from icsg3d.properties.predictor import PropertyPredictor
 
 _RIDGE = 10.0
@@ -49,14 +49,13 @@ class Visited:
 def optimize_property(
     generator: CrystalGenerator,
     predictor: PropertyPredictor,
-    start: Structure,
+    start: Crystal | Located,
     target: float,
     *,
     rounds: int = 8,
     draws: int = 64,
     scale: float = 0.6,
     seed: int = 0,
-    report: Callable[[], None] = lambda: None,
 ) -> list[Visited]:
     """Search around a crystal for others whose predicted property is near a target.
 
@@ -69,13 +68,12 @@ def optimize_property(
     Args:
         generator: Whose latent space is searched.
         predictor: Of the property.
-        start: The crystal.
+        start: The crystal, or what :meth:`CrystalGenerator.place` made of it.
         target: Value wanted, in the property's unit.
         rounds: Steps.
         draws: Crystals decoded in each step.
         scale: Size of the draws, in standard deviations of the training crystals.
         seed: Of the draws.
-        report: Called after each round.
 
     Returns:
         Every crystal that was decoded, in the order of the search.
@@ -88,31 +86,29 @@ def optimize_property(
         msg = f"a search needs rounds >= 1, draws >= 2, scale > 0 and a finite target; got {given}"
         raise InputError(msg)
     root = generator.density.covariance_root
-    setting = generator.prepare(start)[1]
-    origin = generator.locate([start])[0]
+    base = generator.placed(start)
     points, values, visited = [np.zeros((0, len(root)))], [np.zeros(0)], list[Visited]()
     current = np.zeros(len(root))
-    for number in range(rounds):
+    for number in track(range(rounds), "searching"):
         steps = np.random.default_rng((seed, number)).standard_normal((draws, len(root)))
         white = current + scale * steps
-        latent = origin + white @ root.T
-        decoded = generator.decode(latent)
+        latent = base.latent + white @ root.T
+        decoded = [each.in_setting(base.setting) for each in generator.decode(latent)]
         rows = [row for row, each in enumerate(decoded) if each.structure is not None]
-        structures = [setting.apply(decoded[row].structure) for row in rows]  # type: ignore[arg-type]
+        structures = [each.structure for each in decoded if each.structure is not None]
         found = predictor.predict_possible(structures)
         good = np.isfinite(found.values)
         if good.any():
             rows = np.array(rows)[good]
             structures = [structure for structure, usable in zip(structures, good, strict=True) if usable]
-            distances = generator.latent_distance(latent[rows], origin)
+            distances = generator.latent_distance(latent[rows], base.latent)
             numbers = zip(found.values[good].tolist(), found.stds[good].tolist(), distances.tolist(), strict=True)
             visited += [Visited(s, *each, number) for s, each in zip(structures, numbers, strict=True)]
             points.append(white[rows])
             values.append(found.values[good])
             current = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
-        report()
     if not visited:
-        formula = start.composition.reduced_formula
+        formula = base.structure.composition.reduced_formula
         msg = f"none of {rounds * draws} draws around {formula} gave a crystal; try a smaller scale than {scale:g}"
         raise InputError(msg)
     return visited

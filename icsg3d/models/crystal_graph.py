@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from icsg3d.crystals.elements import N_CLASSES, graph_features
+from icsg3d.errors import InputError
 from icsg3d.representation.graphs import GraphConfig
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class CrystalGraphConfig:
             changes: Fields that differ.
 
         Raises:
-            ValueError: if there is no such preset.
+            InputError: if there is no such preset.
         """
         presets = {
             "paper": cls("cgcnn", layers=1, width=64, hidden=128),
@@ -67,7 +68,7 @@ class CrystalGraphConfig:
         }
         if name not in presets:
             msg = f"there is no preset {name!r}; there are {', '.join(presets)}"
-            raise ValueError(msg)
+            raise InputError(msg)
         return replace(presets[name], **changes)
 
 

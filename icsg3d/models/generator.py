@@ -13,6 +13,7 @@ from torch import nn
 
 from icsg3d.crystals.arrays import CrystalBatch, centred, lattice_from_parameters, lattice_parameters
 from icsg3d.crystals.elements import N_CLASSES
+from icsg3d.errors import InputError
 from icsg3d.models.unet import SegmentationUNet, SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, Posterior
 from icsg3d.representation.voxels import (
@@ -61,19 +62,19 @@ class GeneratorConfig:
         """Check the elements, the guidance and the temperature.
 
         Raises:
-            ValueError: if one is not an atomic number from 1 to 94, the guidance is not between 0 and 100, or the
+            InputError: if one is not an atomic number from 1 to 94, the guidance is not between 0 and 100, or the
                 temperature is not between 0 and 1.
         """
         if not 0 <= self.guidance <= 100:
             msg = f"the guidance must be between 0 and 100, got {self.guidance}"
-            raise ValueError(msg)
+            raise InputError(msg)
         if not 0 <= self.temperature <= 1:
             msg = f"the temperature must be between 0 and 1, got {self.temperature}"
-            raise ValueError(msg)
+            raise InputError(msg)
         for number in self.elements:
             if number not in range(1, N_CLASSES):
                 msg = f"{number!r} is no atomic number from 1 to {N_CLASSES - 1}"
-                raise ValueError(msg)
+                raise InputError(msg)
 
     def energy_range(self, energy: float) -> tuple[float, float]:
         """Return the edges in eV/atom of the bin of the condition in which an energy lies, the outer ones infinite."""
@@ -94,12 +95,12 @@ class GeneratorConfig:
                 ``paper``, of 16.
 
         Raises:
-            ValueError: if the name is unknown, or the networks cannot halve the grid as often as they need to.
+            InputError: if the name is unknown, or the networks cannot halve the grid as often as they need to.
         """
         points = {"paper": 32, "periodic": 12}
         if name not in points:
             msg = f"unknown generator preset {name!r}; there are {', '.join(points)}"
-            raise ValueError(msg)
+            raise InputError(msg)
         voxels = VoxelConfig.preset(name, grid=points[name] if grid is None else grid)
         if name == "paper":
             vae = dataclasses.replace(CrystalVAEConfig.paper(), grid=voxels.grid)

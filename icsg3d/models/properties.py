@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
 from icsg3d.models.targets import Property
@@ -52,16 +53,16 @@ class PropertyModelConfig:
         """Check the numbers, which may come from a file.
 
         Raises:
-            ValueError: if one of them is not finite or of the wrong kind.
+            InputError: if one of them is not finite or of the wrong kind.
         """
         numbers: tuple[Any, ...] = (self.mean, self.scale, self.spread_floor, self.spread_factor)
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             msg = f"scaling and calibration must be finite numbers, got {numbers}"
-            raise ValueError(msg)
+            raise InputError(msg)
         elements: Any = self.elements
         if not isinstance(elements, tuple) or not all(isinstance(number, int) for number in elements):
             msg = f"elements must be atomic numbers, got {self.elements!r}"
-            raise ValueError(msg)
+            raise InputError(msg)
 
 
 class PropertyModel(nn.Module):

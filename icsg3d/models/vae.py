@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from icsg3d.errors import InputError
 from icsg3d.models.blocks import ConvBlock, convolution, one_hot_condition
 
 N_LATTICE = 6
@@ -66,17 +67,19 @@ class CrystalVAEConfig:
         """Check that the sizes fit together.
 
         Raises:
-            ValueError: if the grid cannot be halved as often as the levels ask, or levels and depths differ.
+            InputError: if the grid cannot be halved as often as the levels ask, or levels and depths differ.
         """
-        if self.grid % 2 ** (len(self.filters) - 1 + self.pool_last):
-            msg = f"a grid of {self.grid} points cannot be halved for {len(self.filters)} levels"
-            raise ValueError(msg)
+        step = 2 ** (len(self.filters) - 1 + self.pool_last)
+        if self.grid % step:
+            levels = len(self.filters)
+            msg = f"a grid of {self.grid} points cannot be halved for {levels} levels; take a multiple of {step}"
+            raise InputError(msg)
         if self.shortcut and self.grid % COARSE:
             msg = f"a grid of {self.grid} points has no coarse map of {COARSE}"
-            raise ValueError(msg)
+            raise InputError(msg)
         if len(self.depths) != len(self.filters):
             msg = f"filters {self.filters} and depths {self.depths} differ in the number of levels"
-            raise ValueError(msg)
+            raise InputError(msg)
 
     @classmethod
     def paper(cls) -> CrystalVAEConfig:

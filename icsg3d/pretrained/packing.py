@@ -22,7 +22,7 @@ from icsg3d.training.augment import recombined
 from icsg3d.training.flow import Cloud, FlowOptions, fit_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from icsg3d.crystals.arrays import CrystalArrays
@@ -73,7 +73,6 @@ def pack_model(
     notes: str = "",
     *,
     density: FlowOptions | None = None,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> str:
     """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
 
@@ -86,7 +85,6 @@ def pack_model(
         record: How it came about; the time of fitting the density is added.
         notes: Markdown that follows in the card: use, licences, citations.
         density: How the density of the latent space is fitted.
-        report: Called with steps done and steps in all of the fit of the latent density.
 
     Returns:
         The SHA-256 of the weights.
@@ -94,7 +92,7 @@ def pack_model(
     round_to_half(network)
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
     started = time.monotonic()
-    fitted = fit_density(network, training.crystals, bins, density, report)
+    fitted = fit_density(network, training.crystals, bins, density)
     record = replace(record, seconds=record.seconds + time.monotonic() - started)
     digest = save_network(network, folder, fitted.tensors(), half=True)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
@@ -107,7 +105,6 @@ def fit_density(
     crystals: Sequence[CrystalArrays],
     bins: torch.Tensor,
     options: FlowOptions | None = None,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> LatentDensity:
     """Fit the density of crystals in latent space, with their conditions and without.
 
@@ -116,7 +113,6 @@ def fit_density(
         crystals: Primitive cells.
         bins: Condition bin of each, negative where unknown.
         options: How to fit.
-        report: Called with steps done and steps in all.
     """
     hidden = torch.full_like(bins, -1)
     clouds = {"unlabelled": _cloud(network, crystals, hidden)}
@@ -125,7 +121,7 @@ def fit_density(
     made = recombined(crystals, _RECOMBINED * len(crystals))
     if made:
         clouds["recombined"] = _cloud(network, made, torch.full((len(made),), -1))
-    flow = round_to_half(fit_flow(clouds, network.config.vae.bins, options, report))
+    flow = round_to_half(fit_flow(clouds, network.config.vae.bins, options))
     return LatentDensity.of(flow, clouds["unlabelled"].mean.numpy(), bins.numpy())
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icsg3d.errors import InputError
+from icsg3d.progress import track
 from icsg3d.properties.predictor import graph_of
+from icsg3d.refusals import usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
@@ -59,35 +61,26 @@ def scaled(structure: Structure, factor: float) -> Structure:
     return copy
 
 
-def scale_cells(
-    structures: Sequence[Structure], predictor: PropertyPredictor, report: Callable[[], None] = lambda: None
-) -> list[float | None]:
+def scale_cells(structures: Sequence[Structure], predictor: PropertyPredictor) -> list[float | None]:
     """Return for each crystal :data:`SHORTFALL` times the factor of :func:`energy_minimum`, None where there is none.
 
     Args:
         structures: The crystals.
         predictor: Of an energy per atom.
-        report: Called after each.
     """
-    factors: list[float | None] = []
-    for structure in structures:
-        try:
-            factors.append(SHORTFALL * energy_minimum(structure, predictor))
-        except InputError:
-            factors.append(None)
-        report()
+    found = usable(track(structures, "scaling cells"), lambda structure: energy_minimum(structure, predictor))
+    factors: list[float | None] = [None] * len(structures)
+    for row, factor in zip(found.rows, found.results, strict=True):
+        factors[row] = SHORTFALL * factor
     return factors
 
 
 def _energies(structure: Structure, predictor: PropertyPredictor, factors: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the predicted energies at the factors, infinite where there is none."""
     energies = np.full(len(factors), np.inf)
-    graphs = {}
-    for row, factor in enumerate(factors):
-        try:
-            graphs[row] = graph_of(scaled(structure, float(factor)), predictor.model.config.network.graph)
-        except InputError:
-            continue
-    if graphs:
-        energies[list(graphs)] = predictor.predict_graphs(list(graphs.values())).values
+    graphs = usable(
+        factors, lambda factor: graph_of(scaled(structure, float(factor)), predictor.model.config.network.graph)
+    )
+    if graphs.rows:
+        energies[graphs.rows] = predictor.predict_graphs(graphs.results).values
     return energies

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,10 +17,12 @@ from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
 from icsg3d.pretrained import available, find
+from icsg3d.progress import track
+from icsg3d.refusals import usable
 from icsg3d.representation.graphs import CrystalGraph, GraphBatch, crystal_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.crystal_graph import CrystalGraphNet
@@ -100,31 +101,24 @@ class PropertyPredictor:
 
     def predict_possible(self, crystals: Sequence[Crystal]) -> Predictions:
         """Predict the property of crystals as :meth:`predict` does, NaN for those that the networks cannot take."""
-        graphs = {}
-        for row, crystal in enumerate(crystals):
-            with contextlib.suppress(InputError):
-                graphs[row] = graph_of(crystal, self.model.config.network.graph)
-        found = self.predict_graphs(list(graphs.values()))
+        graphs = usable(crystals, lambda crystal: graph_of(crystal, self.model.config.network.graph))
+        found = self.predict_graphs(graphs.results)
         values, stds = np.full((2, len(crystals)), np.nan)
-        values[list(graphs)], stds[list(graphs)] = found.values, found.stds
-        unseen = dict(zip(graphs, found.unseen, strict=True))
+        values[graphs.rows], stds[graphs.rows] = found.values, found.stds
+        unseen = dict(zip(graphs.rows, found.unseen, strict=True))
         return Predictions(self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
 
-    def predict_graphs(
-        self, graphs: Sequence[CrystalGraph], report: Callable[[int], None] = lambda _: None
-    ) -> Predictions:
+    def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> Predictions:
         """Predict the property of crystals whose graphs are made.
 
         Args:
             graphs: Made with the graph settings of the model.
-            report: Called with the number of crystals after each batch.
         """
         values, stds = np.empty(len(graphs)), np.empty(len(graphs))
         for rows in _batches(graphs):
             with torch.no_grad():
                 value, std = self.model(GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device))
             values[rows], stds[rows] = value.cpu().numpy(), std.cpu().numpy()
-            report(len(rows))
         known = set(self.model.config.elements)
         unseen = tuple(
             tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
@@ -171,7 +165,6 @@ def predict_table(
     structures: Sequence[Crystal],
     predictors: Sequence[PropertyPredictor],
     ids: Sequence[str],
-    report: Callable[[int], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Predict several properties of crystals, making each graph once.
 
@@ -179,29 +172,22 @@ def predict_table(
         structures: The crystals.
         predictors: Of the properties.
         ids: A name of each crystal.
-        report: Called with the number of crystals after each step; crystals times one more than predictors in all.
 
     Returns:
         A row per crystal with ``material_id``, ``formula``, a column per property and one ``<property>_std``, and
         ``unseen_elements`` where a model never saw an element; and the reasons why crystals were left out, by name.
     """
-    made: dict[GraphConfig, list[CrystalGraph]] = {p.model.config.network.graph: [] for p in predictors}
-    rows, skipped = [], {}
-    for row, (name, crystal) in enumerate(zip(ids, structures, strict=True)):
-        try:
-            graphs = {config: graph_of(crystal, config) for config in made}
-        except InputError as error:
-            skipped[name] = str(error)
-        else:
-            rows.append(row)
-            for config, graph in graphs.items():
-                made[config].append(graph)
-        report(1)
+    configs = list(dict.fromkeys(predictor.model.config.network.graph for predictor in predictors))
+    graphs = usable(
+        track(structures, "making graphs"), lambda crystal: [graph_of(crystal, config) for config in configs]
+    )
+    rows, skipped = graphs.rows, {ids[row]: reason for row, reason in graphs.refused.items()}
+    made = {config: [each[place] for each in graphs.results] for place, config in enumerate(configs)}
     formulas = [as_structure(structures[row]).composition.reduced_formula for row in rows]
     columns: dict[str, object] = {"material_id": [ids[row] for row in rows], "formula": formulas}
     unseen: list[set[str]] = [set() for _ in rows]
-    for predictor in predictors:
-        found = predictor.predict_graphs(made[predictor.model.config.network.graph], report)
+    for predictor in track(predictors, "predicting"):
+        found = predictor.predict_graphs(made[predictor.model.config.network.graph])
         columns[predictor.property.name] = found.values
         columns[f"{predictor.property.name}_std"] = found.stds
         for elements, new in zip(unseen, found.unseen, strict=True):

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from icsg3d.generation.candidates import Candidate
 
-_FIELDS = ("index", "base", "seed", "scale", "latent_distance", "condition", "model", "model_sha256", "duplicate_of")
-"""Attributes of a candidate that are written, where they have a value."""
-
 
 def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
     """Write candidates that have a structure into a new ASE database.
@@ -65,8 +62,8 @@ def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
 
 
 def _pairs(candidate: Candidate) -> dict[str, Any]:
-    values = {name: getattr(candidate, name) for name in _FIELDS} | candidate.predictions | candidate.screening
-    values |= {"material_id": f"candidate-{candidate.index}", "in_training": candidate.in_training}
+    values = {"material_id": f"candidate-{candidate.index}", **vars(candidate)} | candidate.predictions
+    values |= candidate.screening
     kinds = (bool, int, float, str, np.integer, np.floating, np.bool_)
     known = {name: value for name, value in values.items() if isinstance(value, kinds) and value != ""}
     pairs = {name: value for name, value in known.items() if _is_pair(name, value)}

@@ -1,4 +1,4 @@
-"""A folder of candidates that is written as they come, and can be gone on with."""
+"""A folder of candidates that is written as they come, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from monty.json import MontyEncoder
@@ -14,8 +13,9 @@ from monty.json import MontyEncoder
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
-from icsg3d.files import write_atomically
-from icsg3d.generation.candidates import Candidate
+from icsg3d.files import saving, write_atomically
+from icsg3d.generation.candidates import Candidate, mark_repeats
+from icsg3d.run_folders import PartialRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,8 @@ RESULT_FILE = "candidates.json.gz"
 TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 PICTURE_FILE = "candidates.png"
-SETTINGS_FILE = "run.json"
 _PARTIAL_FILE = "candidates.partial.jsonl"
-_OWN = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _PARTIAL_FILE, CIF_FOLDER)
+CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _PARTIAL_FILE, CIF_FOLDER)
 
 
 def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
@@ -42,163 +41,61 @@ def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
         fields = {name: value for name, value in values.items() if not name.startswith("@")}
         if fields["structure"] is not None:
             fields["structure"] = structure_from_dict(fields["structure"])
-        _check_types(fields)
-        return Candidate(**fields)
+        return Candidate.from_checked(fields)
     except Exception as error:
         msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
         raise InputError(msg) from error
-
-
-def _check_types(fields: Mapping[str, Any]) -> None:
-    """Raise TypeError where a value is not of its field's kind."""
-    kinds: dict[str, Any] = {"index": int, "predictions": dict, "screening": dict, "reason": str, "base": str}
-    kinds |= {"model": str, "model_sha256": str}
-    wrong = [name for name, kind in kinds.items() if name in fields and not isinstance(fields[name], kind)]
-    optional = ("seed", "scale", "latent_distance", "condition", "duplicate_of")
-    wrong += [name for name in optional if not isinstance(fields.get(name), int | float | None)]
-    wrong += [
-        name for name, value in dict(fields.get("predictions") or {}).items() if not isinstance(value, int | float)
-    ]
-    if wrong:
-        msg = f"{', '.join(wrong)} is of the wrong kind"
-        raise TypeError(msg)
-
-
-def claim_folder(
-    folder: Path, own: Sequence[str], settings: Mapping[str, Any], *, holds: str, resume: bool, overwrite: bool
-) -> bool:
-    """Make a folder for the results of a run, or go on with one that was begun with the same settings.
-
-    Args:
-        folder: Where; made if need be.
-        own: Names of the files and folders that such a run writes.
-        settings: What makes the run what it is; kept in the folder.
-        holds: What the folder holds, for messages.
-        resume: Go on with what is there.
-        overwrite: Remove what an earlier run left.
-
-    Returns:
-        Whether there is something to go on with.
-
-    Raises:
-        InputError: if the folder holds another run, or cannot be made.
-    """
-    names = (*own, SETTINGS_FILE)
-    occupied = any((folder / name).exists() for name in names)
-    if occupied:
-        _check_kind(folder, holds)
-    settings = {"holds": holds, **settings}
-    if occupied and not (resume or overwrite):
-        msg = (
-            f"{folder} holds {holds} of an earlier run; go on with --resume, replace them with --overwrite, "
-            "or name another --out"
-        )
-        raise InputError(msg)
-    if occupied and overwrite:
-        for name in names:
-            _remove(folder / name)
-    elif occupied:
-        _check_settings(folder, json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
-    except OSError as error:
-        msg = f"the folder {folder} cannot be written ({error.strerror}); name another with --out"
-        raise InputError(msg) from error
-    return occupied and not overwrite
-
-
-def _check_kind(folder: Path, holds: str) -> None:
-    """Refuse a folder that holds something else, so that nothing is removed that such a run did not write."""
-    path = folder / SETTINGS_FILE
-    earlier = read_json(path) if path.is_file() else None
-    if not isinstance(earlier, dict) or earlier.get("holds", holds) != holds:
-        msg = f"{folder} holds files that no run for {holds} wrote; name another --out"
-        raise InputError(msg)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    path = folder / SETTINGS_FILE
-    try:
-        earlier = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read ({error}), so the run cannot go on; use --overwrite or another --out"
-        raise InputError(msg) from error
-    changed = [name for name in settings if name != "holds" and earlier.get(name) != settings[name]]
-    if changed:
-        msg = (
-            f"{folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "
-            "--overwrite or another --out"
-        )
-        raise InputError(msg)
 
 
 class CandidateFolder:
     """Candidates on disk: one line and one CIF each as they come, table and archive when the run ends.
 
     Args:
-        folder: Where; made if need be.
-        settings: What makes the run what it is; a run goes on only with the same.
-        resume: Go on with what is there.
-        overwrite: Remove what an earlier run left.
-
-    Raises:
-        InputError: if the folder holds another run, or cannot be made.
+        folder: Of the run, claimed by :func:`icsg3d.run_folders.run_folder` with the names :data:`CANDIDATE_FILES`.
+        settings: Of the run; finished candidates of another one are not taken.
+        resume: Whether to take up what is there.
     """
 
-    def __init__(
-        self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
         self.folder = folder
-        goes_on = claim_folder(folder, _OWN, settings, holds="candidates", resume=resume, overwrite=overwrite)
-        self.candidates: list[Candidate] = self._read_partial() if goes_on else []
-        (folder / CIF_FOLDER).mkdir(exist_ok=True)
-
-    def _read_partial(self) -> list[Candidate]:
-        path = self.folder / _PARTIAL_FILE
-        if not path.exists():
-            return []
-        candidates = []
-        for line in path.read_text().splitlines(keepends=True):
-            if not line.endswith("\n"):  # the line that was being written when the run was cut off
-                break
-            candidates.append(candidate_from_dict(json.loads(line)))
-        text = "".join(json.dumps(c.as_dict(), cls=MontyEncoder) + "\n" for c in candidates)
-        write_atomically(path, text.encode())
-        return candidates
+        self._partial = PartialRows(folder / _PARTIAL_FILE, dict(settings))
+        self._partial.begin(resume=resume)
+        self.candidates = [candidate_from_dict(row) for _, row in sorted(self._partial.rows.items())]
+        with saving(folder):
+            (folder / CIF_FOLDER).mkdir(exist_ok=True)
 
     def add(self, candidate: Candidate) -> None:
         """Keep a candidate."""
         if candidate.structure is not None:
             write_cif(self.folder / CIF_FOLDER, candidate.index, candidate.structure)
-        with (self.folder / _PARTIAL_FILE).open("a") as file:
-            file.write(json.dumps(candidate.as_dict(), cls=MontyEncoder) + "\n")
+        self._partial.add(candidate.index, candidate.as_dict())
         self.candidates.append(candidate)
 
+    def missing(self, n: int) -> list[int]:
+        """Return the numbers of the draws up to ``n`` that are not here yet."""
+        return sorted(set(range(n)) - {candidate.index for candidate in self.candidates})
+
     def write_tables(self) -> None:
-        """Write the table and the archive of what there is."""
+        """Write the table and the archive of what there is, in the order of the draws and with repeats marked."""
+        self.candidates.sort(key=lambda candidate: candidate.index)
+        mark_repeats(self.candidates)
         text = io.StringIO()
         rows = [candidate.row() for candidate in self.candidates]
         names = list(dict.fromkeys(name for row in rows for name in row)) or ["index"]
         writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.folder / TABLE_FILE, text.getvalue().encode())
         archive = json.dumps([c.as_dict() for c in self.candidates], cls=MontyEncoder).encode()
-        write_atomically(self.folder / RESULT_FILE, gzip.compress(archive, mtime=0))
+        with saving(self.folder):
+            write_atomically(self.folder / TABLE_FILE, text.getvalue().encode())
+            write_atomically(self.folder / RESULT_FILE, gzip.compress(archive, mtime=0))
 
 
 def write_cif(folder: Path, index: int, structure: Structure) -> None:
     """Write the crystal of a candidate as CIF, named by its number and formula."""
     name = f"{index:05d}_{structure.composition.reduced_formula}.cif"
-    write_atomically(folder / name, structure.to(fmt="cif", symprec=None).encode())
+    with saving(folder / name):
+        write_atomically(folder / name, structure.to(fmt="cif", symprec=None).encode())
 
 
 def read_candidates(path: Path) -> list[Candidate]:

@@ -51,11 +51,11 @@ class GraphConfig:
         """Check the numbers.
 
         Raises:
-            ValueError: if one is not above zero, or the shell is wider than the cutoff.
+            InputError: if one is not above zero, or the shell is wider than the cutoff.
         """
         if self.neighbours < 1 or not 0 < self.shell < self.cutoff:
             msg = f"a graph needs neighbours >= 1 and 0 < shell < cutoff, got {self}"
-            raise ValueError(msg)
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class GraphBatch:
         """Pad graphs to the size of the largest, or to a given number of nodes.
 
         Raises:
-            ValueError: if there are no graphs, or one has more nodes than given.
+            InputError: if there are no graphs, or one has more nodes than given.
         """
         return GraphSet.from_graphs(graphs).batch(np.arange(len(graphs)), nodes)
 
@@ -202,11 +202,11 @@ class GraphSet:
         """Put graphs one after another.
 
         Raises:
-            ValueError: if there are none.
+            InputError: if there are none.
         """
         if not graphs:
             msg = "a set of graphs needs at least one, got none"
-            raise ValueError(msg)
+            raise InputError(msg)
         return cls(
             np.concatenate([graph.numbers for graph in graphs]),
             np.array([len(graph) for graph in graphs]),
@@ -248,13 +248,13 @@ class GraphSet:
         """Return the graphs at some indices as a padded batch, of at least ``nodes`` nodes if given.
 
         Raises:
-            ValueError: if a crystal has more atoms than ``nodes``.
+            InputError: if a crystal has more atoms than ``nodes``.
         """
         atoms = self.atoms[indices]
         size = int(atoms.max()) if nodes is None else nodes
         if atoms.max() > size:
             msg = f"a crystal of {atoms.max()} atoms does not fit into {size} nodes"
-            raise ValueError(msg)
+            raise InputError(msg)
         rows = _ranges(self._first_atom[indices], atoms)
         degrees = self.degrees[rows]
         edges = _ranges(self._first_edge[rows], degrees)

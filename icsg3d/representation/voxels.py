@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from icsg3d.crystals import elements
+from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
     from icsg3d.crystals.arrays import CrystalBatch
@@ -56,14 +57,14 @@ class VoxelConfig:
         """Check the values.
 
         Raises:
-            ValueError: if the grid has fewer than 4 points or a periodic grid has a margin.
+            InputError: if the grid has fewer than 4 points or a periodic grid has a margin.
         """
         if self.grid < 4:
             msg = f"a voxel grid needs at least 4 points along each axis, got {self.grid}"
-            raise ValueError(msg)
+            raise InputError(msg)
         if self.periodic and self.margin:
             msg = f"a periodic grid has no margin, got {self.margin}"
-            raise ValueError(msg)
+            raise InputError(msg)
 
     @classmethod
     def preset(cls, name: Preset, **changes: object) -> VoxelConfig:
@@ -73,7 +74,7 @@ class VoxelConfig:
         ``periodic``: 16 points over the fractional unit cell, nearest images, density and chemistry.
 
         Raises:
-            ValueError: if the name is unknown.
+            InputError: if the name is unknown.
         """
         presets = {
             "paper": cls(grid=32, periodic=False, margin=0.25, min_radius=0.0, chemistry=False, log_density=False),
@@ -81,7 +82,7 @@ class VoxelConfig:
         }
         if name not in presets:
             msg = f"unknown voxel preset {name!r}; there are {', '.join(presets)}"
-            raise ValueError(msg)
+            raise InputError(msg)
         return dataclasses.replace(presets[name], **changes)  # type: ignore[arg-type]
 
     @property
@@ -259,7 +260,7 @@ def squared_distances(batch: CrystalBatch, config: VoxelConfig) -> torch.Tensor:
         best = squared if best is None else torch.minimum(best, squared, out=best)
     if best is None:
         msg = "a crystal without a nearest image: its lattice is not finite"
-        raise ValueError(msg)
+        raise InputError(msg)
     return best
 
 
@@ -290,7 +291,7 @@ def _image_shifts(metric: torch.Tensor) -> np.ndarray:
     limits = np.floor((reach[:, None] / heights + 0.5).max(0)).astype(int)
     if np.prod(2.0 * limits + 1) > _MAX_SHIFTS:
         msg = "a cell is too flat or skewed for its nearest images; reduce it first (Niggli)"
-        raise ValueError(msg)
+        raise InputError(msg)
     shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in limits))))
     products = shifts @ gram
     gain = np.abs(products).sum(-1) - (products * shifts).sum(-1)

@@ -13,10 +13,11 @@ from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import from_arrays, to_arrays
 from icsg3d.crystals.symmetry import symmetrised
 from icsg3d.errors import InputError
+from icsg3d.progress import track
 from icsg3d.screening.validity import composition_valid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
@@ -83,25 +84,19 @@ def refined(candidate: Candidate, tolerance: float) -> Candidate:
     return dataclasses.replace(candidate, structure=structure)
 
 
-def screen(
-    candidates: Sequence[Candidate], screening: Screening, report: Callable[[], None] = lambda: None
-) -> list[Candidate]:
+def screen(candidates: Sequence[Candidate], screening: Screening) -> list[Candidate]:
     """Return the candidates with the results of screening, none left out.
 
     Args:
         candidates: As generated; they are left as they are.
         screening: What is asked for.
-        report: Called after each.
 
     Returns:
         Copies with ``screening`` holding ``space_group``, ``distance_ratio``,
         ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
     """
-    duplicates, screened = Duplicates(), []
-    for candidate in candidates:
-        screened.append(_screened(candidate, screening, duplicates))
-        report()
-    return screened
+    duplicates = Duplicates()
+    return [_screened(candidate, screening, duplicates) for candidate in track(candidates, "screening")]
 
 
 def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:

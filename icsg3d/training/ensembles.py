@@ -13,14 +13,16 @@ import torch
 from scipy.optimize import minimize
 
 from icsg3d.models.properties import PropertyModel, transform
+from icsg3d.progress import task
 from icsg3d.training.properties import train_network
 from icsg3d.training.resuming import begin_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from icsg3d.models.properties import PropertyModelConfig
+    from icsg3d.progress import Task
     from icsg3d.training.data import PropertySet
     from icsg3d.training.properties import PropertyOptions
 
@@ -39,7 +41,6 @@ def train_ensemble(
     accelerator: str = "auto",
     jobs: int = 1,
     resume: bool = False,
-    report: Callable[[], None] = lambda: None,
 ) -> PropertyModel:
     """Train all networks of a property model and calibrate its uncertainties on the validation crystals.
 
@@ -53,7 +54,6 @@ def train_ensemble(
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         jobs: Members trained at the same time, each in a process and with its share of the threads.
         resume: Go on from the last checkpoints in ``out``, if there are any.
-        report: Called after each epoch of each member.
 
     Raises:
         InputError: if training is to go on from checkpoints of another one.
@@ -78,7 +78,9 @@ def train_ensemble(
         }
         for member in range(config.members)
     ]
-    states = _one_by_one(tasks, report) if jobs == 1 else _in_processes(tasks, jobs, report)
+    epochs = config.members * sum(phase.epochs for phase in options.phases)
+    with task("epochs", total=epochs) as running:
+        states = _one_by_one(tasks, running) if jobs == 1 else _in_processes(tasks, jobs, running)
     for member, state in zip(model.members, states, strict=True):
         member.load_state_dict(state)
     return calibrated(model.eval(), validation)
@@ -99,18 +101,16 @@ def _own(training: PropertySet) -> np.ndarray:
     return np.flatnonzero(training.scales == 0)
 
 
-def _one_by_one(tasks: Sequence[dict[str, Any]], report: Callable[[], None]) -> list[dict[str, torch.Tensor]]:
-    return [train_network(**task, report=report).state_dict() for task in tasks]
+def _one_by_one(tasks: Sequence[dict[str, Any]], running: Task) -> list[dict[str, torch.Tensor]]:
+    return [train_network(**each, report=running.advance).state_dict() for each in tasks]
 
 
-def _in_processes(
-    tasks: Sequence[dict[str, Any]], jobs: int, report: Callable[[], None]
-) -> list[dict[str, torch.Tensor]]:
+def _in_processes(tasks: Sequence[dict[str, Any]], jobs: int, progress: Task) -> list[dict[str, torch.Tensor]]:
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         epochs = manager.Queue()
-        running = [pool.submit(_train_alone, task, threads, epochs) for task in tasks]
+        running = [pool.submit(_train_alone, each, threads, epochs) for each in tasks]
         left = set(running)
         while left:
             done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -118,13 +118,13 @@ def _in_processes(
                 future.result()
             while not epochs.empty():
                 epochs.get()
-                report()
+                progress.advance()
         return [{name: torch.as_tensor(array) for name, array in future.result().items()} for future in running]
 
 
-def _train_alone(task: dict[str, Any], threads: int, epochs: Any) -> dict[str, np.ndarray]:
+def _train_alone(arguments: dict[str, Any], threads: int, epochs: Any) -> dict[str, np.ndarray]:
     torch.set_num_threads(threads)
-    network = train_network(**task, report=lambda: epochs.put(1))
+    network = train_network(**arguments, report=lambda: epochs.put(1))
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from icsg3d.models.flow import FlowConfig, LatentFlow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from icsg3d.progress import track
 
 _STEPS_PER_CRYSTAL = 4
 _MOST_STEPS = 15_000
@@ -77,7 +75,6 @@ def fit_flow(
     clouds: dict[str, Cloud],
     n_bins: int,
     options: FlowOptions | None = None,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> LatentFlow:
     """Fit a flow to the posteriors of crystals.
 
@@ -90,7 +87,6 @@ def fit_flow(
             any; ``recombined``, if there are any.
         n_bins: Bins of the condition.
         options: How to fit.
-        report: Called with steps done and steps in all.
     """
     options = options or FlowOptions()
     random = torch.Generator().manual_seed(options.seed)
@@ -112,14 +108,13 @@ def fit_flow(
     steps = options.steps_for(count)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, steps)
     best, best_loss = copy.deepcopy(average), float("inf")
-    for step in range(1, steps + 1):
+    for step in track(range(1, steps + 1), "fitting the latent density"):
         loss = matching_loss(flow, *_batch(sources, options, n_bins, random), random, half=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         _move_average(average, flow, step)
-        report(step, steps)
         if step % options.every == 0 or step == steps:
             found = _held_back_loss(average, judged, options.seed)
             if found < best_loss:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, DistributedSampler
@@ -25,6 +25,7 @@ from icsg3d.crystals.comparison import Rebuilt, compare
 from icsg3d.models.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.models.losses import atoms_alike, grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.progress import task
 from icsg3d.representation.voxels import atom_map
 from icsg3d.training.augment import distorted_supercells
 from icsg3d.training.data import Indices, seed_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.models.generator import GeneratorConfig
+    from icsg3d.progress import Task
     from icsg3d.training.data import CrystalSet
     from icsg3d.training.options import Stage
 
@@ -54,7 +56,6 @@ class GeneratorTraining(lightning.LightningModule):
         validation: Crystals to judge by.
         options: How to train.
         start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space.
-        progress: Whether to show a progress bar while variants are made.
     """
 
     def __init__(
@@ -64,14 +65,12 @@ class GeneratorTraining(lightning.LightningModule):
         validation: CrystalSet,
         options: TrainingOptions,
         start: GeneratorNetwork | None = None,
-        *,
-        progress: bool = False,
     ) -> None:
         super().__init__()
         self.network = GeneratorNetwork(config)
         self.options = options
         count = round(options.variants * len(training))
-        related = symmetric_variants(training.crystals, count, config.max_length, options.seed, progress=progress)
+        related = symmetric_variants(training.crystals, count, config.max_length, options.seed)
         training = training.balanced(options.balance)
         extra = distorted_supercells(
             training.crystals, round(options.distorted * len(training)), config.max_length, options.seed
@@ -239,6 +238,21 @@ def rebuilt_shares(network: GeneratorNetwork, crystals: CrystalSet) -> dict[str,
     return _shares(results)
 
 
+class _Progress(Callback):
+    """Reports each epoch, and says which stage it belongs to."""
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.running: Task
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        epoch = trainer.current_epoch
+        self.running.update(done=epoch, text=f"training ({self.options.stage(epoch)})")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        self.running.update(done=trainer.current_epoch + 1)
+
+
 def train_generator(
     config: GeneratorConfig,
     training: CrystalSet,
@@ -249,7 +263,6 @@ def train_generator(
     accelerator: str = "auto",
     devices: int | str = "auto",
     resume: bool = False,
-    progress: bool = True,
     start: GeneratorNetwork | None = None,
 ) -> GeneratorNetwork:
     """Train a generator and return it as it was at its best on the validation crystals.
@@ -266,7 +279,6 @@ def train_generator(
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         devices: Lightning's number of devices; more than one share each epoch.
         resume: Go on from the last checkpoint in ``out``, if there is one.
-        progress: Whether to show a progress bar.
         start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space;
             without epochs it is what comes back.
 
@@ -283,12 +295,11 @@ def train_generator(
             shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(options.seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements
-    module = GeneratorTraining(config, training, validation, options, start, progress=progress)
+    module = GeneratorTraining(config, training, validation, options, start)
     best = ModelCheckpoint(folder, filename="best", monitor="val/quality", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [best, last]
-    if progress:
-        callbacks.append(RichProgressBar())
+    progress = _Progress(options)
+    callbacks: list[Callback] = [best, last, progress]
     if options.patience is not None:
         callbacks.append(_JointEarlyStopping("val/quality", mode="max", patience=options.patience))
     trainer = lightning.Trainer(
@@ -302,12 +313,13 @@ def train_generator(
         logger=CSVLogger(out, name="log"),  # a new version_N each time training goes on
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=max(1, min(50, len(module.sets["training"]) // options.batch_size)),
     )
     latest = folder / "last.ckpt"
-    trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)
+    with task("training", total=options.epochs) as progress.running:
+        trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)
     # Where no epoch rebuilt a crystal, the first would count as the best; the last has at least learned something.
     rebuilt_any = best.best_model_score is not None and float(best.best_model_score) > 0
     chosen = torch.load(best.best_model_path if rebuilt_any else latest, map_location="cpu", weights_only=True)

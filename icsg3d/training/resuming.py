@@ -1,16 +1,19 @@
-"""Trainings go on from their own checkpoints only."""
+"""Trainings are resumed from their own checkpoints only, and their time adds up."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import TYPE_CHECKING
 
 from icsg3d.errors import InputError
-from icsg3d.files import write_atomically
+from icsg3d.files import saving, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _FINGERPRINT_FILE = "training.sha256"
+_SECONDS_FILE = "seconds.txt"
 
 
 def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
@@ -30,3 +33,15 @@ def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
         raise InputError(msg)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, f"{fingerprint}\n".encode())
+
+
+def all_seconds(out: Path, seconds: float, *, resume: bool) -> float:
+    """Return the time of this run and of those it resumed, and remember it; a damaged record counts as nothing."""
+    path = out / _SECONDS_FILE
+    if resume:
+        with contextlib.suppress(OSError, ValueError):
+            earlier = float(path.read_text())
+            seconds += earlier if 0 <= earlier < math.inf else 0.0
+    with saving(path):
+        write_atomically(path, f"{seconds:.0f}\n".encode())
+    return seconds

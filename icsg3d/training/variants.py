@@ -14,11 +14,11 @@ os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it reports each crystal withou
 
 import numpy as np
 import spglib
-from rich.progress import Progress
 
 from icsg3d.crystals import elements
 from icsg3d.crystals.arrays import CrystalArrays, periodic_distances, wrapped
 from icsg3d.crystals.symmetry import operations_by_spglib
+from icsg3d.progress import task
 from icsg3d.training.augment import size_ratio
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _freedom(rotations: np.ndarray) -> float:
 
 
 def symmetric_variants(
-    crystals: Sequence[CrystalArrays], count: int, longest: float, seed: int = 0, *, progress: bool = False
+    crystals: Sequence[CrystalArrays], count: int, longest: float, seed: int = 0
 ) -> list[CrystalArrays]:
     """Make variants of 6 to 24 atoms of crystals and of their supercells.
 
@@ -125,7 +125,6 @@ def symmetric_variants(
         count: How many to make; fewer come back if few crystals can be varied.
         longest: Longest edge that the networks take, in angstrom.
         seed: Of everything random.
-        progress: Whether to show a progress bar; a thousand take about half a minute.
     """
     random = np.random.default_rng(seed)
     sizes = np.array([len(crystal) for crystal in crystals])
@@ -134,8 +133,7 @@ def symmetric_variants(
     parents: dict[int, list[_Parent]] = {}
     made: list[CrystalArrays] = []
     rows = random.choice(len(crystals), _TRIES * count, p=chances / chances.sum()).tolist()
-    with Progress(disable=not progress, transient=True) as bar:
-        task = bar.add_task("making symmetric variants", total=count)
+    with task("making symmetric variants", total=count) as running:
         for row in rows:
             if len(made) == count:
                 break
@@ -146,7 +144,7 @@ def symmetric_variants(
             variant = _variant(parents[row][random.integers(len(parents[row]))], known, random)
             if variant is not None and np.linalg.norm(variant.lattice, axis=1).max() <= longest:
                 made.append(variant)
-                bar.update(task, completed=len(made))
+                running.advance()
     return made
 
 

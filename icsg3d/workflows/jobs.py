@@ -73,7 +73,8 @@ class GenerateMaker(Maker):
         draws = Draws.make(
             generator, structure, start + count, scale=self.scale, condition=self.condition, seed=self.seed
         )
-        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in draws.candidates(generator, start)])
+        drawn = draws.candidates(generator, range(start, start + count))
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in drawn])
 
 
 @dataclass

@@ -6,10 +6,11 @@ database as those of the Materials Project.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal, Self
 
 from emmet.core.structure import StructureMetadata
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from pymatgen.core import Structure
 
 from icsg3d.generation.candidates import Candidate
@@ -17,40 +18,39 @@ from icsg3d.screening.screen import usable
 
 State = Literal["finished", "unconverged", "failed"]
 
-_ORIGIN = ("index", "reason", "base", "seed", "scale", "latent_distance", "condition", "model", "model_sha256")
-_FOUND = ("duplicate_of", "in_training", "predictions", "screening")
+_FIELDS = tuple(each.name for each in dataclasses.fields(Candidate) if each.name != "structure")
 
 
-class CandidateDoc(StructureMetadata):
-    """A candidate, or the reason why a draw gave none."""
+def _field(each: dataclasses.Field[Any]) -> Any:
+    """Return the field of a document that a field of a candidate becomes."""
+    if each.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=each.default_factory, **each.metadata)
+    return Field(... if each.default is dataclasses.MISSING else each.default, **each.metadata)
+
+
+_DEFINITIONS: dict[str, Any] = {
+    each.name: (Candidate.kinds()[each.name], _field(each)) for each in dataclasses.fields(Candidate)
+}
+_CandidateFields = create_model("_CandidateFields", __base__=StructureMetadata, **_DEFINITIONS)
+
+
+class CandidateDoc(_CandidateFields):  # type: ignore[valid-type,misc]
+    """A candidate, or the reason why a draw gave none; its fields are those of :class:`Candidate`."""
 
     structure: Structure | None = Field(None, description="The generated crystal")
-    index: int = Field(description="Number of the draw, from 0")
-    reason: str = Field("", description="Why there is no crystal")
-    base: str = Field("", description="Formula of the crystal it was drawn around")
-    seed: int | None = Field(None, description="Seed of the draw")
-    scale: float | None = Field(None, description="Size of the step, in spreads of the training crystals")
-    latent_distance: float | None = Field(None, description="Length of the step per dimension, in the same unit")
-    condition: float | None = Field(None, description="Energy asked for, eV/atom")
-    model: str = Field("", description="Name of the generator")
-    model_sha256: str = Field("", description="SHA-256 of its weights")
-    duplicate_of: int | None = Field(None, description="Index of an earlier draw that gave the same crystal")
-    in_training: bool | None = Field(None, description="Whether the composition is among the training crystals'")
-    predictions: dict[str, float] = Field(default_factory=dict, description="Predicted properties by name")
-    screening: dict[str, Any] = Field(default_factory=dict, description="Results of the screening by name")
 
     @classmethod
     def from_candidate(cls, candidate: Candidate) -> Self:
         """Return the document of a candidate; one that no network or engine can take has no crystal but a reason."""
         candidate = usable(candidate)
-        values = {name: getattr(candidate, name) for name in (*_ORIGIN, *_FOUND)}
+        values = {name: getattr(candidate, name) for name in _FIELDS}
         if candidate.structure is None:
             return cls(**values)
         return cls.from_structure(meta_structure=candidate.structure, structure=candidate.structure, **values)
 
     def to_candidate(self) -> Candidate:
         """Return the candidate of the document."""
-        return Candidate(structure=self.structure, **{name: getattr(self, name) for name in (*_ORIGIN, *_FOUND)})
+        return Candidate(structure=self.structure, **{name: getattr(self, name) for name in _FIELDS})
 
 
 class CandidatesDoc(BaseModel):

@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from icsg3d import cli
 from icsg3d.crystals.elements import electronegativities
 from icsg3d.data import write_frame
-from icsg3d.data.targets import kept_back
+from icsg3d.data.targets import is_held_out
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, load_property_model, save_property_model
 from icsg3d.models.targets import PROPERTIES
@@ -213,7 +213,7 @@ def test_train_property_leaves_a_model_that_predicts(run, trained, data, tmp_pat
     assert code == 0, said
     assert len(rows(out)) == 20
     model, _ = load_property_model(trained / "model")
-    apart = [kept_back(formula) for formula in FORMULAS]
+    apart = [is_held_out(formula) for formula in FORMULAS]
     assert 2 <= sum(apart) <= 6  # else the data of this test are no good
     learned = [gap for gap, back in zip(GAPS, apart, strict=True) if not back]
     assert model.config.mean == pytest.approx(np.mean(learned))
@@ -227,7 +227,7 @@ def test_the_record_of_a_training_tells_what_was_done(trained, data):
     assert record["command"].startswith(f"icsg3d train property --data {data} --out {trained} --target band_gap")
     assert [file["name"] for file in record["data"]] == ["gaps.json.gz"]
     assert len(record["data"][0]["sha256"]) == 64
-    apart = {formula for formula in FORMULAS if kept_back(formula)}
+    apart = {formula for formula in FORMULAS if is_held_out(formula)}
     with gzip.open(trained / "model" / "training_crystals.csv.gz", "rt", newline="") as file:
         learned = {row["formula"] for row in csv.DictReader(file)}
     assert learned == set(FORMULAS) - apart
@@ -288,7 +288,7 @@ def test_an_interrupted_training_goes_on(run, trained, data, tmp_path, monkeypat
 def test_crystals_to_judge_by_may_be_given(run, data, tmp_path):
     judged = write(tmp_path / "judged.json", [rock_salt("Cs", a, 6.0) for a in ("F", "Cl", "Br")], band_gap=[5, 4, 3])
     (tmp_path / "notes.md").write_text("Data: made up.\n")
-    notes = ("--held-back", judged, "--notes", tmp_path / "notes.md")
+    notes = ("--held-out", judged, "--notes", tmp_path / "notes.md")
     code, said = run(*train(data, tmp_path / "out", *notes))
     assert code == 0, said
     assert "20 crystals to learn from, 3 kept back, 2 networks" in said
@@ -300,7 +300,7 @@ def test_crystals_to_judge_by_may_be_given(run, data, tmp_path):
 
 def test_no_formula_is_learned_that_judges(run, data, tmp_path):
     judged = write(tmp_path / "judged.json", CRYSTALS[:3], band_gap=GAPS[:3])
-    code, said = run(*train(data, tmp_path / "out", "--held-back", judged, "--members", 1, "--epochs", 1))
+    code, said = run(*train(data, tmp_path / "out", "--held-out", judged, "--members", 1, "--epochs", 1))
     assert code == 0, said
     shared = [formula for formula in FORMULAS if formula in set(FORMULAS[:3])]
     assert f"{len(shared)} crystals have formulas that are kept back, and are left out" in said
@@ -312,10 +312,10 @@ def test_crystals_on_another_scale_help_but_do_not_count(run, data, tmp_path):
     other = write(tmp_path / "other.json", CRYSTALS, band_gap=[gap + 1 for gap in GAPS])
     code, said = run(*train(data, tmp_path / "out", "--other-scale", other))
     assert code == 0, said
-    apart = sum(kept_back(formula) for formula in FORMULAS)
+    apart = sum(is_held_out(formula) for formula in FORMULAS)
     assert f"{2 * (20 - apart)} crystals to learn from, {apart} kept back" in said
     model, _ = load_property_model(tmp_path / "out" / "model")
-    learned = [gap for gap, formula in zip(GAPS, FORMULAS, strict=True) if not kept_back(formula)]
+    learned = [gap for gap, formula in zip(GAPS, FORMULAS, strict=True) if not is_held_out(formula)]
     assert model.config.mean == pytest.approx(np.mean(learned))
     last = torch.load(tmp_path / "out" / "member-0" / "0-everything" / "last.ckpt", weights_only=True)
     references = last["state_dict"]["references"]
@@ -392,11 +392,11 @@ def test_bad_rows_are_left_out_when_asked(run, tmp_path):
     [
         (("--target", "hardness"), "gaps.json.gz has no column 'hardness'; its columns of numbers are band_gap"),
         (("--target", "material_id"), "the column 'material_id' of gaps.json.gz holds something that is no number"),
-        (("--preset", "huge"), "there is no preset 'huge'; there are paper, cgcnn, gated; choose one with --preset"),
-        (("--from", "models"), "leave out --preset, --width, --layers"),
+        (("--preset", "huge"), "there is no preset 'huge'; there are paper, cgcnn, gated"),
+        (("--from", "models"), "leave out preset, width and layers"),
         (("--from", "nonesuch"), "there is no model 'nonesuch'"),
         (("--data", "none.json"), "none.json"),
-        (("--held-back", "none.json"), "none.json"),
+        (("--held-out", "none.json"), "none.json"),
         (("--other-scale", "none.json"), "none.json"),
         (("--data", "constant.json"), "all"),
         (("--data", "few.json"), "too few to learn from"),
@@ -435,7 +435,7 @@ def test_each_of_several_files_is_described_with_its_own_rows(run, tmp_path):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
 def test_a_single_formula_kept_back_is_enough(run, data, tmp_path):
     judged = write(tmp_path / "judged.json", [rock_salt("Cs", "F", 6.0)], band_gap=[5.0])
-    assert run(*train(data, tmp_path / "out", "--held-back", judged, "--members", 1, "--epochs", 1))[0] == 0
+    assert run(*train(data, tmp_path / "out", "--held-out", judged, "--members", 1, "--epochs", 1))[0] == 0
 
 
 @pytest.mark.parametrize("seed", [-1, 10**30])

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import traceback
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -30,6 +31,7 @@ from icsg3d.data.materials_query import CRYSTAL_SYSTEMS, HAVING, MaterialsProjec
 from icsg3d.data.materials_rows import PROPERTY_FIELDS
 from icsg3d.data.remote import JsonService, Manners, check_endpoint
 from icsg3d.errors import InputError
+from icsg3d.progress import listening
 
 KEY = "Abcdefgh1jklmn0pqrstuvwxyz012345"
 CUBIC = MaterialsProjectQuery(crystal_system="cubic")
@@ -258,22 +260,18 @@ def test_fields_and_filters_are_known_to_emmet():
     assert set(systems) >= {name.capitalize() for name in CRYSTAL_SYSTEMS}
 
 
-def test_many_names_are_split_and_absent_ones_named(project, fetch, monkeypatch):
+def test_many_names_are_split_and_absent_ones_named(project, fetch, monkeypatch, watched):
     monkeypatch.setattr("icsg3d.data.materials_query.IDS_AT_ONCE", 2)
-    seen = []
-    frame = fetch(
-        MaterialsProjectQuery(ids=("mp-100", "mp-9", "mp-5", "mp-7")), progress=lambda *counts: seen.append(counts)
-    )
+    frame = fetch(MaterialsProjectQuery(ids=("mp-100", "mp-9", "mp-5", "mp-7")))
     assert [asked["material_ids"] for asked in project.asked] == ["mp-100,mp-5", "mp-7,mp-9"]
     assert list(frame["material_id"]) == ["mp-5", "mp-7", "mp-100"]
     assert list(frame.attrs["skipped"]) == ["mp-9"]
-    assert seen == [(2, 4), (3, 4)]
+    assert watched["materials"] == [(0, None), (2, 4), (3, 4)]
 
 
-def test_progress_counts_materials(fetch):
-    seen = []
-    fetch(progress=lambda *counts: seen.append(counts))
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+def test_progress_counts_materials(fetch, watched):
+    fetch()
+    assert watched["materials"] == [(0, None), (2, 5), (4, 5), (5, 5)]
 
 
 def test_the_record_says_where_it_came_from(project, fetch, tmp_path):
@@ -415,7 +413,7 @@ def test_failures_are_tried_again(project, fetch, time, fault):
     assert time.waits == [1, 1, 2]
     project.faults = [fault] * 3
     with pytest.raises(
-        InputError, match=r"no usable answer in 3 trials \(.*\); start again later, what has come is kept"
+        InputError, match=r"no usable answer in 3 trials \(.*\); start again later, what was finished is kept"
     ):
         fetch(refresh=True, manners=time.manners(retries=2))
 
@@ -593,12 +591,17 @@ def test_an_interrupted_fetch_goes_on(project, fetch, tmp_path):
 
 
 def test_a_cut_cable_and_control_c_keep_what_came(project, fetch, time):
-    def stop(done, _):
-        if done == 4:
-            raise KeyboardInterrupt
+    class Stops:
+        def update(self, done=None, total=None, text=None):
+            if done == 4:
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        fetch(progress=stop)
+    @contextmanager
+    def stopping(_text, _total, _done):
+        yield Stops()
+
+    with pytest.raises(KeyboardInterrupt), listening(stopping):
+        fetch()
     project.asked.clear()
     project.faults = [cut] * 3
     with pytest.raises(InputError, match="the connection failed"):
@@ -629,7 +632,7 @@ def test_a_foreign_partial_file_is_not_believed(project, fetch, tmp_path, line):
     path = tmp_path / files(tmp_path)[0]
     path.write_bytes(line + b"\n" + path.read_bytes())
     assert len(fetch()) == 5
-    assert skips(project) == ["0", "2", "4"]
+    assert skips(project) == ["4"]  # the line is dropped, what came is kept
 
 
 def test_damaged_documents_are_remembered(project, fetch):
@@ -652,7 +655,7 @@ def test_a_full_disk(project, fetch, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "write_frame", full)
-    with pytest.raises(InputError, match=r"out\.json\.gz cannot be written \(No space left.*what has come is kept"):
+    with pytest.raises(InputError, match=r"out\.json\.gz cannot be written \(No space left.*what was finished is kept"):
         fetch()
     monkeypatch.undo()
     assert files(tmp_path) == [name]

@@ -93,17 +93,17 @@ KINDS = ["perovskites", "rock salts", "Heuslers"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_crystals(crystals, kind):
     # Displacements of a tenth of a grid spacing hardly show in ions of 0.7 angstrom, thirty voxels in Heuslers.
-    assert_good(evaluate_segmentation(crystals[kind], progress=False), error=0.04 if kind == "Heuslers" else 0.02)
+    assert_good(evaluate_segmentation(crystals[kind]), error=0.04 if kind == "Heuslers" else 0.02)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_crystals_anywhere_in_the_cell(kind):
-    assert_good(evaluate_segmentation(made(shift=1)[kind], progress=False), error=0.04)
+    assert_good(evaluate_segmentation(made(shift=1)[kind]), error=0.04)
 
 
 def test_made_crystals_on_the_paper_grid(crystals):
     some = crystals["perovskites"][::10] + crystals["rock salts"][::8] + crystals["Heuslers"][::16]
-    assert_good(evaluate_segmentation(some, VoxelConfig.preset("paper"), progress=False))
+    assert_good(evaluate_segmentation(some, VoxelConfig.preset("paper")))
 
 
 def test_primitive_cells_on_a_coarse_grid():
@@ -111,7 +111,7 @@ def test_primitive_cells_on_a_coarse_grid():
     heusler = face_centred({(0.25,) * 3: "Co", (0.75,) * 3: "Co", (0, 0, 0): "Ti", (0.5,) * 3: "Al"})
     cells = [Structure(Lattice.cubic(5.7), list(s.values()), list(s)) for s in (rock_salt, heusler)]
     config = VoxelConfig.preset("periodic", grid=12)
-    report = evaluate_segmentation(cells, config, primitive=True, progress=False)
+    report = evaluate_segmentation(cells, config, primitive=True)
     assert [row.atoms for row in report.rows] == [2, 4]
     assert_good(report)
 
@@ -119,7 +119,7 @@ def test_primitive_cells_on_a_coarse_grid():
 @pytest.mark.parametrize(("name", "count"), [("icsg3d_val.json.gz", None), ("perov5_train.json.gz", 1000)])
 def test_data_sets(name, count):
     structures = load(name, count)
-    report = evaluate_segmentation(structures, progress=False)
+    report = evaluate_segmentation(structures)
     assert report.crystals == (count or 342)
     assert_good(report)
 
@@ -127,7 +127,7 @@ def test_data_sets(name, count):
 def test_convexity_of_the_paper_loses_touching_atoms_of_perovskites():
     structures = load("perov5_train.json.gz", 60)
     paper = SegmentationParameters.preset("paper", per_species=False)
-    report = evaluate_segmentation(structures, VoxelConfig.preset("paper"), paper, progress=False)
+    report = evaluate_segmentation(structures, VoxelConfig.preset("paper"), paper)
     assert report.atom_count_right < 0.9
     assert min(report.count_difference) >= 0  # atoms are missed, none invented
 
@@ -151,16 +151,16 @@ def test_wrong_counts_are_reported():
     # 0.75 angstrom apart, less than the radius of caesium: merged into one, on purpose.
     close = Structure(Lattice.cubic(6), ["Cs", "Cs"], [[0.5] * 3, [0.5, 0.5, 0.625]])
     far = Structure(Lattice.cubic(6), ["Cs"], [[0.5] * 3])
-    report = evaluate_segmentation([close, far], progress=False)
+    report = evaluate_segmentation([close, far])
     assert report.count_difference == {0: 1, 1: 1}
     assert (report.atom_count_right, report.species_right) == (0.5, 0.5)
-    alone = evaluate_segmentation([close], progress=False)
+    alone = evaluate_segmentation([close])
     assert alone.as_dict()["mean_site_error"] is None
 
 
 def test_run_writes_the_report(crystals, tmp_path):
     structures = crystals["perovskites"][:3] + crystals["Heuslers"][:1]
-    report = run(structures, list("abcd"), tmp_path / "out", compare=True, progress=False)
+    report = run(structures, list("abcd"), tmp_path / "out", compare=True)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "figure_s2.png",
         "segmentation.csv",
@@ -187,7 +187,7 @@ def test_run_writes_the_report(crystals, tmp_path):
 
 def test_clusters_of_separate_atoms_are_atoms(crystals):
     separate = Structure(Lattice.cubic(6), ["Na", "O", "Mg"], [[0, 0, 0], [0.5, 0.5, 0.02], [0, 0.5, 0.5]])
-    report = evaluate_segmentation([separate], compare=True, progress=False)
+    report = evaluate_segmentation([separate], compare=True)
     for other in report.compare.values():
         assert other.species_right == 1
         assert other.mean_site_error < 0.1
@@ -198,22 +198,22 @@ def test_clusters_of_separate_atoms_are_atoms(crystals):
 
 def test_no_crystals():
     with pytest.raises(InputError, match="no crystal"):
-        evaluate_segmentation([], progress=False)
+        evaluate_segmentation([])
 
 
 def test_disordered_crystal_is_named(tmp_path):
     disordered = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0] * 3])
     with pytest.raises(InputError, match="crystal salt"):
-        run([disordered], ["salt"], tmp_path / "out", progress=False)
+        run([disordered], ["salt"], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_unknown_preset_small_grid_and_unwritable_folder(crystals, tmp_path):
     structures = crystals["rock salts"][:1]
     with pytest.raises(InputError, match="papre"):
-        run(structures, ["a"], tmp_path, preset="papre", progress=False)
+        run(structures, ["a"], tmp_path, preset="papre")
     with pytest.raises(InputError, match="at least 4"):
-        run(structures, ["a"], tmp_path, grid=2, progress=False)
+        run(structures, ["a"], tmp_path, grid=2)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        run(structures, ["a"], tmp_path / "file" / "out", progress=False)
+        run(structures, ["a"], tmp_path / "file" / "out")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icsg3d.errors import InputError
-from icsg3d.generation.generator import DecodedCrystal
+from icsg3d.generation.generator import DecodedCrystal, Located
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.generation.search import Visited, optimize_property
 
@@ -23,11 +23,8 @@ class Straight:
         self.failing = failing
         self.decoded = []
 
-    def prepare(self, crystal):
-        return None, SimpleNamespace(apply=lambda structure: structure)
-
-    def locate(self, crystals):
-        return np.zeros((len(crystals), 4))
+    def placed(self, crystal):
+        return Located(crystal, None, SimpleNamespace(apply=lambda structure: structure), np.zeros(4))
 
     def decode(self, latent):
         crystals = []

@@ -174,10 +174,9 @@ def test_few_crystals_take_few_steps_if_no_number_is_given(steps, count, expecte
     assert FlowOptions(steps=steps).steps_for(count) == expected
 
 
-def test_so_many_steps_are_taken():
-    reports = []
-    fit_flow(clouds(20), BINS, QUICK, report=lambda done, total: reports.append((done, total)))
-    assert reports == [(step, 6) for step in range(1, 7)]
+def test_so_many_steps_are_taken(watched):
+    fit_flow(clouds(20), BINS, QUICK)
+    assert watched["fitting the latent density"] == [(step, 6) for step in range(7)]
 
 
 def test_fitting_draws_the_average_of_the_weights_along():
@@ -209,15 +208,14 @@ def scripted(monkeypatch, losses):
     return seen
 
 
-def test_the_best_weights_are_kept(monkeypatch):
+def test_the_best_weights_are_kept(monkeypatch, watched):
     seen = scripted(monkeypatch, [3.0, 1.0, 2.0, 1.0, 1.5, 4.0, 4.0])
-    reports = []
-    flow = fit_flow(clouds(20), BINS, dataclasses.replace(QUICK, steps=14), report=lambda *given: reports.append(given))
+    flow = fit_flow(clouds(20), BINS, dataclasses.replace(QUICK, steps=14))
     assert len(seen) == 7  # to the end, as the learning rate falls to it, however long nothing is better
     assert torch.equal(weights(flow), seen[1])
     assert all(not torch.equal(seen[1], other) for other in seen[2:])
     assert not flow.training
-    assert reports == [(step, 14) for step in range(1, 15)]
+    assert watched["fitting the latent density"] == [(step, 14) for step in range(15)]
 
 
 def test_the_last_step_is_looked_at(monkeypatch):

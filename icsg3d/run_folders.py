@@ -1,0 +1,208 @@
+"""Runs that can be interrupted: a folder that belongs to one run, and rows that are kept as they are finished.
+
+A run writes into a folder or a single file of its own. Its settings are recorded in the folder, so that it is resumed
+only by the same command, and finished rows are appended to a partial file, one line of JSON each, that survives a kill
+or a full disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from monty.json import MontyEncoder
+
+from icsg3d.errors import InputError
+from icsg3d.files import locked, saving, sha256, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SETTINGS_FILE = "run.json"
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def run_folder(
+    folder: Path, own: Sequence[str], settings: Mapping[str, Any], *, holds: str, resume: bool, overwrite: bool
+) -> Iterator[bool]:
+    """Make a folder for the results of a run, or resume one that was begun with the same settings; lock it meanwhile.
+
+    Args:
+        folder: Where; made if need be.
+        own: Names of the files and folders that such a run writes.
+        settings: What makes the run what it is; kept in the folder.
+        holds: What the folder holds, for messages.
+        resume: Take up what is there.
+        overwrite: Remove what an earlier run left.
+
+    Yields:
+        Whether there is something to resume.
+
+    Raises:
+        InputError: if the folder holds another run, is being written to by one, or cannot be made.
+    """
+    made = not folder.exists()
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder):
+            yield _claim(folder, own, settings, holds=holds, resume=resume, overwrite=overwrite)
+    finally:
+        if made and not any(folder.iterdir()):  # nothing was written: nothing stays
+            folder.rmdir()
+
+
+def _claim(
+    folder: Path, own: Sequence[str], settings: Mapping[str, Any], *, holds: str, resume: bool, overwrite: bool
+) -> bool:
+    names = (*own, SETTINGS_FILE)
+    occupied = any((folder / name).exists() for name in names)
+    if occupied:
+        _check_kind(folder, holds)
+    settings = {"holds": holds, **settings}
+    if occupied and not (resume or overwrite):
+        raise InputError(
+            f"{folder} holds {holds} of an earlier run; go on with --resume, replace them with --overwrite, "
+            "or name another --out"
+        )
+    if occupied and overwrite:
+        for name in names:
+            _remove(folder / name)
+    elif occupied:
+        _check_settings(folder, json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
+    with saving(folder):
+        write_atomically(folder / SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
+    return occupied and not overwrite
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run that wrote a folder; none where there is no record, or it is damaged."""
+    try:
+        settings = json.loads((folder / SETTINGS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _check_kind(folder: Path, holds: str) -> None:
+    """Refuse a folder that holds something else, so that nothing is removed that such a run did not write."""
+    earlier = read_settings(folder)
+    if earlier.get("holds", holds if earlier else None) != holds:
+        raise InputError(f"{folder} holds files that no run for {holds} wrote; name another --out")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    earlier = read_settings(folder)
+    changed = [name for name in settings if name != "holds" and earlier.get(name) != settings[name]]
+    if changed:
+        raise InputError(
+            f"{folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "
+            "--overwrite or another --out"
+        )
+
+
+class PartialRows:
+    """Finished rows of a run, appended to a file as they come: each line names the run and the row's place.
+
+    A file is only ever appended to or replaced as a whole. Lines that a kill or a fault of the disk has damaged are
+    dropped when the run is resumed, the others count.
+
+    Args:
+        path: Of the file, which need not exist.
+        key: What makes the run what it is: anything that JSON can hold.
+
+    Attributes:
+        rows: The finished rows by place.
+    """
+
+    def __init__(self, path: Path, key: Any) -> None:
+        self.path = path
+        self.rows: dict[Any, Any] = {}
+        self._run = sha256(json.dumps(key, sort_keys=True, cls=MontyEncoder).encode())[:16]
+
+    def begin(self, *, resume: bool) -> None:
+        """Read what an interrupted run left, or begin a new file.
+
+        Raises:
+            InputError: if the file belongs to another run, or cannot be written.
+        """
+        self.rows = {}
+        if not resume:
+            with saving(self.path):
+                self.path.unlink(missing_ok=True)
+        if not self.path.is_file():
+            return
+        with saving(self.path):
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        whole = [(line, row) for line in lines if (row := _decoded(line)) is not None]
+        if any(row["run"] != self._run for _, row in whole):
+            raise InputError(
+                f"{self.path} was begun with other data, another model or other options, or these have changed since; "
+                "repeat the command as it was, or leave out --resume to begin again"
+            )
+        self.rows = {_place(row["place"]): row["row"] for _, row in whole}
+        if len(whole) < len(lines):
+            _log.warning(
+                "%s: %d damaged lines were dropped, %d rows are kept", self.path, len(lines) - len(whole), len(whole)
+            )
+            with saving(self.path):
+                write_atomically(self.path, b"".join(line for line, _ in whole))
+
+    def add(self, place: Any, row: Any) -> None:
+        """Keep a row, unless there is one for that place.
+
+        Args:
+            place: What identifies the row: a number, a text, or a tuple of those.
+            row: Anything that monty can write as JSON.
+
+        Raises:
+            InputError: if it cannot be written; the file is left as it was before.
+        """
+        if place in self.rows:
+            return
+        line = json.dumps({"run": self._run, "place": place, "row": row}, cls=MontyEncoder).encode() + b"\n"
+        size = self.path.stat().st_size if self.path.exists() else 0
+        with saving(self.path):
+            try:
+                with self.path.open("ab") as file:
+                    file.write(line)
+            except OSError:
+                if self.path.exists() and self.path.stat().st_size > size:
+                    with self.path.open("rb+") as file:  # half a line is taken back
+                        file.truncate(size)
+                raise
+        self.rows[place] = row
+
+    def remove(self) -> None:
+        """Delete the file: the run has finished."""
+        self.path.unlink(missing_ok=True)
+
+
+def _place(place: Any) -> Any:
+    return tuple(place) if isinstance(place, list) else place
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None where it is torn or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or set(content) != {"run", "place", "row"}:
+        return None
+    return content

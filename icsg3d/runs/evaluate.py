@@ -1,0 +1,451 @@
+"""Runs that measure: how well atoms are found, and crystals rebuilt, generated, asked for and searched for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from icsg3d.crystals.structures import structure_from_dict, to_arrays
+from icsg3d.data import load_structures
+from icsg3d.errors import InputError, Interrupted
+from icsg3d.evaluation import conditioning, reconstruction
+from icsg3d.evaluation import generation as judging
+from icsg3d.evaluation.fingerprints import fingerprints
+from icsg3d.evaluation.property_search import SearchResult, search_from, success_rates
+from icsg3d.evaluation.segmentation import run as segment_and_compare
+from icsg3d.evaluation.stability import ChgnetEnergies, stability
+from icsg3d.files import saving, write_atomically
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.progress import track
+from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.refusals import log_refused, usable
+from icsg3d.report import evaluations as pictures
+from icsg3d.run_folders import PartialRows, run_folder
+from icsg3d.runs.reconstruct import rebuild_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from icsg3d.data import CrystalTable
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate_segmentation(
+    data: Path,
+    out: Path,
+    *,
+    preset: str = "periodic",
+    grid: int | None = None,
+    limit: int | None = None,
+    primitive: bool = False,
+    compare: bool = False,
+) -> dict[str, Any]:
+    """Find the atoms of true species maps (Algorithm S1) and draw Figure S2, true minus found atoms.
+
+    Args:
+        data: Any source of crystals.
+        out: Folder of ``segmentation.json``, ``segmentation.csv`` and ``figure_s2.png``.
+        preset: Of the grid: ``periodic`` or ``paper``.
+        grid: Points along each axis, if not the preset's.
+        limit: Take only so many crystals.
+        primitive: Draw the primitive cells.
+        compare: Run DBSCAN and K-means on the same maps.
+
+    Returns:
+        The figures of ``segmentation.json``.
+
+    Raises:
+        InputError: if an option or the source cannot be used.
+    """
+    table = load_structures(data).head(limit)
+    drawable = usable(table.structures, to_arrays)
+    log_refused(_log, table.skipped | {table.ids[row]: reason for row, reason in drawable.refused.items()})
+    settings = {"data_sha256": table.digest(), "preset": preset, "grid": grid, "primitive": primitive}
+    with _folder(out, "segmentation", settings, resume=False):
+        report = segment_and_compare(
+            [table.structures[row] for row in drawable.rows],
+            [table.ids[row] for row in drawable.rows],
+            out,
+            preset=preset,
+            grid=grid,
+            primitive=primitive,
+            compare=compare,
+        )
+    return report.as_dict()
+
+
+def evaluate_reconstruction(
+    data: Path,
+    out: Path,
+    *,
+    rebuilt: Path | None = None,
+    model: str = "cubic",
+    device: str = "cpu",
+    limit: int | None = None,
+    jobs: int = -1,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Encode crystals, decode them again, and compare; what cannot be encoded or decoded is a miss.
+
+    Args:
+        data: Crystals that the model was not trained on.
+        out: Folder of ``reconstruction.json``, ``.csv`` and ``.png``.
+        rebuilt: What :func:`icsg3d.runs.reconstruct` made of the same data; else it is made here.
+        model: Shipped generator, or folder of a trained one.
+        device: Where the networks run.
+        limit: Take only so many crystals.
+        jobs: Processes; -1 for one for each core.
+        resume: Take up what an interrupted run left.
+
+    Returns:
+        The figures of ``reconstruction.json``.
+
+    Raises:
+        InputError: if an option or a source cannot be used.
+        Interrupted: on Ctrl-C; rebuilt crystals are kept.
+    """
+    crystals = load_structures(data).head(limit)
+    log_refused(_log, crystals.skipped)
+    generator = None if rebuilt is not None else CrystalGenerator.from_pretrained(model, device)
+    settings = {"data_sha256": crystals.digest(), "limit": limit, "rebuilt": None if rebuilt is None else str(rebuilt)}
+    settings |= {} if generator is None else generator.as_dict()
+    with _folder(out, "reconstruction", settings, resume=resume) as partial:
+        if generator is None:
+            found = _matched(crystals, rebuilt, data)
+        else:
+            rebuild_missing(generator, crystals, partial)
+            rows = [partial.rows[row] for row in range(len(crystals))]
+            log_refused(_log, {name: reason for name, made, reason in rows if made is None})
+            found = [None if made is None else structure_from_dict(made) for _, made, _ in rows]
+        pairs = zip(crystals.structures, found, strict=True)
+        compared = Parallel(n_jobs=jobs, return_as="generator")(
+            delayed(reconstruction.compare)(true, made) for true, made in pairs
+        )
+        results = list(track(compared, "comparing", len(found)))
+        figures = reconstruction.summarise(results)
+        formulas = [structure.composition.reduced_formula for structure in crystals.structures]
+        table = reconstruction.table(crystals.ids, formulas, results)
+        _write(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
+        pictures.draw_reconstruction(table, out / "reconstruction.png")
+    return figures
+
+
+def _matched(crystals: CrystalTable, rebuilt: Path | None, data: Path) -> list[Structure | None]:
+    """Return the rebuilt crystals of a file, by name."""
+    made = load_structures(str(rebuilt))
+    if len(set(made.ids)) < len(made) or len(set(crystals.ids)) < len(crystals):
+        raise InputError(f"crystals of {data} share a name, by which they are compared; leave out --rebuilt")
+    by_name = dict(zip(made.ids, made.structures, strict=True))
+    if not set(crystals.ids) <= {*by_name, *made.skipped}:
+        raise InputError(f"{rebuilt} lacks crystals of {data}; make it with icsg3d reconstruct from the same file")
+    return [by_name.get(name) for name in crystals.ids]
+
+
+def evaluate_generation(
+    data: Path,
+    out: Path,
+    *,
+    samples: Path | None = None,
+    training: Path | None = None,
+    n: int = 10_000,
+    cutoffs: str = "perovskites",
+    relax: int = 0,
+    phases: Sequence[Path] = (),
+    model: str = "perovskites",
+    seed: int = 0,
+    device: str = "cpu",
+    jobs: int = -1,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Judge generated crystals: validity, coverage, distributions of density and elements, uniqueness, novelty.
+
+    Args:
+        data: Real crystals to compare with, not those the model was trained on.
+        out: Folder of ``generation.json``, ``.csv`` and ``.png``.
+        samples: Generated crystals; else they are made here.
+        training: What the model was trained on, to tell what is new.
+        n: Crystals to generate without ``samples``.
+        cutoffs: Of the coverage: a key of :data:`icsg3d.evaluation.generation.CUTOFFS`.
+        relax: Valid, different crystals to relax with CHGNet, for the share that is stable.
+        phases: Known crystals that compete with them, beside the elements.
+        model: Shipped generator, or folder of a trained one.
+        seed: Of the draws, and of the choice of 1,000 valid ones.
+        device: Where the networks run.
+        jobs: Processes; -1 for one for each core.
+        resume: Take up what an interrupted run left.
+
+    Returns:
+        The figures of ``generation.json``.
+
+    Raises:
+        InputError: if an option or a source cannot be used, or no generated crystal is valid and some were to be
+            relaxed.
+        Interrupted: on Ctrl-C; draws are kept.
+    """
+    if cutoffs not in judging.CUTOFFS:
+        raise InputError(f"there are no cutoffs {cutoffs!r}; give one of {', '.join(judging.CUTOFFS)}")
+    real = load_structures(data)
+    log_refused(_log, real.skipped)
+    known = None if training is None else load_structures(training).structures
+    # What the relaxations lack is to be known before hours of work.
+    competing = load_structures(list(phases)).structures if relax and phases else []
+    energies = ChgnetEnergies() if relax else None
+    generator = None if samples is not None else CrystalGenerator.from_pretrained(model, device)
+    settings = {"data_sha256": real.digest(), "samples": None if samples is None else str(samples), "n": n, "seed": seed}
+    settings |= {} if generator is None else generator.as_dict()
+    with _folder(out, "generation", settings, resume=resume) as partial:
+        if generator is None:
+            table = load_structures(str(samples))
+            generated, draws = table.structures, len(table) + len(table.skipped)
+        else:
+            generated, draws = _drawn(generator, n, seed, partial), n
+        prints = [
+            list(track(fingerprints(group, jobs), f"fingerprints of {name} crystals", len(group)))
+            for group, name in ((generated, "generated"), (real.structures, "real"))
+        ]
+        _log.info("looking for repeats")
+        result = judging.report(
+            draws,
+            generated,
+            prints[0],
+            real.structures,
+            prints[1],
+            cutoffs=judging.CUTOFFS[cutoffs],
+            training=known,
+            jobs=jobs,
+            seed=seed,
+        )
+        rows = pictures.generation_table(generated, result)
+        _write(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
+        pictures.draw_generation(generated, real.structures, out / "generation.png")
+        if energies is None:
+            return result.figures
+        good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
+        if not good:
+            raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
+        figures = result.figures | stability(good[:relax], competing, energies)
+        _write_figures(out, "generation", figures)
+    return figures
+
+
+def _drawn(generator: CrystalGenerator, n: int, seed: int, partial: PartialRows) -> list[Structure]:
+    """Return the crystals of free draws, in their order; those that an earlier run has made are taken from it."""
+    latent = generator.latent_sample(n, seed=seed)
+    missing = [number for number in range(n) if number not in partial.rows]
+    decoded = generator.iter_decode(latent[missing]) if missing else iter(())
+    for number, made in zip(missing, track(decoded, "generating", n, n - len(missing)), strict=True):
+        partial.add(number, None if made.structure is None else made.structure.as_dict())
+    return [structure_from_dict(row) for row in (partial.rows[number] for number in range(n)) if row is not None]
+
+
+def evaluate_condition(
+    out: Path,
+    judge: str,
+    *,
+    n: int = 200,
+    model: str = "perovskites",
+    seed: int = 0,
+    device: str = "cpu",
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Ask for crystals of each of the ten bins of energy and have a property model judge what comes.
+
+    Args:
+        out: Folder of ``condition.json``, ``.csv`` and ``.png``.
+        judge: Property model of the energy in question.
+        n: Draws for each bin.
+        model: Shipped generator, or folder of a trained one.
+        seed: Of the draws.
+        device: Where the networks run.
+        resume: Take up what an interrupted run left.
+
+    Returns:
+        The figures of ``condition.json``.
+
+    Raises:
+        InputError: if the judge predicts another property than the model is asked by, or too few bins give crystals.
+        Interrupted: on Ctrl-C; finished bins are kept.
+    """
+    generator, judged_by = CrystalGenerator.from_pretrained(model, device), PropertyPredictor.from_pretrained(judge, device)
+    config = generator.network.config
+    if judged_by.property.name != config.condition:
+        raise InputError(f"{model} is asked by {config.condition}, but {judge} predicts {judged_by.property.name}")
+    bins = conditioning.bin_centres(config.energy_edges)
+
+    def judged(number: int) -> dict[str, Any]:
+        structures = conditioning.draw_bin(generator, bins[number][2], n, seed + number)
+        values = judged_by.predict_possible(structures).values
+        good = [row for row, value in enumerate(values) if np.isfinite(value)]
+        return {"structures": [structures[row].as_dict() for row in good], "values": [float(values[row]) for row in good]}
+
+    settings = {"n": n, "seed": seed, "judge": judged_by.digest} | generator.as_dict()
+    with _folder(out, "condition", settings, resume=resume) as partial:
+        found = _each(range(len(bins)), judged, partial, "bins")
+        results = [
+            conditioning.BinResult(*limits, n, list(map(structure_from_dict, row["structures"])), np.array(row["values"]))
+            for limits, row in zip(bins, found, strict=True)
+        ]
+        rows = [
+            {"bin": number, "asked": r.asked, "formula": s.composition.reduced_formula, "judged": float(v)}
+            for number, r in enumerate(results, start=1)
+            for s, v in zip(r.structures, r.values, strict=True)
+        ]
+        figures = conditioning.summarise(results) | {"condition": config.condition, "judge": judged_by.digest}
+        _write(out, "condition", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        pictures.draw_condition(results, judged_by.property.label, out / "condition.png")
+    return figures
+
+
+def evaluate_property_search(
+    data: Path,
+    out: Path,
+    searcher: str,
+    judge: str,
+    *,
+    starts: Path | None = None,
+    count: int = 100,
+    rounds: int = 8,
+    draws: int = 64,
+    seed: int = 0,
+    model: str = "perovskites",
+    device: str = "cpu",
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Search latent space for low values and have the finds judged by a model that did not lead the search.
+
+    Args:
+        data: Training crystals with a column of the property.
+        out: Folder of ``property_search.json``, ``.csv`` and ``.png``.
+        searcher: Property model that leads the search.
+        judge: Another property model, which judges.
+        starts: Crystals to start from; without them, crystals of ``data``.
+        count: Number of starts, chosen at random.
+        rounds: Steps of each search.
+        draws: Crystals decoded in each step.
+        seed: Of the choice of starts and of the draws.
+        model: Shipped generator, or folder of a trained one.
+        device: Where the networks run.
+        resume: Take up what an interrupted run left.
+
+    Returns:
+        The figures of ``property_search.json``.
+
+    Raises:
+        InputError: if an option or a source cannot be used.
+        Interrupted: on Ctrl-C; finished searches are kept.
+    """
+    generator = CrystalGenerator.from_pretrained(model, device)
+    leading, judged_by = (PropertyPredictor.from_pretrained(name, device) for name in (searcher, judge))
+    if leading.digest == judged_by.digest:
+        raise InputError("the model that searches cannot judge itself; name another --judge")
+    name = leading.property.name
+    training = _known_values(load_structures(data), name, judged_by, searcher, data)
+    pool = load_structures(data if starts is None else starts).structures
+    chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
+    target = float(training[np.isfinite(training)].min())
+
+    def searched(number: int) -> dict[str, Any]:
+        start = pool[chosen[number]]
+        try:
+            found = search_from(
+                generator,
+                leading,
+                lambda structures: judged_by.predict(structures).values,
+                start,
+                target,
+                rounds=rounds,
+                draws=draws,
+                seed=seed + number,
+            )
+        except InputError as error:
+            return {"start": start.composition.reduced_formula, "failed": str(error)}
+        return {
+            "start": found.start,
+            "structures": [structure.as_dict() for structure in found.structures],
+            "searched": found.searched.tolist(),
+            "judged": found.judged.tolist(),
+        }
+
+    settings = {"searcher": leading.digest, "judge": judged_by.digest, "count": count, "rounds": rounds}
+    settings |= {"draws": draws, "seed": seed} | generator.as_dict()
+    with _folder(out, "property_search", settings, resume=resume) as partial:
+        found = _each(range(len(chosen)), searched, partial, "searching")
+        log_refused(_log, {f"start {row['start']}": row["failed"] for row in found if "failed" in row})
+        results = [
+            SearchResult(
+                row["start"],
+                list(map(structure_from_dict, row["structures"])),
+                np.array(row["searched"]),
+                np.array(row["judged"]),
+            )
+            for row in found
+            if "failed" not in row
+        ]
+        figures = success_rates(results, training) | {
+            "starts_failed": len(chosen) - len(results),
+            "property": name,
+            "searcher": leading.digest,
+            "judge": judged_by.digest,
+        }
+        rows = [
+            {"start": r.start, "rank": rank, "formula": s.composition.reduced_formula, "searched": a, "judged": b}
+            for r in results
+            for rank, (s, a, b) in enumerate(zip(r.structures, r.searched, r.judged, strict=True))
+        ]
+        _write(out, "property_search", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        pictures.draw_search(results, training, leading.property.label, out / "property_search.png")
+    return figures
+
+
+def _known_values(table: CrystalTable, name: str, judge: PropertyPredictor, searcher: str, data: Path) -> np.ndarray:
+    if judge.property.name != name or name not in table.frame.columns:
+        raise InputError(f"{searcher} predicts {name}; --judge must too, and {data} needs a column of that name")
+    training = pd.to_numeric(table.frame[name], errors="coerce").to_numpy(float)
+    if not np.isfinite(training).any():
+        raise InputError(f"{data} has no number in its column {name}; give training crystals with values")
+    return training
+
+
+@contextmanager
+def _folder(out: Path, name: str, settings: dict[str, Any], *, resume: bool) -> Iterator[PartialRows]:
+    """Claim the folder of an evaluation, and keep finished rows until it has ended."""
+    own = [f"{name}.json", f"{name}.csv", f"{name}.png", "figure_s2.png", f"{name}.partial.jsonl"]
+    with run_folder(out, own, settings, holds=f"an evaluation: {name}", resume=resume, overwrite=not resume):
+        partial = PartialRows(out / f"{name}.partial.jsonl", settings)
+        partial.begin(resume=resume)
+        try:
+            yield partial
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                f"interrupted; what was finished is kept in {out}, repeat the command with --resume to go on"
+            ) from stop
+        partial.remove()
+
+
+def _each(numbers: Sequence[int], work: Callable[[int], Any], partial: PartialRows, text: str) -> list[Any]:
+    """Return the row of each number; those that an earlier run has finished are taken from it."""
+    missing = [number for number in numbers if number not in partial.rows]
+    for number in track(missing, text, len(numbers), len(numbers) - len(missing)):
+        partial.add(number, work(number))
+    return [partial.rows[number] for number in numbers]
+
+
+def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
+    with saving(out):
+        write_atomically(out / f"{name}.csv", table.encode())
+    _write_figures(out, name, figures)
+
+
+def _write_figures(out: Path, name: str, figures: dict[str, Any]) -> None:
+    with saving(out):
+        write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())

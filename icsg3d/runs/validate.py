@@ -1,0 +1,257 @@
+"""A run that relaxes candidates with an engine and compares its energies with the predicted ones: Table S1."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import logging
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from monty.json import MontyEncoder, jsanitize
+
+from icsg3d.crystals.structures import read_structure
+from icsg3d.errors import InputError, Interrupted
+from icsg3d.files import saving, write_atomically
+from icsg3d.progress import task
+from icsg3d.report.folders import read_candidates_or_crystals, write_cif
+from icsg3d.report.validation import averages, table_s1, write_tables
+from icsg3d.run_folders import run_folder
+from icsg3d.workflows.engines import engine_named
+from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
+from icsg3d.workflows.jobs import ScreenMaker
+from icsg3d.workflows.local import run_flow
+from icsg3d.workflows.schemas import CandidateDoc, ValidationSummaryDoc
+from icsg3d.workflows.stores import chosen_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobflow import Flow
+
+    from icsg3d.generation.candidates import Candidate
+    from icsg3d.workflows.formation import FormationEnergyMaker
+    from icsg3d.workflows.local import LocalRun
+
+_RESULT_FILE = "validation.json.gz"
+_RELAXED_FOLDER = "relaxed"
+_OWN = (
+    "store",
+    "jobs",
+    "table_s1.csv",
+    "table_s1.json",
+    "table_s1.md",
+    "table_s1.html",
+    "table_s3.csv",
+    "screening.csv",
+    "validation.png",
+    _RESULT_FILE,
+    _RELAXED_FOLDER,
+)
+
+_NO_SCREENING = {
+    "distance_ratio": 0.0,
+    "charge_neutral": False,
+    "unique": False,
+    "predictable": False,
+    "energy_std": None,
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What came of a run.
+
+    Attributes:
+        folder: Of the results.
+        summary: The validated candidates, and those that were screened out.
+    """
+
+    folder: Path
+    summary: ValidationSummaryDoc
+
+    def __str__(self) -> str:
+        """Return counts and mean errors in a sentence."""
+        found = averages(table_s1(self.summary))
+        means = [
+            f"mean {label} {value:.3g} {unit}"
+            for label, value, unit in (
+                ("|dE_f|", found.delta_e_form, "eV/atom"),
+                ("|dBonds|", found.delta_bonds_percent, "%"),
+            )
+            if value is not None
+        ]
+        return f"{found.finished} of {found.rows} candidates finished; {', '.join(means)}"
+
+
+def validate(
+    candidates: Path | Sequence[Path],
+    out: Path,
+    *,
+    engine: str = "chgnet",
+    top: int = 10,
+    fixed: bool = False,
+    screen: bool = True,
+    scale_cells: bool = True,
+    novel: bool = False,
+    elements: Sequence[Path] = (),
+    shard_size: int = 100,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Validated:
+    """Relax candidates with an engine and compare its formation energies with the predicted ones.
+
+    Args:
+        candidates: Files of candidates, or any crystals.
+        out: Folder of the results.
+        engine: ``chgnet``, ``gpaw``, ``vasp``, or ``module:Maker`` of an atomate2 maker that relaxes.
+        top: Candidates to validate, lowest predicted energy first.
+        fixed: Take the crystals as they are, relax nothing.
+        screen: Leave out what is too close, unbalanced, repeated or uncertain.
+        scale_cells: First scale each cell to where the predicted energy is lowest.
+        novel: Leave out compositions that the generator has learned, too.
+        elements: Crystals of elements, as their references.
+        shard_size: Candidates of one job.
+        device: Where the networks run.
+        resume: Take up what an interrupted run left.
+        overwrite: Replace what an earlier run left.
+
+    Raises:
+        InputError: if an option or a crystal cannot be used, or no job gave a summary.
+        Interrupted: on Ctrl-C; finished calculations are kept.
+    """
+    found = _read([candidates] if isinstance(candidates, Path) else candidates)
+    energies = _engine(engine, elements, fixed=fixed)
+    maker = ScreeningFlowMaker(
+        screen_maker=ScreenMaker(
+            screening={"novel": novel} | ({} if screen else _NO_SCREENING),
+            scale_cells=scale_cells and not fixed,
+            symmetry_tolerance=0.0 if fixed else 0.1,
+            device=device,
+        ),
+        validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
+        top=top,
+        shard_size=shard_size,
+    )
+    flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
+    settings = _settings(found, energies, maker)
+    with run_folder(out, _OWN, settings, holds="a validation", resume=resume, overwrite=overwrite):
+        try:
+            run = _run(flow, maker.validation_maker.name, out, min(top, len(found)))
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                f"interrupted; what was calculated is kept, repeat the command with --resume to go on in {out}"
+            ) from stop
+        if run.output is None:
+            reasons = "; ".join(dict.fromkeys(run.failures.values())) or "no job says why"
+            raise InputError(f"the validation gave no summary ({reasons}); what was calculated is kept in {out}")
+        with saving(out):
+            _write(run, out)
+    _log_states(run.output)
+    return Validated(out, run.output)
+
+
+def _read(paths: Sequence[Path]) -> list[Candidate]:
+    """Return the candidates of all files, numbered anew where several files or a file itself repeat a number."""
+    together = [candidate for path in paths for candidate in read_candidates_or_crystals(path)]
+    if len({candidate.index for candidate in together}) == len(together):
+        return together
+    return [dataclasses.replace(candidate, index=index) for index, candidate in enumerate(together)]
+
+
+def _engine(name: str, element_files: Sequence[Path], *, fixed: bool) -> FormationEnergyMaker:
+    if ":" in name:  # a maker may stand in a file of the working folder, as with python -m
+        sys.path.insert(0, str(Path.cwd()))
+    maker = engine_named(name)
+    for path in element_files:
+        structure = read_structure(path)
+        if len(structure.composition) != 1:
+            raise InputError(f"{path} holds {structure.formula}, not an element; give the crystal of one")
+        maker.elements[structure.composition.elements[0].symbol] = structure
+    if not fixed:
+        return maker
+    if maker.static_maker is None:
+        raise InputError(f"the engine {name} can only relax; leave out --fixed, or name an engine with a static maker")
+    return dataclasses.replace(maker, relax_maker=None)
+
+
+def _settings(
+    found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker
+) -> dict[str, Any]:
+    return {
+        "candidates": _digest([candidate.as_dict() for candidate in found]),
+        "elements": _digest({symbol: crystal.as_dict() for symbol, crystal in energies.elements.items()}),
+        "engine": energies.document().settings,
+        "correction": energies.correction,
+        "top": maker.top,
+        "screening": maker.screen_maker.screening,
+        "scale_cells": maker.screen_maker.scale_cells,
+    }
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, cls=MontyEncoder, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _run(flow: Flow, name: str, out: Path, count: int) -> LocalRun:
+    store = chosen_store(out / "store")
+    with task("validating", total=count) as running:
+        run = run_flow(
+            flow,
+            store,
+            out / "jobs",
+            started=lambda job: running.update(text=job),
+            finished=lambda job: running.advance(int(job.startswith(f"{name} ") and "#" in job)),
+        )
+        running.update(text="validated")
+    return run
+
+
+def _write(run: LocalRun, out: Path) -> None:
+    summary: ValidationSummaryDoc = run.output
+    for row in summary.rows:
+        causes = [run.failures[job] for job in row.task_ids.values() if job in run.failures]
+        if causes:
+            row.reason = f"{row.reason} ({'; '.join(causes)})"
+    document = json.dumps(jsanitize(summary, strict=True, enum_values=True)).encode()
+    write_atomically(out / _RESULT_FILE, gzip.compress(document, mtime=0))
+    _write_screening(summary, out)
+    relaxed = out / _RELAXED_FOLDER
+    relaxed.mkdir(exist_ok=True)
+    for row in summary.rows:
+        if row.relaxed is not None:
+            write_cif(relaxed, row.candidate.index, row.relaxed)
+    write_tables(summary, out)
+
+
+def _write_screening(summary: ValidationSummaryDoc, out: Path) -> None:
+    everyone = [row.candidate for row in summary.rows] + summary.screened_out
+    table = pd.DataFrame([candidate.to_candidate().row() for candidate in everyone])
+    table["validated"] = [True] * len(summary.rows) + [False] * len(summary.screened_out)
+    write_atomically(out / "screening.csv", table.to_csv(index=False).encode())
+
+
+def _log_states(summary: ValidationSummaryDoc) -> None:
+    if summary.screened_out:
+        # The first reason alone, so that the numbers add up; the table has them all.
+        counts = Counter(
+            (candidate.screening.get("failed_on") or ["rank below --top"])[0] for candidate in summary.screened_out
+        )
+        reasons = ", ".join(f"{count} for {name}" for name, count in counts.items())
+        _log.warning("%d candidates were not validated: %s (screening.csv)", len(summary.screened_out), reasons)
+    if not summary.rows:
+        _log.warning("no candidate is left to validate; draw more, or take them as they are with --no-screen")
+    for row in summary.rows:
+        if row.state != "finished" or row.reason:
+            name = f"{row.candidate.formula_pretty} #{row.candidate.index}"
+            _log.warning("%s %s: %s", name, row.state, row.reason)

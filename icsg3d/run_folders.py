@@ -52,9 +52,15 @@ def run_folder(
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder):
-            yield _claim(folder, own, settings, holds=holds, resume=resume, overwrite=overwrite)
+            resumed = _claim(folder, own, settings, holds=holds, resume=resume, overwrite=overwrite)
+            try:
+                yield resumed
+            except BaseException:
+                if not any((folder / name).exists() for name in own):  # nothing was finished
+                    (folder / SETTINGS_FILE).unlink(missing_ok=True)
+                raise
     finally:
-        if made and not any(folder.iterdir()):  # nothing was written: nothing stays
+        if made and not any(folder.iterdir()):
             folder.rmdir()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -77,6 +78,20 @@ def test_a_run_that_fails_before_it_wrote_leaves_no_folder(tmp_path):
     with pytest.raises(InputError, match=r"file.* cannot be written"), claimed(tmp_path / "file" / "run"):
         pass
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_fails_without_a_result_leaves_nothing(tmp_path, there):
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    with pytest.raises(ZeroDivisionError), claimed(folder):
+        raise ZeroDivisionError
+    assert names(tmp_path) == (["run"] if there else [])
+    with contextlib.suppress(ZeroDivisionError), claimed(folder):
+        (folder / "rows.csv").touch()
+        raise ZeroDivisionError
+    assert names(folder) == ["rows.csv", "run.json"]
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):

@@ -67,15 +67,17 @@ def _main(
     show_messages(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a run as Ctrl-C does; Windows lacks one of them."""
+
+
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one sentence and an exit code.
 
     2 stands for input that cannot be used, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP, and 141 for an output
     that nobody reads.
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
+    earlier = {number: signal.signal(number, _stop) for number in _ENDING}
     try:
         with listening(Bars()):
             app()
@@ -92,6 +94,9 @@ def main() -> None:
         fail(f"{where}{error.strerror}; name a file or folder that can be used, or free what blocks it")
     except KeyboardInterrupt as stop:
         fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=_exit_code(stop))
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 class _Signal(KeyboardInterrupt):

@@ -203,7 +203,7 @@ def _card(summary: str, record: TrainingRecord, metric: str) -> str:
         f"```console\n{record.command}\n```",
         f"{record.seconds / 3600:.2f} hours on {record.machine}. Options in full: `{RECORD_FILE}`.",
         "## Metrics",
-        "\n".join([f"| on crystals kept back | {metric} |", "| --- | --- |", *metrics]),
+        "\n".join([f"| on held-out crystals | {metric} |", "| --- | --- |", *metrics]),
         "",
     ]
     return "\n\n".join(parts)

@@ -40,7 +40,7 @@ def draw_parity(model: PropertyModel, crystals: PropertySet, path: Path) -> None
     unit = f" ({kind.unit})" if kind.unit else ""
     left.set(xlabel=f"true {kind.name}{unit}", ylabel=f"predicted {kind.name}{unit}")
     error = f"{np.abs(values - true).mean():.3g} {kind.unit}".strip()
-    left.set_title(f"mean absolute error {error}, {len(true)} crystals kept back")
+    left.set_title(f"mean absolute error {error}, {len(true)} held-out crystals")
     ratios = np.sort(np.abs(values - true) / np.maximum(sigma, 1e-12))
     right.plot(ratios, np.arange(1, len(ratios) + 1) / len(ratios), color="tab:blue")
     for multiple, expected in ((1, 0.6827), (2, 0.9545)):

@@ -86,7 +86,8 @@ def predict(
             ) from stop
         log_refused(_log, skipped)
         if frame.empty:
-            raise InputError(f"none of the {len(table)} crystals could be predicted; see the reasons above")
+            source = ", ".join(map(str, table.sources))
+            raise InputError(f"none of the {len(table)} crystals in {source} could be predicted; see the reasons above")
         with saving(out):
             write_atomically(out, frame.to_csv(index=False, float_format="%.6g").encode())
         partial.remove()

@@ -16,8 +16,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from icsg3d import cli
-from icsg3d.cli import evaluate
-from icsg3d.data import write_frame
+from icsg3d.data import CrystalTable, write_frame
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
@@ -25,6 +24,8 @@ from icsg3d.generation.prototypes import prototype_structure, prototype_structur
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.models.targets import PROPERTIES
+from icsg3d.run_folders import PartialRows
+from icsg3d.runs.reconstruct import rebuild_missing
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -39,8 +40,8 @@ def run(command_line):
 
 
 def written(out, name):
-    """Figures and rows of an evaluation, which has left three files and nothing else."""
-    assert sorted(path.name for path in out.iterdir()) == [f"{name}.csv", f"{name}.json", f"{name}.png"]
+    """Figures and rows of an evaluation, which has left three files and its settings, and nothing else."""
+    assert sorted(path.name for path in out.iterdir()) == [f"{name}.csv", f"{name}.json", f"{name}.png", "run.json"]
     assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (out / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -163,7 +164,7 @@ def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, comman
     here, there = tmp_path / "here", tmp_path / "there"
     code, said = run("reconstruction", "--data", data, "--out", here, "--jobs", 1)
     assert code == 0, said
-    assert "left out TiXeO3: TiXeO3 has Xe, which the model cubic was not trained on" in said
+    assert "left out mp-1: TiXeO3 has Xe, which the model cubic was not trained on" in said
     made = tmp_path / "made.json.gz"
     assert command_line("reconstruct", "--data", data, "--out", made)[0] == 0
     assert run("reconstruction", "--data", data, "--rebuilt", made, "--out", there, "--jobs", 1)[0] == 0
@@ -176,7 +177,7 @@ def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, comman
     assert (here / "reconstruction.png").read_bytes() == (there / "reconstruction.png").read_bytes()
 
 
-def test_many_crystals_are_rebuilt_in_batches_each_in_its_place(monkeypatch):
+def test_many_crystals_are_rebuilt_in_batches_each_in_its_place(tmp_path):
     names = ["NaCl", "SrTiO3", "MgO", "KBr"]
     structures = [crystal(name, scale=1 + n / 1000) for n, name in zip(range(70), itertools.cycle(names), strict=False)]
     for number in (0, 33, 69):
@@ -194,14 +195,17 @@ def test_many_crystals_are_rebuilt_in_batches_each_in_its_place(monkeypatch):
             sizes.append(len(crystals))
             return [DecodedCrystal(None if "K" in c.formula else c, "", np.zeros(1)) for c in crystals]
 
-    monkeypatch.setattr(evaluate, "_generator", lambda model, device: Perfect())
-    found = evaluate._rebuilt(structures, "perfect", "cpu")
-    assert sizes == [32, 32, 3]
-    for number, (one, other) in enumerate(zip(structures, found, strict=True)):
+    ids = [f"mp-{number}" for number in range(70)]
+    partial = PartialRows(tmp_path / "rows.jsonl", "key")
+    rebuild_missing(Perfect(), CrystalTable(ids, structures, pd.DataFrame(index=range(70)), {}, ()), partial)
+    assert sizes == [31, 31, 5]
+    for number, one in enumerate(structures):
+        name, other, reason = partial.rows[number]
+        assert (name, reason) == (ids[number], "xenon" if number in {0, 33, 69} else "")
         if number in {0, 33, 69} or number % 4 == 3:
             assert other is None
         else:
-            assert other is one
+            assert Structure.from_dict(other) == one
 
 
 # Generation
@@ -302,7 +306,10 @@ def test_a_model_that_decodes_nothing_is_judged_all_the_same(run, tmp_path, monk
         def iter_decode(self, latent):
             return (DecodedCrystal(None, "no atom was found", vector) for vector in latent)
 
-    monkeypatch.setattr(evaluate, "_generator", lambda model, device: Barren())
+        def as_dict(self):
+            return {"model": "barren"}
+
+    monkeypatch.setattr(CrystalGenerator, "from_pretrained", lambda model, device: Barren())
     data = write(tmp_path / "real.json", [crystal("NaCl")])
     code, said = run("generation", "--data", data, "-n", 3, "--out", tmp_path / "out", "--jobs", 1)
     assert code == 0, said
@@ -340,7 +347,7 @@ def chgnet(monkeypatch):
             self.relaxing()
             return -2.0
 
-    monkeypatch.setattr("icsg3d.evaluation.stability.ChgnetEnergies", Energies)
+    monkeypatch.setattr("icsg3d.runs.evaluate.ChgnetEnergies", Energies)
     return Energies
 
 
@@ -366,8 +373,8 @@ def test_what_stability_needs_is_loaded_before_the_work(run, tmp_path, monkeypat
     def worked(*_):
         raise AssertionError("crystals were drawn first")
 
-    monkeypatch.setattr("icsg3d.evaluation.fingerprints.fingerprints", worked)
-    monkeypatch.setattr(evaluate, "_generated", worked)
+    monkeypatch.setattr("icsg3d.runs.evaluate.fingerprints", worked)
+    monkeypatch.setattr("icsg3d.runs.evaluate._drawn", worked)
     out = tmp_path / "out"
     for given in (stability, (*stability[:3], *stability[5:])):  # with and without --samples
         refused(run(*given, "--phases", tmp_path / "none.json", "--out", out), out, "there is no file", "none.json")

@@ -177,7 +177,8 @@ def test_a_generator_does_not_predict(run, tmp_path, data, tiny_model):
 # Training
 
 
-SMALL = ("--target", "band_gap", "--width", 8, "--layers", 1, "--batch-size", 4, "--accelerator", "cpu")
+SET = ("--set", "width=8", "--set", "layers=1", "--set", "batch_size=4")
+SMALL = ("--target", "band_gap", *SET, "--accelerator", "cpu")
 FAST = (*SMALL, "--members", 2, "--epochs", 2)
 
 
@@ -198,6 +199,7 @@ def trained(tmp_path_factory, data):
 
 def test_train_property_leaves_a_model_that_predicts(run, trained, data, tmp_path):
     assert {path.name for path in trained.iterdir()} == {
+        "config.yaml",
         "graphs",
         "member-0",
         "member-1",
@@ -291,9 +293,9 @@ def test_crystals_to_judge_by_may_be_given(run, data, tmp_path):
     notes = ("--held-out", judged, "--notes", tmp_path / "notes.md")
     code, said = run(*train(data, tmp_path / "out", *notes))
     assert code == 0, said
-    assert "20 crystals to learn from, 3 kept back, 2 networks" in said
+    assert "20 crystals to learn from, 3 held out, 2 networks" in said
     record = json.loads((tmp_path / "out" / "model" / "training.json").read_text())
-    assert [(f["role"], f["rows"]) for f in record["data"]] == [("training", 20), ("kept back", 3)]
+    assert [(f["role"], f["rows"]) for f in record["data"]] == [("training", 20), ("held out", 3)]
     assert record["metrics"]["mae_of_median"] == pytest.approx(2 / 3)
     assert (tmp_path / "out" / "model" / "README.md").read_text().endswith("Data: made up.\n")
 
@@ -303,8 +305,8 @@ def test_no_formula_is_learned_that_judges(run, data, tmp_path):
     code, said = run(*train(data, tmp_path / "out", "--held-out", judged, "--members", 1, "--epochs", 1))
     assert code == 0, said
     shared = [formula for formula in FORMULAS if formula in set(FORMULAS[:3])]
-    assert f"{len(shared)} crystals have formulas that are kept back, and are left out" in said
-    assert f"{20 - len(shared)} crystals to learn from, 3 kept back" in said
+    assert f"{len(shared)} crystals have held-out formulas, and are left out" in said
+    assert f"{20 - len(shared)} crystals to learn from, 3 held out" in said
     assert not training_formulas(tmp_path / "out" / "model") & set(FORMULAS[:3])
 
 
@@ -313,7 +315,7 @@ def test_crystals_on_another_scale_help_but_do_not_count(run, data, tmp_path):
     code, said = run(*train(data, tmp_path / "out", "--other-scale", other))
     assert code == 0, said
     apart = sum(is_held_out(formula) for formula in FORMULAS)
-    assert f"{2 * (20 - apart)} crystals to learn from, {apart} kept back" in said
+    assert f"{2 * (20 - apart)} crystals to learn from, {apart} held out" in said
     model, _ = load_property_model(tmp_path / "out" / "model")
     learned = [gap for gap, formula in zip(GAPS, FORMULAS, strict=True) if not is_held_out(formula)]
     assert model.config.mean == pytest.approx(np.mean(learned))
@@ -361,7 +363,9 @@ def test_a_model_may_start_from_another(run, trained, data, tmp_path):
 def test_the_paper_s_transfer(run, trained, data, tmp_path, monkeypatch):
     asked = []
     whole = training.paper_transfer
-    monkeypatch.setattr(training, "paper_transfer", lambda rate: asked.append(rate) or whole(rate, 2, 1))
+    monkeypatch.setattr(
+        "icsg3d.runs.train_property.paper_transfer", lambda rate: asked.append(rate) or whole(rate, 2, 1)
+    )
     how = ("--target", "band_gap", "--members", 1, "--batch-size", 4, "--accelerator", "cpu", "--transfer", "paper")
     code, said = run(*train(data, tmp_path, "--from", trained / "model", "--learning-rate", 4e-3, how=how))
     assert code == 0, said

@@ -46,7 +46,7 @@ def interrupted(run, tmp_path, write, tiny_model, monkeypatch):
             raise KeyboardInterrupt
         return [DecodedCrystal(structure, "", np.zeros(1)) for structure in structures]
 
-    monkeypatch.setattr(sys.modules["icsg3d.cli.reconstruct"], "_CHUNK", 1)
+    monkeypatch.setattr(sys.modules["icsg3d.runs.reconstruct"], "_CHUNK", 1)
     monkeypatch.setattr(CrystalGenerator, "reconstruct", rebuild)
     command = ("reconstruct", "--data", write(tmp_path, FORMULAS), "--model", tiny_model, "--out")
     code, said = run(*command, tmp_path / "out.json")
@@ -65,7 +65,7 @@ def test_data_that_have_changed_are_not_gone_on_with(run, tmp_path, write, inter
     write(tmp_path, ("NaCl", "BaTiO3", "LiF"))
     code, said = run(*interrupted, tmp_path / "out.json", "--resume")
     assert code == 2
-    assert "the data have changed since; repeat the command as it was, or leave out --resume" in said
+    assert "these have changed since; repeat the command as it was, or leave out --resume" in said
     assert not (tmp_path / "out.json").exists()
     code, said = run(*interrupted, tmp_path / "out.json")
     assert code == 0, said
@@ -75,4 +75,4 @@ def test_data_that_have_changed_are_not_gone_on_with(run, tmp_path, write, inter
 def test_other_options_are_not_gone_on_with(run, tmp_path, interrupted, changes):
     code, said = run(*interrupted, tmp_path / "out.json", "--resume", *changes)
     assert code == 2
-    assert "another --data, --limit, --symmetry or --model" in said
+    assert "begun with other data, another model or other options" in said

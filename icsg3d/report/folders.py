@@ -27,8 +27,8 @@ RESULT_FILE = "candidates.json.gz"
 TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 PICTURE_FILE = "candidates.png"
-_PARTIAL_FILE = "candidates.partial.jsonl"
-CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _PARTIAL_FILE, CIF_FOLDER)
+PARTIAL_FILE = "candidates.partial.jsonl"
+CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, PARTIAL_FILE, CIF_FOLDER)
 
 
 def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
@@ -58,7 +58,7 @@ class CandidateFolder:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
         self.folder = folder
-        self._partial = PartialRows(folder / _PARTIAL_FILE, dict(settings))
+        self._partial = PartialRows(folder / PARTIAL_FILE, dict(settings))
         self._partial.begin(resume=resume)
         self.candidates = [candidate_from_dict(row) for _, row in sorted(self._partial.rows.items())]
         with saving(folder):

@@ -146,7 +146,7 @@ def species_labels(plane: np.ndarray) -> list[tuple[str, int, int]]:
 def _plane(grid: np.ndarray, plane: int) -> np.ndarray:
     grid = np.asarray(grid)
     if grid.ndim != 3 or not 0 <= plane < grid.shape[2]:
-        msg = f"there is no plane {plane} in a grid of shape {grid.shape}; give a grid of three axes and one of its planes"
+        msg = f"there is no plane {plane} in a grid of shape {grid.shape}; give one of its planes"
         raise InputError(msg)
     return grid[:, :, plane]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from cycler import cycler
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from icsg3d import plot
 from icsg3d.data.paper import paper_table
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 # Colours that stand for the page's own until the SVG is in the page.
 _INK, _FIRST, _SECOND, _THIRD = "#010203", "#010205", "#010207", "#010209"
 _VARIABLES = {_INK: "--ink", _FIRST: "--first", _SECOND: "--second", _THIRD: "--third"}
-_STYLE: dict[str, Any] = {
-    **{name: _INK for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+_STYLE: Any = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "legend.facecolor": "none",
     "legend.edgecolor": "none",
-    "axes.prop_cycle": mpl.cycler(color=[_FIRST, _SECOND, _THIRD]),
+    "axes.prop_cycle": cycler(color=[_FIRST, _SECOND, _THIRD]),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.fonttype": "none",
@@ -85,7 +86,9 @@ def themed_svg(draw: Callable[[Figure], Any], size: tuple[float, float]) -> Mark
         text = text.replace(colour, f"var({variable})")
     width, height = (round(72 * inches, 1) for inches in size)
     text = re.sub(r'width="[\d.]+pt"', "", text, count=1)
-    text = re.sub(r'height="[\d.]+pt"', f'style="max-width: {width}pt; aspect-ratio: {width} / {height}"', text, count=1)
+    text = re.sub(
+        r'height="[\d.]+pt"', f'style="max-width: {width}pt; aspect-ratio: {width} / {height}"', text, count=1
+    )
     return Markup(text)  # noqa: S704 (made by matplotlib, which escapes every text in it)
 
 
@@ -134,15 +137,15 @@ def _parity(rows: Sequence[Mapping[str, Any]], engine: str) -> Chart | None:
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        name = engine.partition(" ")[0]
-        spread = np.nan_to_num(own[:, 2])
-        plot.parity(own[:, 0], own[:, 1], left, uncertainties=spread, label="E formation (eV/atom)", name=name, limits=limits)
-        plot.parity(*published.T, right, label="E formation (eV/atom)", name="paper, Table S1 (DFT)", limits=limits)
+        shared: dict[str, Any] = {"label": "E formation (eV/atom)", "limits": limits}
+        spread, name = np.nan_to_num(own[:, 2]), engine.partition(" ")[0]
+        plot.parity(own[:, 0], own[:, 1], left, uncertainties=spread, name=name, **shared)
+        plot.parity(published[:, 0], published[:, 1], right, name="paper, Table S1 (DFT)", **shared)
 
     errors = [np.abs(each[:, 0] - each[:, 1]).mean() for each in (own, published)]
     caption = (
-        f"Predicted by the graph network against computed. Here ({engine}): mean difference {errors[0]:.3f} eV/atom over "
-        f"{len(own)} candidates. Table S1 of Court et al. 2020 (VASP): {errors[1]:.3f} eV/atom over {len(published)}. "
+        f"Predicted by the graph network against computed. Here ({engine}): mean difference {errors[0]:.3f} eV/atom "
+        f"over {len(own)} candidates. Table S1 of Court et al. 2020 (VASP): {errors[1]:.3f} eV/atom over {len(published)}. "
         "Other crystals and another engine: the two are beside each other, not the same measurement."
     )
     return Chart("parity", "Predicted and computed energies", themed_svg(draw, (8.6, 4.3)), caption)
@@ -172,7 +175,7 @@ def _latent(points: LatentPoints) -> Chart:
 
     caption = (
         f"{len(points.candidates)} draws in the plane along which latent space spreads most. The small points are "
-        f"{len(points.reference)} draws from the density that was fitted to the training crystals; a model does not keep "
-        "the crystals themselves."
+        f"{len(points.reference)} draws from the density that was fitted to the training crystals; a model does not "
+        "keep the crystals themselves."
     )
     return Chart("latent", "Latent space", themed_svg(draw, (5.6, 4.2)), caption)

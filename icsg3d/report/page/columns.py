@@ -86,7 +86,9 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
             if value is not None and value != "":
                 present.setdefault(key, value)
     known = [column for column in KNOWN if column.key in present]
-    return known + [_unknown(key, value) for key, value in present.items() if key not in _BY_KEY and _is_shown(key, present)]
+    return known + [
+        _unknown(key, value) for key, value in present.items() if key not in _BY_KEY and _is_shown(key, present)
+    ]
 
 
 def _is_shown(key: str, present: Mapping[str, Any]) -> bool:

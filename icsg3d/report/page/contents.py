@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 VALIDATION_FILE = "validation.json.gz"
 _FIELDS = {each.name for each in dataclasses.fields(Candidate)}
-_HOLDS = {"candidates": "candidates", "a validation": "candidates and their validation"}
+_TABLES = ("table_s1",)
+"""JSON files whose rows the page takes from the validation itself."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,6 @@ class Contents:
     pictures: tuple[Path, ...]
     tables: tuple[Path, ...]
     missing: tuple[str, ...]
-
-    @property
-    def holds(self) -> str:
-        """What the folder holds, in words."""
-        if self.validated:
-            return _HOLDS["a validation"]
-        if self.candidates:
-            return "candidates"
-        return "an evaluation" if self.evaluations else "results"
 
 
 def read_contents(folder: Path) -> Contents:
@@ -257,7 +249,7 @@ def _evaluations(folder: Path) -> tuple[Evaluation, ...]:
     """Return the figures of every JSON file that holds a dictionary and has a table of the same name beside it."""
     found = []
     for path in sorted(folder.glob("*.json")):
-        if path.name == SETTINGS_FILE or not path.with_suffix(".csv").is_file():
+        if path.stem in (*_TABLES, "run") or not path.with_suffix(".csv").is_file():
             continue
         content = _read(path, dict, [])
         if content and not any(isinstance(value, dict | list) and len(value) > 40 for value in content.values()):

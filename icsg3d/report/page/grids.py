@@ -89,9 +89,7 @@ def decode_again(
     if not shown:
         return Decodings({}, points)
     grids = generator.decode_grids(draws.latent[shown], condition)
-    sprites = {
-        index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)
-    }
+    sprites = {index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)}
     return Decodings(sprites, points)
 
 

@@ -438,32 +438,33 @@
     if (scene.viewer && current()) {
       scene.viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
       scene.viewer.zoomTo();
-      scene.viewer.rotate(-90, "x");
-      scene.viewer.rotate(24, "y");
-      scene.viewer.rotate(16, "x");
+      scene.viewer.rotate(-90, "vx"); // axis c up
+      scene.viewer.rotate(24, "vy");
+      scene.viewer.rotate(16, "vx");
       scene.viewer.zoom(0.9);
       scene.viewer.render();
     }
   }
 
   function turning(on) {
+    const idle = !scene.turning;
     scene.turning = on;
     byId("turn").setAttribute("aria-pressed", String(on));
-    if (scene.viewer) scene.viewer.spin(on ? "y" : false);
-    if (on && scene.failed) requestAnimationFrame(turnPicture);
+    if (on && idle) requestAnimationFrame(turnOn);
   }
 
-  function turnPicture() {
-    if (!scene.turning || !scene.failed || !detail.open) return;
+  // One small step for each frame that was drawn, so that a slow machine turns slowly and stays at hand.
+  function turnOn() {
+    if (!scene.turning || !detail.open) return;
     turn(0.015, 0);
-    requestAnimationFrame(turnPicture);
+    requestAnimationFrame(turnOn);
   }
 
   // Angles in radians: about the vertical, and towards the eye.
   function turn(about, tilt) {
     if (scene.viewer) {
-      if (about) scene.viewer.rotate((about * 180) / Math.PI, "y");
-      if (tilt) scene.viewer.rotate((tilt * 180) / Math.PI, "x");
+      if (about) scene.viewer.rotate((about * 180) / Math.PI, "vy");
+      if (tilt) scene.viewer.rotate((tilt * 180) / Math.PI, "vx");
       return;
     }
     scene.view.turn += about;

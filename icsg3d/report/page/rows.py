@@ -35,7 +35,9 @@ def values_of(candidate: Candidate, validated: Validated | None) -> dict[str, An
         row["novelty"] = "known" if candidate.in_training else "new"
     row["latent_distance"] = candidate.latent_distance
     row |= candidate.predictions
-    row |= {name: value for name, value in candidate.screening.items() if name not in HIDDEN and value not in (None, "")}
+    row |= {
+        name: value for name, value in candidate.screening.items() if name not in HIDDEN and value not in (None, "")
+    }
     row["status"], row["reason"] = status_and_reason(candidate, validated)
     if validated is not None:
         row["computed_energy"] = validated.numbers.get("formation_energy_per_atom")
@@ -50,17 +52,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | float | np.integer | np.floating):
-        number = float(value)
-        if not math.isfinite(number):
-            return None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else float(f"{number:.7g}")
-    if value is None or isinstance(value, str):
-        return value
+        return _number_of(float(value))
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(str(plain(each)) for each in value)
-    return str(value)
+    return value if value is None else str(value)
+
+
+def _number_of(value: float) -> float | int | None:
+    """Return a number to seven digits, a whole one as such; None where it is not finite."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.7g}")
 
 
 def status_and_reason(candidate: Candidate, validated: Validated | None) -> tuple[str, str]:
@@ -142,7 +146,5 @@ def bonds_of(structure: Structure | None, relaxed: Structure | None) -> list[tup
     for bond in bonds:
         key = ("–".join(bond.elements), round(bond.before, 2), round(bond.after, 2))
         groups.setdefault(key, []).append((bond.before, bond.after))
-    return [
-        (name, len(lengths), *(round(float(mean), 4) for mean in np.mean(lengths, axis=0)))
-        for (name, _, _), lengths in sorted(groups.items())
-    ]
+    means = {key: np.mean(lengths, axis=0).tolist() for key, lengths in groups.items()}
+    return [(key[0], len(groups[key]), round(means[key][0], 4), round(means[key][1], 4)) for key in sorted(groups)]

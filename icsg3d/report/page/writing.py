@@ -129,7 +129,7 @@ def script_json(content: Any) -> Markup:
 def _title(contents: Contents) -> str:
     base = contents.settings.get("base")
     if contents.validated:
-        return f"Validation of {len(contents.validated)} candidates"
+        return "Validation of candidates"
     if contents.candidates:
         return f"Candidates around {base}" if base else "Candidates"
     if contents.evaluations:
@@ -172,11 +172,12 @@ def _summary(contents: Contents, rows: Sequence[Mapping[str, Any]]) -> list[tupl
         return []
     with_crystal = [row for row in rows if row["status"] != "no crystal"]
     counts = {
-        "draws": len(rows),
+        "candidates" if contents.validated else "draws": len(rows),
         "crystals": len(with_crystal),
         "different": sum(row["status"] != "repeat" and "repeats" not in row["reason"] for row in with_crystal),
-        "new compositions": sum(row.get("novelty") == "new" for row in with_crystal),
     }
+    if any("novelty" in row for row in rows):
+        counts["of new compositions"] = sum(row.get("novelty") == "new" for row in with_crystal)
     if any("passed" in each.screening for each in contents.candidates):
         counts["passed the screening"] = sum(each.screening.get("passed") is True for each in contents.candidates)
     tiles = [(label, str(count)) for label, count in counts.items()]

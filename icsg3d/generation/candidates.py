@@ -11,6 +11,8 @@ from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are aske
 
 from icsg3d.crystals.matching import Duplicates
 
+from icsg3d.crystals.display import html_card
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -80,6 +82,9 @@ class Candidate(MSONable):
     def formula(self) -> str:
         """Reduced formula, empty where decoding failed."""
         return "" if self.structure is None else self.structure.composition.reduced_formula
+
+    def _repr_html_(self) -> str:
+        return html_card(self.structure, self.row())
 
     def row(self) -> dict[str, Any]:
         """Return the candidate as a row of a table, lengths in angstrom, angles in degrees."""

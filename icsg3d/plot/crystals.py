@@ -8,6 +8,7 @@ import numpy as np
 from ase.data.colors import jmol_colors
 from scipy.ndimage import distance_transform_cdt
 
+from icsg3d.crystals.display import atoms_with_faces
 from icsg3d.crystals.elements import atomic_radii, symbols
 from icsg3d.errors import InputError
 from icsg3d.plot.axes import given_or_new
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.generation.candidates import Candidate
-
-_NEAR_FACE = 0.06
-"""Of an edge: decoded atoms lie a little off the faces."""
 
 
 def structure(crystal: Structure, axes: Axes3D | None = None) -> Axes3D:
@@ -39,28 +37,16 @@ def structure(crystal: Structure, axes: Axes3D | None = None) -> Axes3D:
         for end in corners:
             if (end - start).sum() == 1 and (end >= start).all():
                 axes.plot(*np.array([start @ matrix, end @ matrix]).T, color="0.6", lw=0.8)
-    for element in crystal.composition.elements:
-        sites = [site.frac_coords % 1.0 for site in crystal if site.specie == element]
-        images = _with_faces(np.array(sites)) @ matrix
-        size = 120 * (atomic_radii()[element.Z] / 1.5) ** 2
-        axes.scatter(*images.T, s=size, color=jmol_colors[element.Z], edgecolors="0.3", label=element.symbol)
+    numbers, coords = atoms_with_faces(crystal)
+    for number in dict.fromkeys(numbers.tolist()):
+        size = 120 * (atomic_radii()[number] / 1.5) ** 2
+        images = coords[numbers == number] @ matrix
+        axes.scatter(*images.T, s=size, color=jmol_colors[number], edgecolors="0.3", label=symbols()[number])
     axes.set_axis_off()
     axes.set_box_aspect(np.ptp(corners @ matrix, axis=0))
     axes.set_title(f"a = {crystal.lattice.a:.2f} Å", fontsize=9, y=1.0)
     axes.legend(loc="lower center", ncols=4, fontsize=7, frameon=False, handletextpad=0.0, columnspacing=0.6)
     return axes
-
-
-def _with_faces(frac_coords: np.ndarray) -> np.ndarray:
-    """Return sites with their images on the opposite faces of the cell."""
-    frac_coords = np.where(frac_coords > 1 - _NEAR_FACE, frac_coords - 1, frac_coords)
-    images = [frac_coords]
-    for axis in range(3):
-        everything = np.concatenate(images)
-        shift = np.zeros(3)
-        shift[axis] = 1.0
-        images = [everything, everything[everything[:, axis] < _NEAR_FACE] + shift]
-    return np.concatenate(images)
 
 
 def candidates(found: Sequence[Candidate], *, columns: int = 4, limit: int = 12) -> Any:

@@ -144,8 +144,9 @@ def _parity(rows: Sequence[Mapping[str, Any]], engine: str) -> Chart | None:
 
     errors = [np.abs(each[:, 0] - each[:, 1]).mean() for each in (own, published)]
     caption = (
-        f"Predicted by the graph network against computed. Here ({engine}): mean difference {errors[0]:.3f} eV/atom "
-        f"over {len(own)} candidates. Table S1 of Court et al. 2020 (VASP): {errors[1]:.3f} eV/atom over {len(published)}. "
+        f"Predicted by the graph network against computed. Here ({engine}): mean difference {errors[0]:.3f} "
+        f"eV/atom over {len(own)} candidates. Table S1 of Court et al. 2020 (VASP): "
+        f"{errors[1]:.3f} eV/atom over {len(published)}. "
         "Other crystals and another engine: the two are beside each other, not the same measurement."
     )
     return Chart("parity", "Predicted and computed energies", themed_svg(draw, (8.6, 4.3)), caption)

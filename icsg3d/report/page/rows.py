@@ -98,12 +98,12 @@ def geometry(structure: Structure) -> dict[str, Any]:
     """Return lattice vectors in angstrom, atomic numbers and fractional coordinates, flat and rounded."""
     return {
         "m": np.round(structure.lattice.matrix.ravel(), 5).tolist(),
-        "z": [_number(site) for site in structure],
+        "z": [_atomic_number(site) for site in structure],
         "x": np.round(structure.frac_coords.ravel(), 5).tolist(),
     }
 
 
-def _number(site: Any) -> int:
+def _atomic_number(site: Any) -> int:
     """Return the atomic number of a site's element, of a disordered one that of the commonest."""
     return int(max(site.species.items(), key=lambda pair: pair[1])[0].Z)
 

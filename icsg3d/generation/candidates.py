@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from monty.json import MSONable
 from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are asked for when it runs)
 
-from icsg3d.crystals.matching import Duplicates
-
 from icsg3d.crystals.display import html_card
+from icsg3d.crystals.matching import Duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -397,7 +397,9 @@ class CrystalGenerator:
         config = self.network.config
         return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
 
-    def interpolate(self, start: Crystal | Located, end: Crystal | Located, steps: int = 10) -> CrystalList[DecodedCrystal]:
+    def interpolate(
+        self, start: Crystal | Located, end: Crystal | Located, steps: int = 10
+    ) -> CrystalList[DecodedCrystal]:
         """Decode points at equal distances on the straight line between two crystals in latent space.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
-from icsg3d.report.folders import PARTIAL_FILE, RESULT_FILE, SETTINGS_FILE, candidate_from_dict
+from icsg3d.report.folders import PARTIAL_FILE, RESULT_FILE, candidate_from_dict
+from icsg3d.run_folders import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,14 +167,13 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
 
 
 def _lines(path: Path) -> list[Any]:
-    """Return the entries of a file with one on each line, up to the first that is cut off."""
+    """Return the entries of a file with one on each line, without those that are cut off or damaged, in order."""
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        with contextlib.suppress(ValueError):
             entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
+    rows = [entry["row"] if isinstance(entry, dict) and "row" in entry else entry for entry in entries]
+    return sorted(rows, key=lambda row: row.get("index", 0) if isinstance(row, dict) else 0)
 
 
 def candidate_of(entry: Any) -> Candidate:

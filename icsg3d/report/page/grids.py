@@ -85,7 +85,7 @@ def decode_again(
     draws = Draws.make(generator, structure, n, scale=scale or 0.8, condition=condition, seed=seed)
     shown = [each.index for each in unique_structures(candidates)[:count]]
     reference = generator.density.sample(_REFERENCE, -1, seed)
-    points = LatentPoints(draws.latent, reference, draws.origin)
+    points = LatentPoints(draws.latent, reference, None if draws.base is None else draws.base.latent[None])
     if not shown:
         return Decodings({}, points)
     grids = generator.decode_grids(draws.latent[shown], condition)

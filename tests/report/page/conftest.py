@@ -12,7 +12,8 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.prototypes import prototype_structure
-from icsg3d.report.folders import CandidateFolder
+from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder
+from icsg3d.run_folders import run_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +33,11 @@ FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "KMgF3", "MgO", "Cu2MnAl")
 
 
 def write_folder(folder: Path, candidates: list[Candidate], **settings) -> Path:
-    made = CandidateFolder(folder, settings)
-    for candidate in candidates:
-        made.add(candidate)
-    made.write_tables()
+    with run_folder(folder, CANDIDATE_FILES, settings, holds="candidates", resume=False, overwrite=False):
+        made = CandidateFolder(folder, settings)
+        for candidate in candidates:
+            made.add(candidate)
+        made.write_tables()
     return folder
 
 

@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --scale 0.8 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format bench docs clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ $(VENV)/.icsg3d-dev: $(VENV)/.icsg3d-installed
 	@touch $@
 
 $(VENV)/.icsg3d-docs: $(VENV)/.icsg3d-installed
-	$(PIP) -e '.[train,workflows,docs]'
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 install: $(VENV)/.icsg3d-installed ## install the package into .venv
@@ -78,6 +78,14 @@ bench: install ## measure speed into runs/bench
 
 docs: install-docs ## build the documentation into docs/_build/html, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+release: install-dev ## build sdist and wheel into dist/, check them, say how to publish
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m benchmarks.release dist
+	@echo "To publish: tag the version (git tag v$$($(BIN)/python -c 'import icsg3d; print(icsg3d.__version__)'), git push --tags),"
+	@echo "try $(BIN)/twine upload --repository testpypi dist/*, install it from there, then $(BIN)/twine upload dist/*."
 
 clean: ## remove what was built; the environment and runs/ stay
 	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -38,6 +38,7 @@ ROOMS = [
     "testing",
     "evaluation",
     "workflows",
+    "plot",
     "report",
     "runs",
     "cli",

@@ -18,6 +18,7 @@ from icsg3d.cli.generate import generate
 from icsg3d.cli.models import models
 from icsg3d.cli.predict import predict
 from icsg3d.cli.reconstruct import reconstruct
+from icsg3d.cli.report import report
 from icsg3d.cli.train import app as train_app
 from icsg3d.cli.validate import validate
 from icsg3d.errors import InputError, Interrupted
@@ -38,6 +39,7 @@ app.command()(reconstruct)
 app.command()(predict)
 app.command()(validate)
 app.command("compare-polymorphs")(compare_polymorphs)
+app.command()(report)
 app.command()(models)
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pymatgen.analysis.local_env import CrystalNN
 
+from icsg3d.crystals.elements import electronegativities
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pymatgen.core import Structure
+    from pymatgen.core import Element, Structure
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,21 @@ class RelaxationChange:
     cell: float
     volume: float
     bond_count: int
+
+
+@dataclass(frozen=True)
+class BondChange:
+    """A bond before and after a relaxation.
+
+    Attributes:
+        elements: Symbols of its two atoms, the less electronegative one first.
+        before: Its length in angstrom.
+        after: The distance of the same two atoms after, in angstrom.
+    """
+
+    elements: tuple[str, str]
+    before: float
+    after: float
 
 
 def neighbour_pairs(structure: Structure) -> list[tuple[int, int, tuple[int, int, int]]]:
@@ -60,11 +76,8 @@ def neighbour_pairs(structure: Structure) -> list[tuple[int, int, tuple[int, int
     return sorted(pairs)
 
 
-def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
-    r"""Compare a crystal before and after its relaxation.
-
-    The bonds are those of the crystal before, and the same pairs of atoms are measured after, so that
-    :math:`\Delta_\mathrm{bonds} = \frac{100}{B} \sum_b |d'_b - d_b| / d_b` (Table S1 of Court et al. 2020).
+def bond_changes(before: Structure, after: Structure) -> list[BondChange]:
+    """Return the bonds of a crystal before its relaxation, and how long the same pairs of atoms are after it.
 
     Args:
         before: As generated.
@@ -90,12 +103,39 @@ def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
     lengths = []
     for coords, structure in ((before.frac_coords, before), (moved, after)):
         lengths.append(np.linalg.norm((coords[second] + images - coords[first]) @ structure.lattice.matrix, axis=1))
+    return [
+        BondChange(_ordered(before[i].specie, before[j].specie), float(length), float(later))
+        for i, j, length, later in zip(first, second, *lengths, strict=True)
+    ]
+
+
+def _ordered(one: Element, other: Element) -> tuple[str, str]:
+    """Return the symbols of two elements, the less electronegative one first."""
+    low, high = sorted((one, other), key=lambda element: (float(electronegativities()[element.Z]), element.symbol))
+    return low.symbol, high.symbol
+
+
+def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
+    r"""Compare a crystal before and after its relaxation.
+
+    The bonds are those of the crystal before, and the same pairs of atoms are measured after, so that
+    :math:`\Delta_\mathrm{bonds} = \frac{100}{B} \sum_b |d'_b - d_b| / d_b` (Table S1 of Court et al. 2020).
+
+    Args:
+        before: As generated.
+        after: As relaxed; the same sites, in the same order or sorted by electronegativity as VASP's input files are.
+
+    Raises:
+        InputError: if the two do not have the same atoms, or no atom has a neighbour.
+    """
+    bonds = bond_changes(before, after)
+    lengths = np.array([(bond.before, bond.after) for bond in bonds]).T
     edges = np.array(before.lattice.abc), np.array(after.lattice.abc)
     return RelaxationChange(
         bonds=float(100 * np.mean(np.abs(lengths[1] - lengths[0]) / lengths[0])),
         cell=float(100 * np.mean(np.abs(edges[1] - edges[0]) / edges[0])),
         volume=float(100 * (after.volume / before.volume - 1)),
-        bond_count=len(pairs),
+        bond_count=len(bonds),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from monty.json import MSONable
 from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are asked for when it runs)
 
+from icsg3d.crystals.display import html_card
 from icsg3d.crystals.matching import Duplicates
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Candidate(MSONable):
     def formula(self) -> str:
         """Reduced formula, empty where decoding failed."""
         return "" if self.structure is None else self.structure.composition.reduced_formula
+
+    def _repr_html_(self) -> str:
+        return html_card(self.structure, self.row())
 
     def row(self) -> dict[str, Any]:
         """Return the candidate as a row of a table, lengths in angstrom, angles in degrees."""

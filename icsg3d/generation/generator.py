@@ -11,6 +11,7 @@ import torch
 
 from icsg3d import pretrained
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
+from icsg3d.crystals.display import CrystalList, html_card
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 from icsg3d.errors import InputError
@@ -43,6 +44,22 @@ class DecodedCrystal:
     structure: Structure | None
     reason: str
     latent: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        """Return the crystal as a row of a table, lattice parameters in angstrom and degrees."""
+        if self.structure is None:
+            return {"formula": "", "reason": self.reason}
+        names = ("a", "b", "c", "alpha", "beta", "gamma")
+        cell = {name: round(value, 4) for name, value in zip(names, self.structure.lattice.parameters, strict=True)}
+        return {
+            "formula": self.structure.composition.reduced_formula,
+            **cell,
+            "sites": len(self.structure),
+            "reason": "",
+        }
+
+    def _repr_html_(self) -> str:
+        return html_card(self.structure, self.row())
 
     def in_setting(self, setting: CellSetting) -> DecodedCrystal:
         """Return the same in the cell in which a base was given."""
@@ -269,7 +286,7 @@ class CrystalGenerator:
 
     def decode(
         self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
-    ) -> list[DecodedCrystal]:
+    ) -> CrystalList[DecodedCrystal]:
         """Decode latent vectors: for each either a structure or the reason why there is none.
 
         Args:
@@ -279,7 +296,7 @@ class CrystalGenerator:
         Raises:
             InputError: if the vectors have the wrong length or are not finite.
         """
-        return list(self.iter_decode(latent, condition))
+        return CrystalList(self.iter_decode(latent, condition))
 
     def iter_decode(
         self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
@@ -315,7 +332,7 @@ class CrystalGenerator:
 
     def reconstruct(
         self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
-    ) -> list[DecodedCrystal]:
+    ) -> CrystalList[DecodedCrystal]:
         """Encode crystals and decode them again, in the cells in which they were given.
 
         Raises:
@@ -323,11 +340,11 @@ class CrystalGenerator:
         """
         located = self.place(crystals, condition)
         decoded = self.decode(np.stack([each.latent for each in located]), condition)
-        return [made.in_setting(each.setting) for made, each in zip(decoded, located, strict=True)]
+        return CrystalList(made.in_setting(each.setting) for made, each in zip(decoded, located, strict=True))
 
     def sample_around(
         self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
-    ) -> list[DecodedCrystal]:
+    ) -> CrystalList[DecodedCrystal]:
         """Decode random steps away from a crystal, in the cell in which it was given.
 
         Args:
@@ -339,7 +356,7 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
         """
-        return list(self.iter_sample_around(structure, n, scale, seed))
+        return CrystalList(self.iter_sample_around(structure, n, scale, seed))
 
     def iter_sample_around(
         self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
@@ -357,7 +374,7 @@ class CrystalGenerator:
             raise InputError(msg)
         return self.placed(structure).latent + scale * self.density.steps(n, seed)
 
-    def sample(self, n: int, condition: float | None = None, seed: int = 0) -> list[DecodedCrystal]:
+    def sample(self, n: int, condition: float | None = None, seed: int = 0) -> CrystalList[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
 
         Args:
@@ -380,7 +397,9 @@ class CrystalGenerator:
         config = self.network.config
         return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
 
-    def interpolate(self, start: Crystal | Located, end: Crystal | Located, steps: int = 10) -> list[DecodedCrystal]:
+    def interpolate(
+        self, start: Crystal | Located, end: Crystal | Located, steps: int = 10
+    ) -> CrystalList[DecodedCrystal]:
         """Decode points at equal distances on the straight line between two crystals in latent space.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +13,7 @@ import torch
 from ase import Atoms
 from pymatgen.core import Structure
 
+from icsg3d.crystals.display import html_table
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from icsg3d.models.properties import PropertyModel
     from icsg3d.models.targets import Property
     from icsg3d.representation.graphs import GraphConfig
+
+_SHOWN = 20
+"""Rows that a notebook shows."""
 
 _ATOMS = 2048
 """Atoms of a batch, at most, unless one crystal has more: so memory is bounded whatever the crystals' sizes."""
@@ -53,6 +58,18 @@ class Predictions:
     def __len__(self) -> int:
         """Return the number of crystals."""
         return len(self.values)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row for each crystal: the value, its uncertainty ``<property>_std``, elements never seen."""
+        name = self.property.name
+        unseen = [" ".join(elements) for elements in self.unseen]
+        return pd.DataFrame({name: self.values, f"{name}_std": self.stds, "unseen_elements": unseen})
+
+    def _repr_html_(self) -> str:
+        unit = f" ({self.property.unit})" if self.property.unit else ""
+        rows = self.to_dataframe().head(_SHOWN).to_dict("records")
+        more = f"<p>... and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        return f"<p>{escape(self.property.name + unit)} of {len(self)} crystals</p>{html_table(rows)}{more}"
 
 
 class PropertyPredictor:

@@ -1,6 +1,6 @@
 from .database import write_candidates
 from .folders import CandidateFolder, read_candidates, read_candidates_or_crystals, unique_structures, write_cif
-from .pictures import draw_candidates, draw_structure
+from .pictures import draw_candidates
 from .validation import Averages, averages, table_s1, table_s3, write_tables
 
 __all__ = [
@@ -8,7 +8,6 @@ __all__ = [
     "CandidateFolder",
     "averages",
     "draw_candidates",
-    "draw_structure",
     "read_candidates",
     "read_candidates_or_crystals",
     "table_s1",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monty.json import MontyEncoder
 
+from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
@@ -27,8 +28,8 @@ RESULT_FILE = "candidates.json.gz"
 TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 PICTURE_FILE = "candidates.png"
-_PARTIAL_FILE = "candidates.partial.jsonl"
-CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, _PARTIAL_FILE, CIF_FOLDER)
+PARTIAL_FILE = "candidates.partial.jsonl"
+CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, PARTIAL_FILE, CIF_FOLDER)
 
 
 def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
@@ -58,7 +59,7 @@ class CandidateFolder:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
         self.folder = folder
-        self._partial = PartialRows(folder / _PARTIAL_FILE, dict(settings))
+        self._partial = PartialRows(folder / PARTIAL_FILE, dict(settings))
         self._partial.begin(resume=resume)
         self.candidates = [candidate_from_dict(row) for _, row in sorted(self._partial.rows.items())]
         with saving(folder):
@@ -98,7 +99,7 @@ def write_cif(folder: Path, index: int, structure: Structure) -> None:
         write_atomically(folder / name, structure.to(fmt="cif", symprec=None).encode())
 
 
-def read_candidates(path: Path) -> list[Candidate]:
+def read_candidates(path: Path) -> CrystalList[Candidate]:
     """Read ``candidates.json.gz``.
 
     Raises:
@@ -108,10 +109,10 @@ def read_candidates(path: Path) -> list[Candidate]:
     if not isinstance(content, list):
         msg = f"{path} is no list of candidates; give the candidates.json.gz of icsg3d generate"
         raise InputError(msg)
-    return [candidate_from_dict(entry) for entry in content]
+    return CrystalList(candidate_from_dict(entry) for entry in content)
 
 
-def read_candidates_or_crystals(path: Path) -> list[Candidate]:
+def read_candidates_or_crystals(path: Path) -> CrystalList[Candidate]:
     """Read candidates, or crystals from any source as candidates of unknown origin, numbered from 0.
 
     Raises:
@@ -122,9 +123,9 @@ def read_candidates_or_crystals(path: Path) -> list[Candidate]:
     table = load_structures(path)
     found = [Candidate(index, structure) for index, structure in enumerate(table.structures)]
     failed = [Candidate(len(found) + k, None, reason) for k, reason in enumerate(table.skipped.values())]
-    return found + failed
+    return CrystalList(found + failed)
 
 
-def unique_structures(candidates: Sequence[Candidate]) -> list[Candidate]:
+def unique_structures(candidates: Sequence[Candidate]) -> CrystalList[Candidate]:
     """Return the candidates that have a structure and repeat no earlier one."""
-    return [c for c in candidates if c.structure is not None and c.duplicate_of is None]
+    return CrystalList(c for c in candidates if c.structure is not None and c.duplicate_of is None)

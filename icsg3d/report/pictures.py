@@ -1,20 +1,17 @@
-"""Pictures of crystals and of the grids they were read from."""
+"""The picture of a folder of candidates."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from ase.data.colors import jmol_colors
 from matplotlib.figure import Figure
 
-from icsg3d.crystals.elements import atomic_radii, symbols
+from icsg3d import plot
 from icsg3d.report.figures import save_figure
 from icsg3d.report.folders import PICTURE_FILE, unique_structures
 
 if TYPE_CHECKING:
-    from mpl_toolkits.mplot3d import Axes3D
-    from pymatgen.core import Structure
+    import numpy as np
 
     from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.report.folders import CandidateFolder
@@ -44,66 +41,12 @@ def draw_candidates(
         plane = int((species > 0).sum((0, 1)).argmax())
         titles = ("density", "species map") if column == 0 else ("", "")
         axes = figure.add_subplot(3, len(shown), 1 + column)
-        axes.imshow(grids.grid[column, 0, :, :, plane].numpy().T, origin="lower", cmap="magma")
+        plot.density_slice(grids.grid[column, 0].numpy(), plane, axes)
         axes.set_title(f"{candidate.index}: {candidate.formula}\nplane at {heights[plane]:.2f} c", fontsize=10)
-        _bare(axes, titles[0])
-        axes = figure.add_subplot(3, len(shown), 1 + len(shown) + column)
-        axes.imshow(_species_image(species[:, :, plane].T), origin="lower")
-        _label_species(axes, species[:, :, plane])
-        _bare(axes, titles[1])
-        draw_structure(figure.add_subplot(3, len(shown), 1 + 2 * len(shown) + column, projection="3d"), structure)
+        axes.set_ylabel(titles[0])
+        axes = plot.species_slice(species, plane, figure.add_subplot(3, len(shown), 1 + len(shown) + column))
+        axes.set_ylabel(titles[1])
+        plot.structure(structure, figure.add_subplot(3, len(shown), 1 + 2 * len(shown) + column, projection="3d"))
     base = folder.candidates[0].base
     figure.suptitle(f"Candidates around {base}" if base else "Candidates", fontsize=12)
     save_figure(figure, folder.folder / PICTURE_FILE)
-
-
-def _bare(axes: Any, label: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_ylabel(label)
-
-
-def _species_image(numbers: np.ndarray) -> np.ndarray:
-    return np.where((numbers > 0)[..., None], jmol_colors[numbers], 1.0)
-
-
-def _label_species(axes: Any, plane: np.ndarray) -> None:
-    """Write each element's symbol where its patches in a plane are widest."""
-    from scipy.ndimage import distance_transform_cdt
-
-    for number in np.unique(plane[plane > 0]):
-        depth = distance_transform_cdt(np.pad(plane == number, 1))[1:-1, 1:-1]
-        x, y = np.unravel_index(int(depth.argmax()), depth.shape)
-        axes.text(x, y, symbols()[number], ha="center", va="center", fontsize=8)
-
-
-def draw_structure(axes: Axes3D, structure: Structure) -> None:
-    """Draw a unit cell with the atoms in it and on its faces."""
-    matrix = structure.lattice.matrix
-    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    for start in corners:
-        for end in corners:
-            if (end - start).sum() == 1 and (end >= start).all():
-                axes.plot(*np.array([start @ matrix, end @ matrix]).T, color="0.6", lw=0.8)
-    for element in structure.composition.elements:
-        sites = [site.frac_coords % 1.0 for site in structure if site.specie == element]
-        images = _with_faces(np.array(sites)) @ matrix
-        size = 120 * (atomic_radii()[element.Z] / 1.5) ** 2
-        axes.scatter(*images.T, s=size, color=jmol_colors[element.Z], edgecolors="0.3", label=element.symbol)
-    axes.set_axis_off()
-    axes.set_box_aspect(np.ptp(corners @ matrix, axis=0))
-    axes.set_title(f"a = {structure.lattice.a:.2f} Å", fontsize=9, y=1.0)
-    axes.legend(loc="lower center", ncols=4, fontsize=7, frameon=False, handletextpad=0.0, columnspacing=0.6)
-
-
-def _with_faces(frac_coords: np.ndarray) -> np.ndarray:
-    """Return sites with their images on the opposite faces of the cell."""
-    near = 0.06  # decoded atoms lie a little off the faces
-    frac_coords = np.where(frac_coords > 1 - near, frac_coords - 1, frac_coords)
-    images = [frac_coords]
-    for axis in range(3):
-        everything = np.concatenate(images)
-        shift = np.zeros(3)
-        shift[axis] = 1.0
-        images = [everything, everything[everything[:, axis] < near] + shift]
-    return np.concatenate(images)

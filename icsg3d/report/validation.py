@@ -20,21 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from icsg3d.workflows.schemas import ValidationDoc, ValidationSummaryDoc
-
-S1_COLUMNS = (
-    "formula",
-    "a",
-    "b",
-    "c",
-    "e_form_dft",
-    "e_form_cgcnn",
-    "delta_e_form",
-    "delta_bonds_percent",
-    "state",
-    "engine",
-)
-"""Columns of Table S1: the paper's, and how the row ended and by what."""
+    from icsg3d.workflows.schemas import ValidationSummaryDoc
 
 S3_COLUMNS = ("formula", "delta_e_form", "delta_bonds_percent", "delta_cell_percent", "flags", "state", "engine")
 """Columns of Table S3: the paper's, and why the compound is in it."""
@@ -75,19 +61,7 @@ def table_s1(summary: ValidationSummaryDoc) -> pd.DataFrame:
 
     Edges in angstrom are those of the cell that went to the engine; energies in eV/atom.
     """
-    return pd.DataFrame([_s1_row(row) for row in summary.rows], columns=list(S1_COLUMNS))
-
-
-def _s1_row(row: ValidationDoc) -> list[Any]:
-    crystal = row.candidate.structure
-    edges = (None, None, None) if crystal is None else crystal.lattice.abc
-    numbers = (
-        row.formation_energy_per_atom,
-        row.predicted_formation_energy_per_atom,
-        row.delta_e_form,
-        row.delta_bonds_percent,
-    )
-    return [row.candidate.formula_pretty, *edges, *numbers, row.state, row.engine.name]
+    return summary.to_dataframe()
 
 
 def table_s3(summary: ValidationSummaryDoc) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import spglib
 
+from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import from_arrays, to_arrays
 from icsg3d.crystals.symmetry import symmetrised
@@ -84,7 +85,7 @@ def refined(candidate: Candidate, tolerance: float) -> Candidate:
     return dataclasses.replace(candidate, structure=structure)
 
 
-def screen(candidates: Sequence[Candidate], screening: Screening) -> list[Candidate]:
+def screen(candidates: Sequence[Candidate], screening: Screening) -> CrystalList[Candidate]:
     """Return the candidates with the results of screening, none left out.
 
     Args:
@@ -96,7 +97,7 @@ def screen(candidates: Sequence[Candidate], screening: Screening) -> list[Candid
         ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
     """
     duplicates = Duplicates()
-    return [_screened(candidate, screening, duplicates) for candidate in track(candidates, "screening")]
+    return CrystalList(_screened(each, screening, duplicates) for each in track(candidates, "screening"))
 
 
 def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:

@@ -7,16 +7,34 @@ database as those of the Materials Project.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emmet.core.structure import StructureMetadata
 from pydantic import BaseModel, Field, create_model
 from pymatgen.core import Structure
 
+from icsg3d.crystals.display import Markup, crystal_svg, html_table
 from icsg3d.generation.candidates import Candidate
 from icsg3d.screening.screen import usable
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 State = Literal["finished", "unconverged", "failed"]
+
+S1_COLUMNS = (
+    "formula",
+    "a",
+    "b",
+    "c",
+    "e_form_dft",
+    "e_form_cgcnn",
+    "delta_e_form",
+    "delta_bonds_percent",
+    "state",
+    "engine",
+)
+"""Columns of Table S1: the paper's, and how the row ended and by what."""
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(Candidate) if each.name != "structure")
 
@@ -111,6 +129,19 @@ class ValidationDoc(StructureMetadata):
     state: State = Field(description="How the validation ended")
     reason: str = Field("", description="Why it did not finish")
 
+    def table_row(self) -> dict[str, Any]:
+        """Return the row of Table S1 by column; None where something is not known."""
+        crystal = self.candidate.structure
+        edges = (None, None, None) if crystal is None else crystal.lattice.abc
+        numbers = (
+            self.formation_energy_per_atom,
+            self.predicted_formation_energy_per_atom,
+            self.delta_e_form,
+            self.delta_bonds_percent,
+        )
+        values = (self.candidate.formula_pretty, *edges, *numbers, self.state, self.engine.name)
+        return dict(zip(S1_COLUMNS, values, strict=True))
+
 
 class ValidationSummaryDoc(BaseModel):
     """All candidates of a run, and the averages over those that finished."""
@@ -121,3 +152,24 @@ class ValidationSummaryDoc(BaseModel):
     mean_delta_e_form: float | None = Field(None, description="Over those that finished, eV/atom")
     mean_delta_bonds_percent: float | None = Field(None, description="Over those that finished and were relaxed")
     screened_out: list[CandidateDoc] = Field(default_factory=list, description="What the screening left out, and why")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return Table S1: a row for each candidate, one that did not finish with what there is and its state.
+
+        Lattice parameters in angstrom are those of the cell that went to the engine; energies are in eV/atom.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row.table_row() for row in self.rows], columns=list(S1_COLUMNS))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "": Markup(crystal_svg(row.relaxed or row.candidate.structure, 64)),
+                **row.table_row(),
+                "reason": row.reason,
+            }
+            for row in self.rows
+        ]
+        left = f"; {len(self.screened_out)} were screened out" if self.screened_out else ""
+        return f"<p>{self.finished} of {len(self.rows)} candidates finished{left}</p>{html_table(rows)}"

@@ -11,9 +11,9 @@ pytest.importorskip("atomate2")
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.generation.candidates import Candidate
-from icsg3d.report.validation import S1_COLUMNS, averages, markdown_table, table_s1, table_s3, write_tables
+from icsg3d.report.validation import averages, markdown_table, table_s1, table_s3, write_tables
 from icsg3d.workflows.jobs import summary, validation
-from icsg3d.workflows.schemas import CandidateDoc, EngineDoc, FormationEnergyDoc
+from icsg3d.workflows.schemas import S1_COLUMNS, CandidateDoc, EngineDoc, FormationEnergyDoc
 
 ENGINE = EngineDoc(name="abacus<b>", versions={"abacus": "1.0"})
 

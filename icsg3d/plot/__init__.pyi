@@ -1,0 +1,18 @@
+from .crystals import candidates, density_slice, species_slice, structure
+from .elements import periodic_table
+from .results import atom_counts, hull_distances, parity, property_path
+from .spaces import latent_map, principal_plane
+
+__all__ = [
+    "atom_counts",
+    "candidates",
+    "density_slice",
+    "hull_distances",
+    "latent_map",
+    "parity",
+    "periodic_table",
+    "principal_plane",
+    "property_path",
+    "species_slice",
+    "structure",
+]

@@ -1,0 +1,3 @@
+from .writing import REPORT_FILE, write_report
+
+__all__ = ["REPORT_FILE", "write_report"]

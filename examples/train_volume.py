@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import platform
 import shlex
 import sys
@@ -21,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.data.frames import read_frame
 from icsg3d.data.targets import kept_back
 from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModelConfig
-from icsg3d.models.volume import VOLUME, save_volume_model
-from icsg3d.pretrained.packing import TrainingRecord, describe_file
-from icsg3d.structures import from_arrays, primitive_cell
+from icsg3d.models.volume import VOLUME
+from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_volume_model
 from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import coverage, errors, train_ensemble
 from icsg3d.training.properties import PropertyOptions, from_scratch
@@ -94,6 +93,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--notes", type=Path, help="Markdown to add to the model card")
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     started = time.monotonic()
@@ -119,9 +119,9 @@ def main() -> None:
     record = TrainingRecord(
         command, files, dataclasses.asdict(options), time.monotonic() - started, platform.machine(), metrics
     )
-    folder = given.out / "model"
-    print(save_volume_model(model, folder, half=True), metrics, flush=True)
-    (folder / "training.json").write_text(json.dumps(vars(record), indent=1))
+    notes = "" if given.notes is None else given.notes.read_text()
+    digest = pack_volume_model(model, training, given.out / "model", record, notes)
+    print(digest, metrics, flush=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ ROOMS = [
     "data",
     "properties",
     "generation",
+    "hull",
     "screening",
     "calculators",
     "featurizers",

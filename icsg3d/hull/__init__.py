@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from icsg3d.hull.phases import Phase, phases_from_entries, read_phases
-from icsg3d.hull.reference import Decomposition, HullPosition, ReferenceHull
+import lazy_loader
 
-__all__ = ["Decomposition", "HullPosition", "Phase", "ReferenceHull", "phases_from_entries", "read_phases"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition, Element
 
+from icsg3d.crystals.structures import is_json, read_json
 from icsg3d.errors import InputError
-from icsg3d.structures import is_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

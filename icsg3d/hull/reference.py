@@ -9,7 +9,6 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-from pymatgen.core import Composition
 
 from icsg3d.errors import InputError
 from icsg3d.hull.phases import Phase, composition_of, shipped_phases, symbols_of
@@ -17,6 +16,8 @@ from icsg3d.hull.systems import subsystems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from pymatgen.core import Composition
 
     from icsg3d.hull.systems import Symbols
 
@@ -133,8 +134,8 @@ class ReferenceHull:
         lacking = sorted(symbols - self.elements)
         if lacking:
             msg = (
-                f"the hull has no phase of {', '.join(lacking)}, so nothing can be said of {composition.reduced_formula}; "
-                "leave it out, or add phases of the element"
+                f"the hull has no phase of {', '.join(lacking)}, so nothing can be said of "
+                f"{composition.reduced_formula}; leave it out, or add phases of the element"
             )
             raise InputError(msg)
         if len(symbols) > _MOST_ELEMENTS:

@@ -131,6 +131,7 @@ def load_property_model(folder: Path) -> tuple[PropertyModel, str]:
 
 
 def property_networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Return the model of a configuration as ``dataclasses.asdict`` wrote it, its weights those it is made with."""
     network = dict(values["network"])
     parts = {
         "property": build(Property, values["property"]),

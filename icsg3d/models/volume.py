@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.models.checkpoints import read_model, write_model
 from icsg3d.models.properties import PropertyModel, property_networks
-from icsg3d.models.storage import read_model, write_model
-from icsg3d.properties import Property
+from icsg3d.models.targets import Property
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icsg3d.arrays import CrystalArrays
+from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
-from icsg3d.graphs import GraphSet, crystal_graph
 from icsg3d.models.volume import VOLUME, volume_per_atom, without_scale
+from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.graphs import GraphConfig
+    from icsg3d.representation.graphs import GraphConfig
 
 SHIFT = 0.1
 """Angstrom; largest standard deviation of the shifts of atoms along each axis, at the crystal's own volume."""

@@ -9,7 +9,7 @@ import pytest
 from pymatgen.analysis.phase_diagram import PhaseDiagram
 from pymatgen.core import Composition
 
-from icsg3d.elements import symbols
+from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.hull import Phase, ReferenceHull
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from monty.json import MSONable
 
+from icsg3d.models.density import SCALE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ class Candidate(MSONable):
         reason: Why decoding failed; empty where it did not.
         base: Formula of the crystal it was drawn around; empty without one.
         seed: Seed of the draw.
-        scale: Size of the step in latent space, in standard deviations of the training crystals; None without a base.
+        scale: Noise level at which it was drawn; None without a base.
         latent_distance: Length of the step in the same units per dimension; None without a base.
         condition: Formation energy asked for, in eV/atom; None where it was left open.
         model: Name of the model.
@@ -79,7 +81,7 @@ class Draws:
         structure: Crystal they were drawn around; None for free draws.
         origin: Its latent vector, shape (1, latent); None for free draws.
         seed: Of the draws.
-        scale: Size of the steps; None for free draws.
+        scale: Noise level; None for free draws.
         condition: Energy asked for, in eV/atom; None where it was left open.
     """
 
@@ -97,17 +99,17 @@ class Draws:
         structure: Structure | None,
         n: int,
         *,
-        scale: float = 0.8,
+        scale: float = SCALE,
         condition: float | None = None,
         seed: int = 0,
     ) -> Draws:
-        """Draw latent vectors around a crystal, or freely; each depends on its number and the seed alone.
+        """Draw latent vectors around a crystal, or freely; each depends on its number, the seed and the crystal alone.
 
         Args:
             generator: Whose latent space it is.
             structure: Where to start; None to draw freely.
             n: Number of draws.
-            scale: Size of the steps around the crystal, in spreads of the training crystals.
+            scale: Noise level of draws around the crystal, above 0 and up to 1.
             condition: Energy per atom to ask for in free draws, in eV.
             seed: Of the draws.
 

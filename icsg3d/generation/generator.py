@@ -14,10 +14,11 @@ from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 from icsg3d.errors import InputError
+from icsg3d.files import sha256
 from icsg3d.generation.inversion import refined_latents
 from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
 from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE, Decoded, decode_crystals, padded
-from icsg3d.models.density import LatentDensity
+from icsg3d.models.density import SCALE, LatentDensity
 from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.generator import DecodedGrids, energy_bins
 
@@ -286,14 +287,17 @@ class CrystalGenerator:
         decoded = self.decode(latent, condition)
         return [_in_setting(d, setting) for d, (_, setting) in zip(decoded, prepared, strict=True)]
 
-    def sample_around(self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0) -> list[DecodedCrystal]:
-        """Decode random steps away from a crystal, in the cell in which it was given.
+    def sample_around(self, structure: Crystal, n: int, scale: float = SCALE, seed: int = 0) -> list[DecodedCrystal]:
+        """Decode neighbours of a crystal, in the cell in which it was given.
+
+        The crystal's latent vector is mixed with noise and carried on by the latent flow
+        (:meth:`icsg3d.models.density.LatentDensity.around`), so that neighbours lie where crystals do.
 
         Args:
             structure: Where to start.
             n: Number of draws; the first of them do not depend on it.
-            scale: Size of the steps in standard deviations of the training crystals in latent space.
-            seed: Of the draws.
+            scale: Noise level: 0 is the crystal itself, 1 draws that know nothing of it.
+            seed: Of the draws. The noise depends on it, on the number of the draw and on the crystal's composition.
 
         Raises:
             InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
@@ -301,7 +305,7 @@ class CrystalGenerator:
         return list(self.iter_sample_around(structure, n, scale, seed))
 
     def iter_sample_around(
-        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
+        self, structure: Crystal, n: int, scale: float = SCALE, seed: int = 0, origin: np.ndarray | None = None
     ) -> Iterator[DecodedCrystal]:
         """Decode the draws of :meth:`sample_around` one after the other, so that one may stop early."""
         _, setting = self.prepare(structure)
@@ -309,17 +313,18 @@ class CrystalGenerator:
         return (_in_setting(decoded, setting) for decoded in self.iter_decode(latent))
 
     def latent_around(
-        self, structure: Crystal, n: int, scale: float = 0.8, seed: int = 0, origin: np.ndarray | None = None
+        self, structure: Crystal, n: int, scale: float = SCALE, seed: int = 0, origin: np.ndarray | None = None
     ) -> np.ndarray:
         """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent).
 
         ``origin`` is what :meth:`locate` gave for the crystal, shape (1, latent), if that was asked already.
         """
         _check_count(n)
-        if not (np.isfinite(scale) and scale > 0):
-            msg = f"the scale of the steps must be above 0, got {scale}"
+        if not 0 < scale <= 1:
+            msg = f"the scale is a noise level above 0 and up to 1, got {scale}"
             raise InputError(msg)
-        return (self.locate([structure]) if origin is None else origin) + scale * self.density.steps(n, seed)
+        start = (self.locate([structure]) if origin is None else origin)[0]
+        return self.density.around(start, n, scale, seed, _number_of(self.prepare(structure)[0]))
 
     def sample(self, n: int, condition: float | None = None, seed: int = 0) -> list[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
@@ -345,7 +350,7 @@ class CrystalGenerator:
         return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
 
     def interpolate(self, start: Crystal, end: Crystal, steps: int = 10) -> list[DecodedCrystal]:
-        """Decode points at equal distances on the straight line between two crystals in latent space.
+        """Decode points between two crystals, on an arc in the noise of the latent flow and carried along it.
 
         Args:
             start: First crystal.
@@ -359,8 +364,7 @@ class CrystalGenerator:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
         first, last = self.locate([start, end])
-        shares = np.linspace(0, 1, steps)[:, None]
-        return self.decode((1 - shares) * first + shares * last)
+        return self.decode(self.density.path(first, last, steps))
 
     def latent_distance(self, latent: np.ndarray, origin: np.ndarray) -> np.ndarray:
         """Return root-mean-square distances in standard deviations of the training crystals, shape (n,)."""
@@ -375,6 +379,12 @@ def _in_setting(decoded: DecodedCrystal, setting: CellSetting) -> DecodedCrystal
     if decoded.structure is None:
         return decoded
     return DecodedCrystal(setting.apply(decoded.structure), decoded.reason, decoded.latent)
+
+
+def _number_of(crystal: CrystalArrays) -> int:
+    """Return a number that belongs to the composition of a primitive cell, so that each base meets noise of its own."""
+    numbers = np.sort(crystal.numbers).astype("<i8")
+    return int(sha256(numbers.tobytes())[:8], 16)
 
 
 def _check_count(n: int) -> None:

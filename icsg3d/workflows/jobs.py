@@ -15,6 +15,7 @@ from pymatgen.core import Structure
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.generation.candidates import Candidate, Draws
+from icsg3d.models.density import SCALE
 from icsg3d.screening.screen import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
@@ -43,7 +44,7 @@ class GenerateMaker(Maker):
         name: Of the job.
         model: Shipped generator, or folder of a trained one.
         seed: The same seed gives the same candidates.
-        scale: Size of the steps around a crystal, in spreads of the training crystals.
+        scale: Noise level of draws around a crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         device: Where the networks run.
     """
@@ -51,7 +52,7 @@ class GenerateMaker(Maker):
     name: str = "generate"
     model: str = "cubic"
     seed: int = 0
-    scale: float = 0.8
+    scale: float = SCALE
     condition: float | None = None
     device: str = "cpu"
 

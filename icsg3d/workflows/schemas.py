@@ -29,7 +29,7 @@ class CandidateDoc(StructureMetadata):
     reason: str = Field("", description="Why there is no crystal")
     base: str = Field("", description="Formula of the crystal it was drawn around")
     seed: int | None = Field(None, description="Seed of the draw")
-    scale: float | None = Field(None, description="Size of the step, in spreads of the training crystals")
+    scale: float | None = Field(None, description="Noise level of the draw, 0 to 1")
     latent_distance: float | None = Field(None, description="Length of the step per dimension, in the same unit")
     condition: float | None = Field(None, description="Energy asked for, eV/atom")
     model: str = Field("", description="Name of the generator")

@@ -18,6 +18,7 @@ from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.search import optimize_property
+from icsg3d.models.density import SCALE
 from icsg3d.properties.predictor import PropertyPredictor
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class LatentSamplingTransformation(LatentTransformation):
         n_structures: Different crystals to return.
         model: Shipped generator, or folder of a trained one.
         seed: The same seed gives the same crystals.
-        scale: Size of the steps, in standard deviations of the training crystals.
+        scale: Noise level, above 0 and up to 1; more is further away.
         rank_by: Property whose predictor ranks the crystals, or folder of a trained one; None ranks by the distance in
             latent space.
         maximize: Whether the greatest value is the best; by default the least, as of an energy.
@@ -76,7 +77,7 @@ class LatentSamplingTransformation(LatentTransformation):
         n_structures: int = 10,
         model: str = "cubic",
         seed: int = 0,
-        scale: float = 0.8,
+        scale: float = SCALE,
         rank_by: str | None = "formation_energy_per_atom",
         maximize: bool = False,  # noqa: FBT001, FBT002 (pymatgen passes arguments by name)
         device: str = "cpu",
@@ -174,7 +175,7 @@ class ReconstructionTransformation(LatentTransformation):
 
 
 class LatentInterpolationTransformation(LatentTransformation):
-    """Crystals on the straight line in latent space from the given one to another.
+    """Crystals on the way through latent space from the given one to another.
 
     Args:
         end: The other crystal: a Structure or its dictionary, Atoms, or the path of a file.
@@ -231,7 +232,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         draws: Crystals decoded in each step.
         model: Shipped generator, or folder of a trained one.
         seed: The same seed gives the same crystals.
-        scale: Size of the draws about the current point, in standard deviations of the training crystals.
+        scale: Noise level of the draws about the current point.
         device: Where the networks run.
     """
 

@@ -31,6 +31,7 @@ ROOMS = [
     "data",
     "properties",
     "generation",
+    "hull",
     "screening",
     "calculators",
     "featurizers",

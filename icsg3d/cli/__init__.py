@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from icsg3d.cli.compare_polymorphs import compare_polymorphs
 from icsg3d.cli.console import Bars, fail, show_messages
@@ -27,7 +28,25 @@ from icsg3d.progress import listening
 if TYPE_CHECKING:
     from types import FrameType
 
+
+class _Commands(TyperGroup):
+    """Ends where a run was stopped or nobody reads the output, before typer does so with less of a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt as stop:
+            _fail_stopped(stop)
+        except BrokenPipeError:
+            # Python flushes standard output once more when it ends; there is nobody to read it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        return result
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
@@ -85,17 +104,13 @@ def main() -> None:
             app()
     except InputError as error:
         fail(str(error))
-    except BrokenPipeError:
-        # Python flushes standard output once more when it ends; there is nobody to read it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
         fail(f"{where}{error.strerror}; name a file or folder that can be used, or free what blocks it")
     except KeyboardInterrupt as stop:
-        fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=_exit_code(stop))
+        _fail_stopped(stop)
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
@@ -111,6 +126,10 @@ class _Signal(KeyboardInterrupt):
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise _Signal(number)
+
+
+def _fail_stopped(stop: KeyboardInterrupt) -> NoReturn:
+    fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=_exit_code(stop))
 
 
 def _exit_code(stop: BaseException | None) -> int:

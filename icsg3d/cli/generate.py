@@ -29,8 +29,8 @@ def generate(
     ] = None,
     n: Annotated[int, typer.Option("-n", "--n", help="Number of draws.")] = 20,
     scale: Annotated[
-        float, typer.Option(help="Size of the steps around the base, in spreads of the training crystals.")
-    ] = 0.8,
+        float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
+    ] = 0.65,
     condition: Annotated[
         float | None,
         typer.Option(
@@ -55,7 +55,7 @@ def generate(
 
         icsg3d generate --base SrTiO3 -n 20 --out runs/strontium-titanate
 
-        icsg3d generate --base my_crystal.cif -n 100 --scale 1.2 --seed 1 --out runs/wider
+        icsg3d generate --base my_crystal.cif -n 100 --scale 0.8 --seed 1 --out runs/wider
 
         icsg3d generate -n 1000 --condition -1.5 --out runs/stable
     """

@@ -11,6 +11,7 @@ from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are aske
 
 from icsg3d.crystals.display import html_card
 from icsg3d.crystals.matching import Duplicates
+from icsg3d.models.density import SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,10 +39,13 @@ class Candidate(MSONable):
     seed: int | None = field(default=None, metadata={"description": "Seed of the draw"})
     scale: float | None = field(
         default=None,
-        metadata={"description": "Size of the step in latent space, in standard deviations of the training crystals"},
+        metadata={"description": "Noise level of the draw around a base, 0 to 1"},
     )
     latent_distance: float | None = field(
-        default=None, metadata={"description": "Length of the step in the same units, per dimension"}
+        default=None,
+        metadata={
+            "description": "Distance from the base per dimension, in standard deviations of the training crystals"
+        },
     )
     condition: float | None = field(default=None, metadata={"description": "Energy per atom asked for, in eV"})
     model: str = field(default="", metadata={"description": "Name of the generator"})
@@ -118,7 +122,7 @@ class Draws:
         latent: The vectors, shape (n, latent).
         base: Crystal they were drawn around; None for free draws.
         seed: Of the draws.
-        scale: Size of the steps; None for free draws.
+        scale: Noise level; None for free draws.
         condition: Energy asked for, in eV/atom; None where it was left open.
     """
 
@@ -135,17 +139,17 @@ class Draws:
         base: Crystal | Located | None,
         n: int,
         *,
-        scale: float = 0.8,
+        scale: float = SCALE,
         condition: float | None = None,
         seed: int = 0,
     ) -> Draws:
-        """Draw latent vectors around a crystal, or freely; each depends on its number and the seed alone.
+        """Draw latent vectors around a crystal, or freely; each depends on its number, the seed and the crystal alone.
 
         Args:
             generator: Whose latent space it is.
             base: Where to start; None to draw freely.
             n: Number of draws.
-            scale: Size of the steps around the crystal, in spreads of the training crystals.
+            scale: Noise level of draws around the crystal, above 0 and up to 1.
             condition: Energy per atom to ask for in free draws, in eV.
             seed: Of the draws.
 

@@ -15,10 +15,11 @@ from icsg3d.crystals.display import CrystalList, html_card
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
 from icsg3d.errors import InputError
+from icsg3d.files import sha256
 from icsg3d.generation.inversion import refined_latents
 from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
 from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE, Decoded, decode_crystals, padded
-from icsg3d.models.density import LatentDensity
+from icsg3d.models.density import SCALE, LatentDensity
 from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.generator import DecodedGrids, energy_bins
 
@@ -343,15 +344,18 @@ class CrystalGenerator:
         return CrystalList(made.in_setting(each.setting) for made, each in zip(decoded, located, strict=True))
 
     def sample_around(
-        self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
+        self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0
     ) -> CrystalList[DecodedCrystal]:
-        """Decode random steps away from a crystal, in the cell in which it was given.
+        """Decode neighbours of a crystal, in the cell in which it was given.
+
+        The crystal's latent vector is mixed with noise and carried on by the latent flow
+        (:meth:`icsg3d.models.density.LatentDensity.around`), so that neighbours lie where crystals do.
 
         Args:
             structure: Where to start; what :meth:`place` returned spares the way into latent space.
             n: Number of draws; the first of them do not depend on it.
-            scale: Size of the steps in standard deviations of the training crystals in latent space.
-            seed: Of the draws.
+            scale: Noise level: 0 is the crystal itself, 1 draws that know nothing of it.
+            seed: Of the draws. The noise depends on it, on the number of the draw and on the crystal's composition.
 
         Raises:
             InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
@@ -359,20 +363,21 @@ class CrystalGenerator:
         return CrystalList(self.iter_sample_around(structure, n, scale, seed))
 
     def iter_sample_around(
-        self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0
+        self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0
     ) -> Iterator[DecodedCrystal]:
         """Decode the draws of :meth:`sample_around` one after the other, so that one may stop early."""
         base = self.placed(structure)
         latent = self.latent_around(base, n, scale, seed)
         return (decoded.in_setting(base.setting) for decoded in self.iter_decode(latent))
 
-    def latent_around(self, structure: Crystal | Located, n: int, scale: float = 0.8, seed: int = 0) -> np.ndarray:
+    def latent_around(self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0) -> np.ndarray:
         """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
         _check_count(n)
-        if not (np.isfinite(scale) and scale > 0):
-            msg = f"the scale of the steps must be above 0, got {scale}"
+        if not 0 < scale <= 1:
+            msg = f"the scale is a noise level above 0 and up to 1, got {scale}"
             raise InputError(msg)
-        return self.placed(structure).latent + scale * self.density.steps(n, seed)
+        base = self.placed(structure)
+        return self.density.around(base.latent, n, scale, seed, _number_of(base.arrays))
 
     def sample(self, n: int, condition: float | None = None, seed: int = 0) -> CrystalList[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
@@ -400,7 +405,7 @@ class CrystalGenerator:
     def interpolate(
         self, start: Crystal | Located, end: Crystal | Located, steps: int = 10
     ) -> CrystalList[DecodedCrystal]:
-        """Decode points at equal distances on the straight line between two crystals in latent space.
+        """Decode points between two crystals, on an arc in the noise of the latent flow and carried along it.
 
         Args:
             start: First crystal.
@@ -414,8 +419,7 @@ class CrystalGenerator:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
         first, last = self.placed(start).latent, self.placed(end).latent
-        shares = np.linspace(0, 1, steps)[:, None]
-        return self.decode((1 - shares) * first + shares * last)
+        return self.decode(self.density.path(first, last, steps))
 
     def latent_distance(self, latent: np.ndarray, origin: np.ndarray) -> np.ndarray:
         """Return root-mean-square distances in standard deviations of the training crystals, shape (n,)."""
@@ -424,6 +428,12 @@ class CrystalGenerator:
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the model: its name and the hash of its weights."""
         return {"model": self.name, "model_sha256": self.digest}
+
+
+def _number_of(crystal: CrystalArrays) -> int:
+    """Return a number that belongs to the composition of a primitive cell, so that each base meets noise of its own."""
+    numbers = np.sort(crystal.numbers).astype("<i8")
+    return int(sha256(numbers.tobytes())[:8], 16)
 
 
 def _check_count(n: int) -> None:

@@ -60,10 +60,10 @@ def optimize_property(
     """Search around a crystal for others whose predicted property is near a target.
 
     Decoding is not differentiable (atoms are counted), so the gradient of the property is fitted: in each round
-    crystals are drawn about the current point, decoded and predicted, and a ridge regression on all of them so far
-    gives the gradient in coordinates in which the training crystals have unit covariance. The next point is the
-    best crystal so far, moved along the gradient by the step that would reach the target if the property were
-    linear, at most half as far as the draws go.
+    neighbours of the current point are drawn (:meth:`icsg3d.models.density.LatentDensity.around`), decoded and
+    predicted, and a ridge regression on all of them so far gives the gradient in coordinates in which the training
+    crystals have unit covariance. The next point is the best crystal so far, moved along the gradient by the step that
+    would reach the target if the property were linear, at most half as far as noise of the level goes.
 
     Args:
         generator: Whose latent space is searched.
@@ -72,7 +72,7 @@ def optimize_property(
         target: Value wanted, in the property's unit.
         rounds: Steps.
         draws: Crystals decoded in each step.
-        scale: Size of the draws, in standard deviations of the training crystals.
+        scale: Noise level of the draws, above 0 and up to 1.
         seed: Of the draws.
 
     Returns:
@@ -81,18 +81,16 @@ def optimize_property(
     Raises:
         InputError: if the start cannot be encoded, a number is out of range, or no draw gave a crystal.
     """
-    if rounds < 1 or draws < 2 or scale <= 0 or not np.isfinite(target):
+    if rounds < 1 or draws < 2 or not 0 < scale <= 1 or not np.isfinite(target):
         given = f"{rounds}, {draws}, {scale}, {target}"
-        msg = f"a search needs rounds >= 1, draws >= 2, scale > 0 and a finite target; got {given}"
+        msg = f"a search needs rounds >= 1, draws >= 2, a scale above 0 and up to 1, and a finite target; got {given}"
         raise InputError(msg)
-    root = generator.density.covariance_root
-    base = generator.placed(start)
-    points, values, visited = [np.zeros((0, len(root)))], [np.zeros(0)], list[Visited]()
-    current = np.zeros(len(root))
+    density, base = generator.density, generator.placed(start)
+    points, values, visited = list[np.ndarray](), list[np.ndarray](), list[Visited]()
+    current = base.latent
     for number in track(range(rounds), "searching"):
-        steps = np.random.default_rng((seed, number)).standard_normal((draws, len(root)))
-        white = current + scale * steps
-        latent = base.latent + white @ root.T
+        latent = density.around(current, draws, scale, seed, number)
+        white = density.white(latent)
         decoded = [each.in_setting(base.setting) for each in generator.decode(latent)]
         rows = [row for row, each in enumerate(decoded) if each.structure is not None]
         structures = [each.structure for each in decoded if each.structure is not None]
@@ -106,7 +104,8 @@ def optimize_property(
             visited += [Visited(s, *each, number) for s, each in zip(structures, numbers, strict=True)]
             points.append(white[rows])
             values.append(found.values[good])
-            current = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
+            following = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
+            current = density.coloured(following[None])[0]
     if not visited:
         formula = base.structure.composition.reduced_formula
         msg = f"none of {rounds * draws} draws around {formula} gave a crystal; try a smaller scale than {scale:g}"

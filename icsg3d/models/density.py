@@ -12,7 +12,10 @@ from icsg3d.errors import InputError
 from icsg3d.models.flow import FlowConfig, LatentFlow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+SCALE = 0.65
+"""Noise level of neighbours at which most differ from the base and keep its anonymous formula (docs/generator.md)."""
 
 _BATCH = 256
 """Draws that go through the flow at once. It is always exactly this many, as the last bits depend on the number."""
@@ -69,23 +72,81 @@ class LatentDensity:
         if condition >= 0 and self.shares[condition] <= 0:
             msg = f"no training crystal has an energy in bin {condition}; ask for another"
             raise InputError(msg)
-        components = self.flow.config.components
-        noise = np.array([random.standard_normal(components) for random in _generators(n, seed)])
+        noise = self._noise(n, (seed,))
         if condition >= 0:
             noise *= temperature
+        return self._carried(noise, condition, guidance, 0.0)
+
+    def around(self, origin: np.ndarray, n: int, level: float, *seeds: int) -> np.ndarray:
+        """Draw neighbours of a latent vector: it is mixed with noise, and the flow carries the mixture on from there.
+
+        At level 0 they are the vector itself, at level 1 free draws. So neighbours stay where crystals are.
+
+        Args:
+            origin: The vector, shape (latent,).
+            n: Number of draws; the first of them do not depend on it.
+            level: Share of noise in the mixture, 0 to 1.
+            seeds: Whole numbers of 0 or more; the same ones give the same noise.
+
+        Returns:
+            Shape (n, latent).
+
+        Raises:
+            InputError: if a seed is negative or the level is not between 0 and 1.
+        """
+        if not 0 <= level <= 1:
+            msg = f"the noise level is a number from 0 to 1, got {level}"
+            raise InputError(msg)
+        vector = torch.as_tensor(origin, dtype=torch.float32)[None]
+        inside = self.flow.components(vector)
+        # What the components do not hold stays with the vector's own share.
+        outside = (vector - self.flow.mean - inside @ self.flow.basis).double().numpy()
+        mixed = level * self._noise(n, seeds) + (1 - level) * inside.double().numpy()
+        return self._carried(mixed, -1, 1.0, 1 - level) + (1 - level) * outside
+
+    def path(self, first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
+        """Return points from one latent vector to another, on an arc in the noise of the flow and carried along it.
+
+        Both ends are exact: by how much the flow misses them on its way back is added in proportion.
+
+        Args:
+            first: Shape (latent,).
+            last: Shape (latent,).
+            steps: Number of points with both ends.
+
+        Returns:
+            Shape (steps, latent).
+        """
+        ends = torch.as_tensor(np.stack([first, last]), dtype=torch.float32)
+        noise = self.flow.noise(ends).double().numpy()
+        missed = np.stack([first, last]) - self._carried(noise, -1, 1.0, 0.0)
+        shares = np.linspace(0, 1, steps)[:, None]
+        carried = self._carried(_arc(noise[0], noise[1], shares), -1, 1.0, 0.0)
+        return carried + (1 - shares) * missed[0] + shares * missed[1]
+
+    def white(self, latent: np.ndarray) -> np.ndarray:
+        """Return coordinates in which the training crystals have unit covariance, (n, components), of (n, latent)."""
+        return self.flow.components(torch.as_tensor(latent, dtype=torch.float32)).double().numpy()
+
+    def coloured(self, white: np.ndarray) -> np.ndarray:
+        """Return latent vectors, (n, latent), of coordinates, (n, components); the inverse of :meth:`white`."""
+        return self.flow.mean.double().numpy() + white @ self.flow.basis.double().numpy()
+
+    def _noise(self, n: int, seeds: Sequence[int]) -> np.ndarray:
+        """Return normal noise, shape (n, components), each row from the seeds and its number alone."""
+        return np.array([random.standard_normal(self.flow.config.components) for random in _generators(n, seeds)])
+
+    def _carried(self, points: np.ndarray, condition: int, guidance: float, start: float) -> np.ndarray:
+        """Return the latent vectors to which the flow carries points, shape (n, components), from a time on."""
         bins = torch.full((_BATCH,), condition)
         parts = []
-        for start in range(0, n, _BATCH):
-            part = noise[start : start + _BATCH]
-            padded = torch.zeros(_BATCH, components)
+        for first in range(0, len(points), _BATCH):
+            part = points[first : first + _BATCH]
+            padded = torch.zeros(_BATCH, self.flow.config.components)
             padded[: len(part)] = torch.as_tensor(part)
-            parts.append(self.flow.sample(padded, bins, guidance=guidance)[: len(part)].double().numpy())
+            carried = self.flow.sample(padded, bins, guidance=guidance, start=start)
+            parts.append(carried[: len(part)].double().numpy())
         return np.concatenate(parts)
-
-    def steps(self, n: int, seed: int) -> np.ndarray:
-        """Draw steps with the covariance of the training crystals, shape (n, latent)."""
-        size = len(self.covariance_root)
-        return np.array([self.covariance_root @ random.standard_normal(size) for random in _generators(n, seed)])
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the density as tensors for a weights file, the flow in 16 bits."""
@@ -119,13 +180,28 @@ class LatentDensity:
         return cls(flow.eval(), shares, root)
 
 
-def _generators(n: int, seed: int) -> list[np.random.Generator]:
-    """Return a source of randomness for each draw, so that a draw depends on its number and the seed alone.
+def _arc(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return points on the arc between two vectors, whose length goes evenly from the one's to the other's.
+
+    Normal noise of many dimensions lies near a sphere, which a straight line would leave (T. White 2016,
+    arXiv:1609.04468).
+    """
+    lengths = np.linalg.norm(first), np.linalg.norm(last)
+    units = first / max(lengths[0], 1e-12), last / max(lengths[1], 1e-12)
+    angle = float(np.arccos(np.clip(units[0] @ units[1], -1, 1)))
+    if angle < 1e-6 or np.pi - angle < 1e-6:
+        return (1 - shares) * first + shares * last
+    directions = (np.sin((1 - shares) * angle) * units[0] + np.sin(shares * angle) * units[1]) / np.sin(angle)
+    return ((1 - shares) * lengths[0] + shares * lengths[1]) * directions
+
+
+def _generators(n: int, seeds: Sequence[int]) -> list[np.random.Generator]:
+    """Return a source of randomness for each draw, so that a draw depends on its number and the seeds alone.
 
     Raises:
-        InputError: if the seed is negative.
+        InputError: if a seed is negative.
     """
-    if seed < 0:
-        msg = f"a seed is a whole number of 0 or more, got {seed}"
+    if min(seeds) < 0:
+        msg = f"a seed is a whole number of 0 or more, got {min(seeds)}"
         raise InputError(msg)
-    return [np.random.default_rng((seed, index)) for index in range(n)]
+    return [np.random.default_rng((*seeds, index)) for index in range(n)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -117,20 +118,39 @@ class LatentFlow(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, noise: torch.Tensor, condition: torch.Tensor, steps: int = 20, guidance: float = 1.0
+        self,
+        noise: torch.Tensor,
+        condition: torch.Tensor,
+        steps: int = 20,
+        guidance: float = 1.0,
+        start: float = 0.0,
     ) -> torch.Tensor:
         """Return latent vectors, shape (B, latent), by Heun's method.
 
         Args:
-            noise: Standard normal, shape (B, components).
+            noise: Standard normal, shape (B, components); with a later start, points on the way.
             condition: Bins, shape (B,), int64, negative for any.
-            steps: Of the integration.
+            steps: Of the integration, from 0 to 1; later starts take their share of them.
             guidance: How many times the difference that the condition makes is counted.
+            start: Time at which the points are, 0 to 1.
         """
-        x = noise
-        for step in range(steps):
-            now, then = (torch.full((len(x),), t / steps, device=x.device) for t in (step, step + 1))
-            velocity = self.guided(x, now, condition, guidance)
-            ahead = self.guided(x + velocity / steps, then, condition, guidance)
-            x = x + (velocity + ahead) / (2 * steps)
-        return self.mean + x @ self.basis
+        return self.mean + self._carried(noise, condition, start, 1.0, steps, guidance) @ self.basis
+
+    @torch.no_grad()
+    def noise(self, latent: torch.Tensor, steps: int = 20) -> torch.Tensor:
+        """Return the noise from which the flow, without a condition, would carry to latent vectors: (B, components)."""
+        anyhow = torch.full((len(latent),), -1, device=latent.device)
+        return self._carried(self.components(latent), anyhow, 1.0, 0.0, steps, 1.0)
+
+    def _carried(
+        self, x: torch.Tensor, condition: torch.Tensor, start: float, end: float, steps: int, guidance: float
+    ) -> torch.Tensor:
+        """Return points carried along the flow from one time to another, at most 1/steps at a time."""
+        count = math.ceil(steps * abs(end - start) - 1e-9)
+        times = [start + (end - start) * step / count for step in range(count)] + [end] if count else [start]
+        for now, then in pairwise(times):
+            before, after = (torch.full((len(x),), t, device=x.device) for t in (now, then))
+            velocity = self.guided(x, before, condition, guidance)
+            ahead = self.guided(x + (then - now) * velocity, after, condition, guidance)
+            x = x + (then - now) / 2 * (velocity + ahead)
+        return x

@@ -127,11 +127,12 @@ def load_property_model(folder: Path) -> tuple[PropertyModel, str]:
     Raises:
         InputError: if a file is missing, damaged, or does not fit the sizes.
     """
-    networks, _, digest = read_model(folder, PROPERTY_FORMAT, _networks)
+    networks, _, digest = read_model(folder, PROPERTY_FORMAT, property_networks)
     return cast("PropertyModel", networks["model"]), digest
 
 
-def _networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
+def property_networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Return the model of a configuration as ``dataclasses.asdict`` wrote it, its weights those it is made with."""
     network = dict(values["network"])
     parts = {
         "property": build(Property, values["property"]),

@@ -17,6 +17,7 @@ from icsg3d.models.density import LatentDensity
 from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.properties import save_property_model
+from icsg3d.models.volume import save_volume_model
 from icsg3d.pretrained import CARD_FILE, write_training_crystals
 from icsg3d.training.augment import recombined
 from icsg3d.training.flow import Cloud, FlowOptions, fit_flow
@@ -155,6 +156,20 @@ def pack_property_model(
     """
     digest = save_property_model(model, folder, half=True)
     _write_papers(folder, training.ids, training.formulas, record, property_card(model, record, digest) + notes)
+    return digest
+
+
+def pack_volume_model(
+    model: PropertyModel, training: PropertySet, folder: Path, record: TrainingRecord, notes: str = ""
+) -> str:
+    """Write a model folder that :meth:`icsg3d.properties.volume.VolumePredictor.from_pretrained` reads.
+
+    Arguments and result are those of :func:`pack_property_model`; a crystal that is there twice is listed once.
+    """
+    digest = save_volume_model(model, folder, half=True)
+    crystals = dict(zip(training.ids, training.formulas, strict=True))
+    text = property_card(model, record, digest) + notes
+    _write_papers(folder, list(crystals), list(crystals.values()), record, text)
     return digest
 
 

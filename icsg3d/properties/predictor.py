@@ -132,7 +132,7 @@ class PropertyPredictor:
             graphs: Made with the graph settings of the model.
         """
         values, stds = np.empty(len(graphs)), np.empty(len(graphs))
-        for rows in _batches(graphs):
+        for rows in batches_of(graphs):
             with torch.no_grad():
                 value, std = self.model(GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device))
             values[rows], stds[rows] = value.cpu().numpy(), std.cpu().numpy()
@@ -146,7 +146,7 @@ class PropertyPredictor:
     def embed_graphs(self, graphs: Sequence[CrystalGraph]) -> np.ndarray:
         """Return the pooled atoms of crystals after the convolutions of the first network, shape (n, width)."""
         embedded = np.empty((len(graphs), self.model.config.network.width))
-        for rows in _batches(graphs):
+        for rows in batches_of(graphs):
             batch = GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device)
             with torch.no_grad():
                 embedded[rows] = cast("CrystalGraphNet", self.model.members[0]).embed(batch).cpu().numpy()
@@ -167,7 +167,7 @@ def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:
         raise InputError(f"{formula}: {error}") from error
 
 
-def _batches(graphs: Sequence[CrystalGraph]) -> list[np.ndarray]:
+def batches_of(graphs: Sequence[CrystalGraph]) -> list[np.ndarray]:
     """Return indices of crystals of like size, at most ``_ATOMS`` atoms together counting padding."""
     sizes = np.array([len(graph) for graph in graphs], dtype=int)
     batches: list[list[int]] = []

@@ -14,6 +14,7 @@ from icsg3d.generation.candidates import Draws
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import looks_like_formula, prototype_structure
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
+from icsg3d.models.density import SCALE
 from icsg3d.progress import track
 from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, unique_structures
 from icsg3d.report.pictures import draw_candidates
@@ -57,7 +58,7 @@ def generate(
     base: Crystal | None = None,
     *,
     n: int = 20,
-    scale: float = 0.8,
+    scale: float = SCALE,
     condition: float | None = None,
     seed: int = 0,
     model: str = "cubic",
@@ -73,7 +74,7 @@ def generate(
         out: Folder of the results.
         base: Crystal to start from: a Structure, Atoms, a file or a formula; None for free draws.
         n: Number of draws.
-        scale: Size of the steps around the base, in spreads of the training crystals.
+        scale: Noise level around the base: near 0 the base itself, at 1 nothing is left of it.
         condition: Energy per atom to ask for, in eV, without a base.
         seed: The same seed gives the same crystals.
         model: Shipped generator, or folder of a trained one.

@@ -87,6 +87,7 @@ def predict(
         log_refused(_log, skipped)
         if frame.empty:
             source = ", ".join(map(str, table.sources))
+            partial.remove()
             raise InputError(f"none of the {len(table)} crystals in {source} could be predicted; see the reasons above")
         with saving(out):
             write_atomically(out, frame.to_csv(index=False, float_format="%.6g").encode())

@@ -1,9 +1,18 @@
+from .charges import ChargeBalance, charge_balance
+from .constraints import Constraints
+from .judging import merit, placed, ranked
 from .screen import Screening, refined, screen, smallest_distance_ratio, space_group, usable
 from .validity import composition_valid, structure_valid
 
 __all__ = [
+    "ChargeBalance",
+    "Constraints",
     "Screening",
+    "charge_balance",
     "composition_valid",
+    "merit",
+    "placed",
+    "ranked",
     "refined",
     "screen",
     "smallest_distance_ratio",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from icsg3d.crystals.structures import from_arrays, to_arrays
 from icsg3d.crystals.symmetry import symmetrised
 from icsg3d.errors import InputError
 from icsg3d.progress import track
-from icsg3d.screening.validity import composition_valid
+from icsg3d.screening.charges import charge_balance
+from icsg3d.screening.constraints import Constraints
+from icsg3d.screening.judging import merit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +37,16 @@ class Screening:
     Attributes:
         distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
             ``atomic_radius``). The 12,197 crystals of four public sets lie above 0.64.
-        charge_neutral: Ask for oxidation states that add up to nothing (SMACT; alloys of metals pass).
-        unique: Leave out crystals that repeat an earlier one.
-        novel: Leave out compositions that the generator was trained on.
+        charge_neutral: Ask for usual oxidation states that add up to nothing
+            (:func:`icsg3d.screening.charges.charge_balance`; metals pass).
+        unique: Leave out crystals that repeat a better one: nearer to the hull or, where that is not known, of lower
+            predicted energy, or earlier.
+        novel: Leave out known compositions: the base's, those that the generator was trained on, those of the hull.
         predictable: Leave out crystals that the network of the formation energy cannot take, or for whose cell
             :func:`icsg3d.properties.equilibrium.scale_cells` found no minimum of it.
         energy_std: Largest allowed uncertainty of the predicted formation energy in eV/atom; None for any.
+        above_hull: Largest allowed distance above the hull in eV/atom; None for any. What was not placed does not pass.
+        constraints: What else is asked for.
     """
 
     distance_ratio: float = 0.6
@@ -48,6 +55,8 @@ class Screening:
     novel: bool = False
     predictable: bool = True
     energy_std: float | None = 0.1
+    above_hull: float | None = None
+    constraints: Constraints = field(default_factory=Constraints)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -56,6 +65,9 @@ class Screening:
             raise InputError(msg)
         if self.energy_std is not None and not self.energy_std > 0:
             msg = f"the largest uncertainty of the energy must be above 0 eV/atom, got {self.energy_std}"
+            raise InputError(msg)
+        if self.above_hull is not None and math.isnan(self.above_hull):
+            msg = "the largest distance above the hull is a number in eV/atom, got nan"
             raise InputError(msg)
 
 
@@ -89,15 +101,21 @@ def screen(candidates: Sequence[Candidate], screening: Screening) -> CrystalList
     """Return the candidates with the results of screening, none left out.
 
     Args:
-        candidates: As generated; they are left as they are.
+        candidates: As generated, with their predictions; they are left as they are.
         screening: What is asked for.
 
     Returns:
-        Copies with ``screening`` holding ``space_group``, ``distance_ratio``,
-        ``charge_neutral``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
+        Copies in the order given with ``screening`` holding ``space_group``, ``distance_ratio``, ``charge_neutral``,
+        ``oxidation_states``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
     """
     duplicates = Duplicates()
-    return CrystalList(_screened(each, screening, duplicates) for each in track(candidates, "screening"))
+    screened: dict[int, Candidate] = {}
+    order = sorted(
+        range(len(candidates)), key=lambda row: (merit(candidates[row])[:2], row)
+    )  # of repeats the best stays
+    for row in track(order, "screening"):
+        screened[row] = _screened(candidates[row], screening, duplicates)
+    return CrystalList(screened[row] for row in range(len(candidates)))
 
 
 def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:
@@ -106,8 +124,9 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         return dataclasses.replace(candidate, screening=candidate.screening | failed)
     structure = candidate.structure
     ratio = smallest_distance_ratio(structure)
-    neutral = composition_valid(structure.composition) if screening.charge_neutral else None
-    novel = None if candidate.in_training is None else not candidate.in_training
+    charges = charge_balance(structure.composition)
+    neutral = charges.passes if screening.charge_neutral else None
+    novel = _novel(candidate)
     unmet = [
         name
         for name, bad in (
@@ -118,9 +137,10 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
             ("charges", neutral is False),
             ("known composition", screening.novel and novel is False),
             ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),
+            ("hull", screening.above_hull is not None and not merit(candidate)[0] <= screening.above_hull),
         )
         if bad
-    ]
+    ] + screening.constraints.unmet(structure, candidate.predictions)
     # Only what passes is remembered: matching ignores the volume, and what failed must not stand in a good one's way.
     repeats = duplicates.repeated_by(structure) if unmet else duplicates.first_of(candidate.index, structure)
     if screening.unique and repeats is not None:
@@ -129,12 +149,21 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         "space_group": space_group(structure),
         "distance_ratio": None if ratio is None else round(ratio, 4),
         "charge_neutral": neutral,
+        "oxidation_states": charges.describe(),
         "duplicate_of": repeats,
         "novel": novel,
         "passed": not unmet,
         "failed_on": unmet,
     }
     return dataclasses.replace(candidate, screening=candidate.screening | results)
+
+
+def _novel(candidate: Candidate) -> bool | None:
+    """Return whether a composition is not the base's, trained on or on the hull; None where that is not known."""
+    signs = (candidate.in_training, candidate.screening.get("known_phase"))
+    if candidate.formula == candidate.base or any(signs):
+        return False
+    return None if all(sign is None for sign in signs) else True
 
 
 def _std(candidate: Candidate) -> float:

@@ -5,8 +5,8 @@ Makers hold plain values; networks load inside the jobs, where they run.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
@@ -15,6 +15,8 @@ from pymatgen.core import Structure
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.generation.candidates import Candidate, Draws
+from icsg3d.models.density import SCALE
+from icsg3d.screening.judging import placed, ranked
 from icsg3d.screening.screen import Screening, refined, screen
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
@@ -29,6 +31,7 @@ from icsg3d.workflows.schemas import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from icsg3d.hull.reference import ReferenceHull
     from icsg3d.properties.predictor import PropertyPredictor
 
 ENERGY = "formation_energy_per_atom"
@@ -43,7 +46,7 @@ class GenerateMaker(Maker):
         name: Of the job.
         model: Shipped generator, or folder of a trained one.
         seed: The same seed gives the same candidates.
-        scale: Size of the steps around a crystal, in spreads of the training crystals.
+        scale: Noise level of draws around a crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         device: Where the networks run.
     """
@@ -51,7 +54,7 @@ class GenerateMaker(Maker):
     name: str = "generate"
     model: str = "cubic"
     seed: int = 0
-    scale: float = 0.8
+    scale: float = SCALE
     condition: float | None = None
     device: str = "cpu"
 
@@ -89,6 +92,8 @@ class ScreenMaker(Maker):
             (:mod:`icsg3d.properties.equilibrium`).
         symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
         device: Where the network runs.
+        hull: Whether candidates are placed against the hull of the Materials Project that the package ships.
+        phases: Files of phases to add to it (:func:`icsg3d.hull.phases.read_phases`).
     """
 
     name: str = "screen"
@@ -97,10 +102,14 @@ class ScreenMaker(Maker):
     scale_cells: bool = True
     symmetry_tolerance: float = 0.1
     device: str = "cpu"
+    hull: bool = True
+    phases: list[str] = field(default_factory=list)
 
     @job(output_schema=CandidatesDoc)
     def make(self, parts: list[CandidatesDoc]) -> CandidatesDoc:
-        """Return all candidates with results of screening and predictions; those that passed first, by energy.
+        """Return all candidates with results of screening and predictions, the best of those that passed first.
+
+        What is nearer to the hull is better or, without a hull, what has the lower predicted formation energy.
 
         Args:
             parts: Candidates of one or several jobs.
@@ -112,17 +121,33 @@ class ScreenMaker(Maker):
 
         model = PropertyPredictor.from_pretrained(self.predictor, self.device)
         candidates = [each.to_candidate() for part in parts for each in part.candidates]
-        unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
-        if unknown:
-            msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.screen.Screening"
-            raise InputError(msg)
-        criteria = Screening(**self.screening)
+        criteria = self._criteria()
+        hull = self._hull()
         if self.scale_cells:
             candidates = with_scaled_cells(candidates, model)
         candidates = [refined(each, self.symmetry_tolerance) for each in candidates]
         predict_energies(candidates, model)
+        if hull is not None:
+            candidates = placed(candidates, hull)
         screened = screen(candidates, criteria)
         return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in ranked(screened)])
+
+    def _criteria(self) -> Screening:
+        unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
+        if unknown:
+            msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.screen.Screening"
+            raise InputError(msg)
+        return Screening(**self.screening)
+
+    def _hull(self) -> ReferenceHull | None:
+        from icsg3d.hull.phases import read_phases
+        from icsg3d.hull.reference import ReferenceHull
+
+        if not self.hull:
+            return None
+        phases = [phase for path in self.phases for phase in read_phases(Path(path))]
+        hull = ReferenceHull.shipped()
+        return hull.with_phases(phases, ", ".join(self.phases)) if phases else hull
 
 
 def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor) -> list[Candidate]:
@@ -162,16 +187,6 @@ def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) 
         candidate = with_crystal[int(row["material_id"])]
         candidate.predictions = candidate.predictions | found
         candidate.screening = candidate.screening | {"predicted": True}
-
-
-def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates, first those that passed the screening, by predicted formation energy, then the others."""
-
-    def energy(candidate: Candidate) -> float:
-        value = candidate.predictions.get(ENERGY, math.inf)
-        return value if math.isfinite(value) else math.inf
-
-    return sorted(candidates, key=lambda each: (not each.screening.get("passed"), energy(each), each.index))
 
 
 @job(output_schema=ValidationDoc)

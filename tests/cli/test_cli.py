@@ -270,7 +270,7 @@ def test_bad_base_ends_in_one_sentence(run, tmp_path, tiny_model, monkeypatch, b
     [
         (("-n", 0), "-n must be at least 1, got 0"),
         (("--model", "nonesuch"), "there is no model 'nonesuch'"),
-        (("--scale", 0), "above 0, got 0"),
+        (("--scale", 0), "above 0 and up to 1, got 0"),
         (("--device", "cuda:99"), "cuda:99"),
         (("--condition", -1), "leave out --base or --condition"),
         (("--seed", -1), "a seed is a whole number of 0 or more, got -1"),

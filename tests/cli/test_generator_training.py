@@ -299,7 +299,7 @@ def test_rare_sizes_are_repeated_in_training_and_nowhere_else(run, packed, data,
 def test_options_out_of_range_are_refused(run, data, tmp_path, value):
     code, said = run("--data", data[0], "--out", tmp_path / "out", *value)
     assert code == 2
-    assert value[0] in said
+    assert value[0][2:].replace("-", "_") in said
     assert not (tmp_path / "out").exists()
 
 

@@ -412,8 +412,9 @@ def test_bad_input_of_train_ends_in_one_sentence(run, tmp_path, monkeypatch, mod
     write(tmp_path / "few.json", CRYSTALS[:4], band_gap=GAPS[:4])
     key, value = arguments
     value = models / "band_gap" if value == "models" else value
-    given = dict(zip(train(data, "out")[2::2], train(data, "out")[3::2], strict=True))
-    refused(run("train", "property", *itertools.chain(*(given | {"--batch-size": 8} | {key: value}).items())), expected)
+    given = {"--data": data, "--out": "out", "--target": "band_gap", "--accelerator": "cpu", "--members": 2}
+    given |= {"--width": 8, "--layers": 1, "--batch-size": 8, "--epochs": 2, key: value}
+    refused(run("train", "property", *itertools.chain(*given.items())), expected)
     assert not (tmp_path / "out" / "model").exists()
 
 

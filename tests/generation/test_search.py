@@ -14,10 +14,25 @@ START = prototype_structure("NaCl")
 DIRECTION = np.array([3.0, -1.0, 0.5, 0.0])
 
 
+class Cloud:
+    """A density whose neighbours are steps of its covariance."""
+
+    root = np.diag([1.0, 2.0, 0.5, 1.0])
+
+    def around(self, origin, n, level, *seeds):
+        return origin + level * np.random.default_rng(seeds).standard_normal((n, 4)) @ self.root.T
+
+    def white(self, latent):
+        return latent @ np.linalg.inv(self.root).T
+
+    def coloured(self, white):
+        return white @ self.root.T
+
+
 class Straight:
     """A latent space of four dimensions whose crystals have a volume that tells where they come from."""
 
-    density = SimpleNamespace(covariance_root=np.diag([1.0, 2.0, 0.5, 1.0]))
+    density = Cloud()
 
     def __init__(self, failing=0.0):
         self.failing = failing
@@ -95,7 +110,7 @@ def test_crystals_without_a_prediction_are_passed_over():
         assert each.latent_distance == pytest.approx(np.linalg.norm(each.structure.properties["latent"]))
 
 
-@pytest.mark.parametrize("bad", [{"rounds": 0}, {"draws": 1}, {"scale": 0.0}, {"target": float("inf")}])
+@pytest.mark.parametrize("bad", [{"rounds": 0}, {"draws": 1}, {"scale": 0.0}, {"scale": 1.1}, {"target": float("inf")}])
 def test_numbers_out_of_range(bad):
     arguments = {"target": 1.0} | bad
     with pytest.raises(InputError, match="a search needs"):

@@ -82,7 +82,6 @@ def test_crystals_that_differ_along_few_axes_have_a_root_all_the_same(density):
     latent[:, 1] = 5.0
     found = LatentDensity.of(density.flow, latent, bins)
     assert found.scale()[1] == pytest.approx(1e-3, rel=1e-3)
-    assert np.isfinite(found.steps(3, 0)).all()
 
 
 # Draws
@@ -90,8 +89,12 @@ def test_crystals_that_differ_along_few_axes_have_a_root_all_the_same(density):
 
 @pytest.mark.parametrize(
     "draw",
-    [lambda d, n, seed: d.sample(n, -1, seed), lambda d, n, seed: d.sample(n, 1, seed), LatentDensity.steps],
-    ids=["sample", "sample of a bin", "steps"],
+    [
+        lambda d, n, seed: d.sample(n, -1, seed),
+        lambda d, n, seed: d.sample(n, 1, seed),
+        lambda d, n, seed: d.around(np.array([2.0, 1, 3, 5]), n, 0.5, 3, seed),
+    ],
+    ids=["sample", "sample of a bin", "around"],
 )
 def test_draws_depend_on_their_number_and_the_seed_alone(density, draw):
     many = draw(density, 300, 7)  # more than go through the flow at once
@@ -154,11 +157,73 @@ def test_the_bin_of_recombined_crystals_cannot_be_asked_for(density):
         density.sample(1, BINS, 0)
 
 
-def test_steps_have_the_covariance_of_the_crystals(density):
+# Neighbours and paths
+
+
+@pytest.fixture
+def origin():
+    return np.array([2.0, 1.0, 3.5, 4.2])
+
+
+def test_without_noise_neighbours_are_the_vector_itself(density, origin):
+    assert density.around(origin, 3, 0.0, 7) == pytest.approx(np.tile(origin, (3, 1)), abs=1e-5)
+
+
+def test_with_nothing_but_noise_neighbours_are_free_draws(density, origin):
+    assert density.around(origin, 3, 1.0, 7) == pytest.approx(density.sample(3, -1, 7), abs=1e-5)
+
+
+def test_neighbours_mix_the_vector_with_noise_and_go_the_rest_of_the_way(shifted, origin):
+    # This flow moves by 1 along the first component in all its time, so by 0.4 in the last 0.4 of it.
+    noise = np.array([np.random.default_rng((7, 2, n)).standard_normal(COMPONENTS) for n in range(5)])
+    inside = shifted.white(origin[None])
+    expected = 0.4 * noise + 0.6 * inside + np.array([0.4, 0, 0])
+    found = shifted.around(origin, 5, 0.4, 7, 2)
+    assert shifted.white(found) == pytest.approx(expected, abs=1e-4)
+    # Outside of the components 0.6 of the vector's own part is left.
+    outside = origin - shifted.coloured(inside)[0]
+    assert found - shifted.coloured(shifted.white(found)) == pytest.approx(np.tile(0.6 * outside, (5, 1)), abs=1e-4)
+
+
+def test_every_seed_of_neighbours_counts(density, origin):
+    first = density.around(origin, 2, 0.5, 1, 2)
+    for seeds in ((1, 3), (2, 2), (1,)):
+        assert not np.isclose(first, density.around(origin, 2, 0.5, *seeds)).all(axis=1).any()
+
+
+@pytest.mark.parametrize("level", [-0.1, 1.1, float("nan")])
+def test_noise_levels_are_shares(density, origin, level):
+    with pytest.raises(InputError, match="from 0 to 1, got"):
+        density.around(origin, 1, level, 0)
+
+
+def test_white_coordinates_have_unit_covariance_and_lead_back(density):
     latent, _ = crystals()
-    steps = density.steps(6000, 0)
-    assert steps.mean(0) == pytest.approx(np.zeros(SIZE), abs=0.12)
-    assert np.cov(steps.T) == pytest.approx(np.cov(latent.T), rel=0.1, abs=0.2)
+    white = density.white(latent)
+    assert np.cov(white.T, bias=True) == pytest.approx(np.eye(COMPONENTS), abs=1e-4)
+    assert density.white(density.coloured(white)) == pytest.approx(white, abs=1e-5)
+
+
+def test_paths_have_exact_ends_and_pass_through_the_arc(shifted, origin):
+    other = np.array([0.0, 3.0, 2.5, 3.0])
+    path = shifted.path(origin, other, 5)
+    assert path.shape == (5, SIZE)
+    assert path[0] == pytest.approx(origin, abs=1e-4)
+    assert path[-1] == pytest.approx(other, abs=1e-4)
+    # The noise of a vector lies 1 back along the first component; halfway between two, its direction is the middle one,
+    # and its length the mean of the lengths.
+    first, last = (shifted.white(each[None])[0] - [1, 0, 0] for each in (origin, other))
+    lengths = np.linalg.norm(first), np.linalg.norm(last)
+    middle = first / lengths[0] + last / lengths[1]
+    expected = middle / np.linalg.norm(middle) * np.mean(lengths) + [1, 0, 0]
+    assert shifted.white(path[2:3])[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_paths_of_a_curved_flow_have_exact_ends(density, origin):
+    other = np.array([0.0, 3.0, 2.5, 3.0])
+    path = density.path(origin, other, 3)
+    assert path[[0, -1]] == pytest.approx(np.stack([origin, other]), abs=1e-4)
+    assert density.path(origin, origin, 3) == pytest.approx(np.tile(origin, (3, 1)), abs=1e-4)
 
 
 # On disk
@@ -174,7 +239,8 @@ def test_densities_come_back_from_tensors(density):
     assert back.covariance_root == pytest.approx(density.covariance_root, rel=1e-6, abs=1e-7)
     for condition in (-1, 0, 1):
         assert np.array_equal(back.sample(5, condition, 0), density.sample(5, condition, 0))
-    assert back.steps(5, 0) == pytest.approx(density.steps(5, 0), rel=1e-5, abs=1e-6)
+    origin = np.array([2.0, 1.0, 3.5, 4.2])
+    assert np.array_equal(back.around(origin, 5, 0.5, 0), density.around(origin, 5, 0.5, 0))
     assert {name: tensor.dtype for name, tensor in back.tensors().items()} == {n: t.dtype for n, t in tensors.items()}
 
 

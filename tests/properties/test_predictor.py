@@ -19,7 +19,7 @@ from icsg3d.models.properties import PropertyModel, PropertyModelConfig, load_pr
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained.packing import TrainingRecord, pack_property_model
 from icsg3d.properties import predictor as module
-from icsg3d.properties.predictor import PropertyPredictor, _batches, graph_of, predict_table, shipped_properties
+from icsg3d.properties.predictor import PropertyPredictor, batches_of, graph_of, predict_table, shipped_properties
 from icsg3d.representation.graphs import GraphConfig, GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
 
@@ -186,7 +186,7 @@ def test_a_model_in_training_mode_is_put_into_use():
     [[1] * 5000, [2048], [2049], [5000, 3, 4], [1000, 1024, 1025, 7], list(range(1, 200)), [1, 2047, 1, 2048, 1]],
 )
 def test_batches_are_bounded_counting_padding(sizes):
-    batches = _batches([range(size) for size in sizes])
+    batches = batches_of([range(size) for size in sizes])
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
     for rows in batches:
         assert len(rows) == 1 or len(rows) * max(sizes[row] for row in rows) <= 2048
@@ -194,7 +194,7 @@ def test_batches_are_bounded_counting_padding(sizes):
 
 
 def test_batches_of_nothing():
-    assert _batches([]) == []
+    assert batches_of([]) == []
 
 
 def test_progress_is_reported_by_crystals(monkeypatch):

@@ -1,0 +1,7 @@
+"""Convex hulls of known phases, by which crystals are judged; nothing is trained on them."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,129 @@
+"""Equilibrium volumes: the volume per atom that a crystal has at zero pressure, from its structure up to scale."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from icsg3d.crystals.elements import symbols
+from icsg3d.crystals.structures import as_structure, to_arrays
+from icsg3d.errors import InputError
+from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
+from icsg3d.pretrained import find
+from icsg3d.properties.predictor import batches_of
+from icsg3d.representation.graphs import GraphBatch, crystal_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.models.properties import PropertyModel
+    from icsg3d.representation.graphs import CrystalGraph
+
+MODEL = "volume"
+"""Name of the shipped model."""
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """Equilibrium volumes of crystals.
+
+    Attributes:
+        values: Cubic angstrom per atom, shape (n,); NaN where there is none.
+        stds: Standard uncertainties in the same unit, shape (n,): 68 % of held-out errors are smaller.
+        unseen: Elements of each crystal that the model never saw; where there are any, the number is a guess.
+    """
+
+    values: np.ndarray
+    stds: np.ndarray
+    unseen: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        """Return the number of crystals."""
+        return len(self.values)
+
+
+class VolumePredictor:
+    """A model of equilibrium volumes that takes crystals.
+
+    Only ratios of lengths count: a crystal and the same one scaled by any factor have the same answer.
+
+    Args:
+        model: The networks.
+        digest: SHA-256 of the weights, for provenance.
+        device: Where the networks run.
+    """
+
+    def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
+        self.model = model.to(device).eval()
+        self.digest = digest
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = MODEL, device: torch.device | str = "cpu") -> VolumePredictor:
+        """Load the shipped model, or one from a folder.
+
+        Args:
+            model: Name or path.
+            device: Where the networks run.
+
+        Raises:
+            InputError: if there is no such model, or its files are damaged.
+        """
+        return cls(*load_volume_model(find(model, VOLUME_FORMAT)), device)
+
+    def predict(self, crystals: Sequence[Crystal], report: Callable[[int], None] = lambda _: None) -> Volumes:
+        """Predict the equilibrium volumes of crystals, NaN for those that have no graph.
+
+        Args:
+            crystals: Structures, ase.Atoms or paths of files, at any scale.
+            report: Called with the number of crystals after each batch.
+        """
+        graphs: dict[int, CrystalGraph] = {}
+        for row, crystal in enumerate(crystals):
+            with contextlib.suppress(InputError):
+                arrays = without_scale(to_arrays(as_structure(crystal)))
+                graphs[row] = crystal_graph(arrays, self.model.config.network.graph)
+        values, stds = np.full((2, len(crystals)), np.nan)
+        rows, made = np.array(list(graphs), dtype=int), list(graphs.values())
+        for part in batches_of(made):
+            with torch.no_grad():
+                value, std = self.model(GraphBatch.from_graphs([made[place] for place in part]).to(self.device))
+            values[rows[part]], stds[rows[part]] = value.cpu().numpy(), std.cpu().numpy()
+            report(len(part))
+        return Volumes(values, stds, tuple(self._unseen(graphs.get(row)) for row in range(len(crystals))))
+
+    def settle(self, crystals: Sequence[Structure]) -> list[Structure | None]:
+        """Return copies of crystals scaled to their equilibrium volumes, None where there is none."""
+        volumes = self.predict(crystals).values
+        return [
+            None if np.isnan(volume) else at_volume(crystal, float(volume))
+            for crystal, volume in zip(crystals, volumes, strict=True)
+        ]
+
+    def _unseen(self, graph: CrystalGraph | None) -> tuple[str, ...]:
+        if graph is None:
+            return ()
+        known = set(self.model.config.elements)
+        return tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
+
+
+def at_volume(crystal: Structure, volume_per_atom: float) -> Structure:
+    """Return a copy of a crystal scaled to a volume per atom in cubic angstrom.
+
+    Raises:
+        InputError: if the volume is not above zero.
+    """
+    if not (np.isfinite(volume_per_atom) and volume_per_atom > 0):
+        msg = f"a volume per atom is above 0 cubic angstrom, got {volume_per_atom}"
+        raise InputError(msg)
+    copy = crystal.copy()
+    copy.scale_lattice(volume_per_atom * len(crystal))
+    return copy

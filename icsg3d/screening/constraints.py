@@ -1,0 +1,209 @@
+"""Constraints on candidates, each exact: what does not meet one is no candidate."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import spglib
+from pymatgen.core import Composition
+
+from icsg3d.crystals.elements import symbols
+from icsg3d.crystals.structures import to_arrays
+from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pymatgen.core import Structure
+
+CrystalSystem = Literal["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic"]
+
+_LAST_GROUPS = {
+    "triclinic": 2,
+    "monoclinic": 15,
+    "orthorhombic": 74,
+    "tetragonal": 142,
+    "trigonal": 167,
+    "hexagonal": 194,
+    "cubic": 230,
+}
+"""Number of the last space group of each crystal system (International Tables for Crystallography A)."""
+
+_ANONYMOUS = re.compile(r"(?:[A-Z]\d*)+")
+_SYMPREC = 0.01
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What every candidate has to meet; what is left out may be anything.
+
+    Attributes:
+        allowed: Symbols of the elements that may be there; empty for all.
+        required: Symbols that must be there.
+        excluded: Symbols that must not.
+        formula: A formula (SrTiO3), or an anonymous one in capitals of which each stands for an element (ABX3).
+        max_atoms: Most atoms of the primitive cell.
+        crystal_system: Such as ``cubic``.
+        space_group: Number of the space group, within 0.01 angstrom.
+        ranges: Lowest and highest value by the name of a predicted property; either may be infinite.
+    """
+
+    allowed: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    formula: str | None = None
+    max_atoms: int | None = None
+    crystal_system: CrystalSystem | None = None
+    space_group: int | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the constraints, alone and against each other.
+
+        Raises:
+            InputError: if one makes no sense, or no crystal could meet all of them.
+        """
+        self._check_elements()
+        if self.formula is not None:
+            self._check_formula(self.formula)
+        if self.max_atoms is not None and self.max_atoms < 1:
+            msg = f"a cell has at least 1 atom, got {self.max_atoms} as the most"
+            raise InputError(msg)
+        if self.crystal_system is not None and self.crystal_system not in get_args(CrystalSystem):
+            msg = f"there is no crystal system {self.crystal_system!r}; there are {', '.join(get_args(CrystalSystem))}"
+            raise InputError(msg)
+        if self.space_group is not None and not 1 <= self.space_group <= 230:
+            msg = f"space groups have the numbers 1 to 230, got {self.space_group}"
+            raise InputError(msg)
+        if self.space_group is not None and self.crystal_system not in (None, crystal_system(self.space_group)):
+            msg = (
+                f"space group {self.space_group} is {crystal_system(self.space_group)}, not {self.crystal_system}; "
+                "leave one of the two out"
+            )
+            raise InputError(msg)
+        for name, (low, high) in self.ranges.items():
+            if math.isnan(low) or math.isnan(high) or low > high:
+                msg = f"the range of {name} goes from {low:g} to {high:g}; give the lower end first, as in 1.2:1.8"
+                raise InputError(msg)
+
+    def _check_elements(self) -> None:
+        unknown = sorted((self.allowed | self.required | self.excluded) - set(symbols()[1:]))
+        if unknown:
+            msg = f"{', '.join(unknown)} is no element up to plutonium; write symbols such as Sr"
+            raise InputError(msg)
+        torn = sorted(self.required & self.excluded)
+        if torn:
+            msg = f"{', '.join(torn)} is both required and excluded; leave out one of the two"
+            raise InputError(msg)
+        outside = sorted(self.required - self.allowed) if self.allowed else []
+        if outside:
+            msg = f"{', '.join(outside)} is required but not among the elements allowed; allow it"
+            raise InputError(msg)
+        if self.allowed and self.allowed <= self.excluded:
+            msg = "all elements that are allowed are excluded; allow others"
+            raise InputError(msg)
+
+    def _check_formula(self, formula: str) -> None:
+        if is_anonymous(formula):
+            if len(self.required) > len(_counts(formula)):
+                msg = f"{formula} has {len(_counts(formula))} elements, and {len(self.required)} are required"
+                raise InputError(msg)
+            return
+        try:
+            elements = {str(element) for element in Composition(formula).elements}
+        except ValueError as error:
+            msg = f"{formula!r} is no formula ({error}); write SrTiO3, or ABX3 for any elements"
+            raise InputError(msg) from error
+        bad = sorted((elements & self.excluded) | (self.required - elements))
+        bad += sorted(elements - self.allowed) if self.allowed else []
+        if bad or not elements <= set(symbols()):
+            msg = f"the formula {formula} does not go with what is said of {', '.join(bad) or 'its elements'}"
+            raise InputError(msg)
+
+    def unmet(self, structure: Structure, values: Mapping[str, float]) -> list[str]:
+        """Return the names of the constraints that a crystal does not meet.
+
+        Args:
+            structure: Ordered.
+            values: Predicted properties by name; one that is asked for and missing or NaN is not met.
+        """
+        composition = structure.composition.remove_charges()
+        elements = {element.symbol for element in composition.elements}
+        checks = {
+            "allowed elements": not self.allowed or elements <= self.allowed,
+            "required elements": self.required <= elements,
+            "excluded elements": not self.excluded & elements,
+            "formula": self.formula is None or matches(composition, self.formula),
+        }
+        if self.max_atoms is not None:
+            checks["atoms"] = len(structure.get_primitive_structure()) <= self.max_atoms
+        if self.space_group is not None or self.crystal_system is not None:
+            number = _space_group_number(structure)
+            checks["space group"] = self.space_group in (None, number)
+            checks["crystal system"] = self.crystal_system in (None, crystal_system(number))
+        for name, (low, high) in self.ranges.items():
+            checks[name] = low <= values.get(name, math.nan) <= high
+        return [name for name, met in checks.items() if not met]
+
+
+def crystal_system(space_group: int) -> str:
+    """Return the crystal system of a space group's number."""
+    return next(name for name, last in _LAST_GROUPS.items() if space_group <= last)
+
+
+def is_anonymous(formula: str) -> bool:
+    """Return whether a formula is made of different single capitals that cannot all be elements, as ABX3 and A2BB'X6.
+
+    Formulas that could be both (such as BN) are taken for those of elements.
+    """
+    if not _ANONYMOUS.fullmatch(formula):
+        return False
+    letters = re.findall("[A-Z]", formula)
+    return len(set(letters)) == len(letters) and not set(letters) <= set(symbols())
+
+
+def _counts(formula: str) -> list[int]:
+    """Return the numbers of an anonymous formula without a common divisor, ascending."""
+    counts = [int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula)]
+    divisor = math.gcd(*counts)
+    return sorted(count // divisor for count in counts)
+
+
+def matches(composition: Composition, formula: str) -> bool:
+    """Return whether a composition is a formula, or has the numbers of an anonymous one in any order."""
+    if not is_anonymous(formula):
+        return composition.reduced_formula == Composition(formula).reduced_formula
+    amounts = [round(amount) for amount in composition.values()]
+    divisor = math.gcd(*amounts)
+    return sorted(amount // divisor for amount in amounts) == _counts(formula)
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """Return the ends of a range such as ``1.2:1.8``, ``:0.1`` or ``2:``.
+
+    Raises:
+        InputError: if the text is none.
+    """
+    low, _, high = text.partition(":")
+    msg = f"{text!r} is no range; write 1.2:1.8, or :0.1 and 2: where one end is open"
+    if ":" not in text or not (low.strip() or high.strip()):
+        raise InputError(msg)
+    try:
+        return float(low) if low.strip() else -math.inf, float(high) if high.strip() else math.inf
+    except ValueError as error:
+        raise InputError(msg) from error
+
+
+def parse_elements(text: str | Iterable[str]) -> frozenset[str]:
+    """Return the symbols of a text such as ``Pb,Cd`` or ``Pb Cd``."""
+    parts = re.split(r"[\s,]+", text.strip()) if isinstance(text, str) else list(text)
+    return frozenset(part for part in parts if part)
+
+
+def _space_group_number(structure: Structure) -> int:
+    arrays = to_arrays(structure)
+    found = spglib.get_spacegroup((arrays.lattice, arrays.frac_coords, arrays.numbers), symprec=_SYMPREC)  # type: ignore[arg-type]
+    return int(str(found).rsplit("(", 1)[1].rstrip(")")) if found else 1

@@ -1,0 +1,89 @@
+"""What a model of equilibrium volumes learns from: graphs without scale, of crystals as they are and shaken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.errors import InputError
+from icsg3d.models.volume import VOLUME, volume_per_atom, without_scale
+from icsg3d.representation.graphs import GraphSet, crystal_graph
+from icsg3d.training.data import PropertySet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from icsg3d.representation.graphs import GraphConfig
+
+SHIFT = 0.1
+"""Angstrom; largest standard deviation of the shifts of atoms along each axis, at the crystal's own volume."""
+
+STRAIN = 0.03
+"""Largest standard deviation of the components of the strain."""
+
+
+def shaken(crystal: CrystalArrays, random: np.random.Generator) -> CrystalArrays:
+    """Return a crystal with its atoms shifted and its cell strained at constant volume, as decoded crystals are.
+
+    How much is drawn first, uniformly up to :data:`SHIFT` and :data:`STRAIN`, and then the shifts and the strain.
+
+    Args:
+        crystal: A relaxed crystal.
+        random: Source of randomness.
+    """
+    size, stretch = random.uniform(0, SHIFT), random.uniform(0, STRAIN)
+    strain = random.normal(0, stretch, (3, 3))
+    deformation = np.eye(3) + (strain + strain.T) / 2
+    lattice = crystal.lattice @ deformation / np.cbrt(np.linalg.det(deformation))
+    shifts = random.normal(0, size, crystal.frac_coords.shape) @ np.linalg.inv(lattice)
+    return CrystalArrays(crystal.numbers, crystal.frac_coords + shifts, lattice)
+
+
+def volume_set(
+    crystals: Sequence[CrystalArrays],
+    ids: Sequence[str],
+    formulas: Sequence[str],
+    config: GraphConfig,
+    *,
+    scale: int = 0,
+    shake: int | None = None,
+) -> PropertySet:
+    """Return graphs without scale with the volumes per atom that belong to them.
+
+    Crystals without a graph (an isolated atom) or with a volume out of range are left out.
+
+    Args:
+        crystals: Relaxed crystals, best in primitive cells.
+        ids: A name of each.
+        formulas: Reduced formula of each.
+        config: Which atoms are neighbours.
+        scale: 0 for volumes of the functional that is predicted, another number for each other source.
+        shake: Seed with which the crystals are :func:`shaken`; None to take them as they are.
+
+    Raises:
+        InputError: if no crystal is left.
+    """
+    graphs, values, kept = [], [], []
+    for row, crystal in enumerate(crystals):
+        value = volume_per_atom(crystal)
+        moved = crystal if shake is None else shaken(crystal, np.random.default_rng((shake, row)))
+        try:
+            graph = crystal_graph(without_scale(moved), config)
+        except InputError:
+            continue
+        if VOLUME.low <= value <= VOLUME.high:
+            graphs.append(graph)
+            values.append(value)
+            kept.append(row)
+    if not kept:
+        msg = f"none of {len(crystals)} crystals has a graph and a sensible volume; give crystals with close neighbours"
+        raise InputError(msg)
+    return PropertySet(
+        GraphSet.from_graphs(graphs),
+        np.array(values),
+        [ids[row] for row in kept],
+        [formulas[row] for row in kept],
+        np.full(len(kept), scale),
+    )

@@ -8,7 +8,7 @@ project_copyright = "2026, The icsg3d developers"
 release = version = icsg3d.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -28,6 +28,14 @@ napoleon_numpy_docstring = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+# Tutorials are run as the pages are built; a block that fails fails the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "text/html", 0)]
 
 html_theme = "furo"
 html_title = f"icsg3d {release}"

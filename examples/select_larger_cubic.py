@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIZES = range(6, 25)
 LONGEST = 10.0
-"""Angstrom; the longest cell edge that the networks take."""
+"""Angstrom; the longest cell vector that the networks take."""
 
 SYMMETRY_TOLERANCE = 0.1
 """Angstrom, of spglib."""

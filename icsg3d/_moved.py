@@ -1,4 +1,4 @@
-"""Earlier import paths, which go on working: code and saved documents may name a module where it used to be."""
+"""Earlier import paths, which still work: code and saved documents may name a module where it used to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many items of which some cannot be used: the rest goes on, and what was refused is named with its reason."""
+"""Many items of which some cannot be used: the others are used, and what was refused is named with its reason."""
 
 from __future__ import annotations
 

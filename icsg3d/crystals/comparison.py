@@ -17,7 +17,7 @@ SITE_TOLERANCE = 0.3
 """Largest allowed distance of a site from the true one, in angstrom, in the true cell."""
 
 LENGTH_TOLERANCE = 0.1
-"""Largest allowed relative error of a cell edge."""
+"""Largest allowed relative error of a cell length."""
 
 ANGLE_TOLERANCE = 5.0
 """Largest allowed error of a cell angle, in degrees."""
@@ -67,7 +67,7 @@ def compare(true: CrystalArrays, found: CrystalArrays | None) -> Rebuilt:
 
 
 def _edge_errors(true: CrystalArrays, found: CrystalArrays) -> np.ndarray | None:
-    """Return the errors of the edges in angstrom, shape (3,); None if a length or an angle is out of tolerance."""
+    """Return the errors of a, b, c in angstrom, shape (3,); None if a length or an angle is out of tolerance."""
     lengths, angles = _lengths_angles(true.lattice)
     lengths_found, angles_found = _lengths_angles(found.lattice)
     errors = np.abs(lengths_found - lengths)

@@ -55,7 +55,7 @@ def fetch_materials_project(
 ) -> pd.DataFrame:
     """Fetch crystals and properties into a dataframe on disk, or read it if the same query has been fetched.
 
-    Pages are kept beside ``out`` as they come, so that the same call goes on after an interruption. The key is taken
+    Pages are kept beside ``out`` as they come, so that the same call resumes after an interruption. The key is taken
     from the environment variable ``MP_API_KEY``, else from ``PMG_MAPI_KEY`` of pymatgen's settings.
 
     Args:

@@ -60,7 +60,7 @@ def _scaler() -> tuple[np.ndarray, np.ndarray]:
 
 
 def fingerprint(structure: Structure) -> Fingerprint | None:
-    """Return the fingerprint of a crystal, None if no neighbours can be told for one of its sites."""
+    """Return the fingerprint of a crystal, None if one of its sites has no neighbours."""
     mean, std = _scaler()
     sites, magpie = _featurizers()
     with warnings.catch_warnings():

@@ -43,7 +43,7 @@ def polymorph_table(candidates: Sequence[Phase], known: Sequence[Phase]) -> pd.D
     """Compare candidates with known crystals of the same reduced formula.
 
     A row stands for one formula and one crystal system of known crystals. Its errors are means over all pairs of a
-    candidate of the formula and a known crystal of the system: of the edges of the two conventional standard cells
+    candidate of the formula and a known crystal of the system: of a, b and c of the two conventional standard cells
     (spglib's, within 0.1 angstrom), and of the formation energies where both are known.
 
     Args:

@@ -74,7 +74,7 @@ def exchanges(
         structure: The base.
         n: How many.
         states: Oxidation state of each of its elements; where there are none, as in metals, the chemical scale counts.
-        elements: Symbols that may come in; None for all up to plutonium, noble gases left out.
+        elements: Symbols that may be put in; None for all up to plutonium, noble gases left out.
 
     Raises:
         InputError: if ``n`` is below 1, an element is none, or nothing can be exchanged.

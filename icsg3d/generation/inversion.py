@@ -34,7 +34,7 @@ def refined_latents(
 ) -> torch.Tensor:
     """Return latent vectors, moved where they do not decode to their crystals.
 
-    The crystal is known, so whether it comes back can be told (:func:`icsg3d.crystals.comparison.compare`). Where it
+    The crystal is known, so it is known whether it comes back (:func:`icsg3d.crystals.comparison.compare`). Where it
     does not, its vector goes down the gradient of the loss of the training (grid, species, mask and lattice) for some
     steps, twice: once with every atom counting as much as every other one, as in the training, once with every voxel of
     atoms doing so. Of the three vectors the one is taken from which the most comes back: number of atoms, species,
@@ -54,7 +54,7 @@ def refined_latents(
         return latent
     rows = rows.to(latent.device)
     latent = latent.clone()
-    for row in rows:  # one by one: a vector must not depend on its company
+    for row in rows:  # one by one, so that a vector does not depend on the others of its batch
         known = crystals[row[None]].trimmed(), condition[row[None]]
         latent[row] = _nearest(network, *known, latent[row[None]], before[int(row)])
     return latent

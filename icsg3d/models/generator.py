@@ -41,7 +41,7 @@ class GeneratorConfig:
         elements: Atomic numbers that the model knows, ascending.
         condition: Name of the energy per atom that the condition's bins are of.
         energy_edges: The nine inner edges of the condition's ten bins in eV/atom; empty without a condition.
-        max_length: Longest cell edge that the model takes, in angstrom.
+        max_length: Longest cell vector that the model takes, in angstrom.
         guidance: How many times draws count the difference that the condition makes. At 1 energies follow the bins
             loosely; too much drives draws for the outermost bins past all crystals (docs/evaluation.md).
         temperature: Standard deviation of the noise from which draws for a condition start. Below 1 they keep nearer to

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from icsg3d.properties.predictor import PropertyPredictor
 
 COARSE = tuple(float(factor) for factor in np.linspace(0.8, 1.2, 11))
-"""Factors of the edges that are tried first."""
+"""Factors of the cell lengths that are tried first."""
 
 SHORTFALL = 1.011
 """By how much the edges of 406 known crystals are longer than at the minimum (``benchmarks/scaling.py``)."""
@@ -28,7 +28,7 @@ _FINE = np.linspace(-0.04, 0.04, 9)
 
 
 def energy_minimum(structure: Structure, predictor: PropertyPredictor) -> float:
-    """Return the factor of the edges, between 0.8 and 1.2, at which the predicted energy per atom is lowest.
+    """Return the factor of the cell lengths, between 0.8 and 1.2, at which the predicted energy per atom is lowest.
 
     The factors of :data:`COARSE` are tried, then those around the best of them, and a parabola goes through the best of
     these and its neighbours. One that the network cannot take, as atoms are too far apart, does not count.

@@ -427,7 +427,7 @@ def _folder(out: Path, name: str, settings: dict[str, Any], *, resume: bool) -> 
             yield partial
         except KeyboardInterrupt as stop:
             raise Interrupted(
-                f"interrupted; what was finished is kept in {out}, repeat the command with --resume to go on"
+                f"interrupted; what was finished is kept in {out}, repeat the command with --resume to finish"
             ) from stop
         partial.remove()
 

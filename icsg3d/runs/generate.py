@@ -134,7 +134,7 @@ def _decode(generator: CrystalGenerator, folder: CandidateFolder, draws: Draws) 
         folder.write_tables()
         raise Interrupted(
             f"interrupted after {len(folder.candidates)} of {n} draws, which are in {folder.folder}; repeat the "
-            "command with --resume to go on"
+            "command with --resume to finish"
         ) from stop
 
 

@@ -82,7 +82,7 @@ def predict(
             frame, skipped = _predict(table, predictors, partial)
         except KeyboardInterrupt as stop:
             raise Interrupted(
-                f"interrupted; what was finished is kept, repeat the command with --resume to go on to {out}"
+                f"interrupted; what was finished is kept, repeat the command with --resume to finish {out}"
             ) from stop
         log_refused(_log, skipped)
         if frame.empty:

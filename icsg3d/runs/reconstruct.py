@@ -92,7 +92,7 @@ def reconstruct(
             rebuild_missing(generator, table, partial)
         except KeyboardInterrupt as stop:
             raise Interrupted(
-                f"interrupted; what was finished is kept, repeat the command with --resume to go on to {out}"
+                f"interrupted; what was finished is kept, repeat the command with --resume to finish {out}"
             ) from stop
         rows = [partial.rows[row] for row in range(len(table))]
         rows += [[name, None, reason] for name, reason in table.skipped.items()]

@@ -163,7 +163,7 @@ def train_generator(config: GeneratorTrainingConfig, out: Path, *, command: str 
         except SystemExit as stop:  # so Lightning ends a training that was interrupted at the keyboard
             all_seconds(out, time.monotonic() - started, resume=resume)
             raise Interrupted(
-                f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to go on"
+                f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to continue"
             ) from stop
         seconds = all_seconds(out, time.monotonic() - started, resume=resume)
         _pack(network.cpu(), sets, config, options, out, seconds, command, notes)

@@ -154,7 +154,7 @@ def train_property(
         except SystemExit as stop:  # so Lightning ends a training that was interrupted at the keyboard
             all_seconds(out, time.monotonic() - started, resume=resume)
             raise Interrupted(
-                f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to go on"
+                f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to continue"
             ) from stop
         record = TrainingRecord(
             command=command,

@@ -149,7 +149,7 @@ def validate(
             run = _run(flow, maker.validation_maker.name, out, min(top, len(found)))
         except KeyboardInterrupt as stop:
             raise Interrupted(
-                f"interrupted; what was calculated is kept, repeat the command with --resume to go on in {out}"
+                f"interrupted; what was calculated is kept, repeat the command with --resume to finish {out}"
             ) from stop
         if run.output is None:
             reasons = "; ".join(dict.fromkeys(run.failures.values())) or "no job says why"

@@ -56,7 +56,7 @@ def train_ensemble(
         resume: Go on from the last checkpoints in ``out``, if there are any.
 
     Raises:
-        InputError: if training is to go on from checkpoints of another one.
+        InputError: if the checkpoints to resume from are of another training.
     """
     own = transform(torch.as_tensor(training.values[training.scales == 0]), config.property)
     config = dataclasses.replace(

@@ -80,7 +80,7 @@ def fit_flow(
 
     Recombined crystals have a bin of their own, the last: they teach which elements take which places, and never stand
     for the crystals themselves. The averaged weights (of all steps, the last ones counting most) that give the least
-    loss on crystals held back are kept.
+    loss on held-out crystals are kept.
 
     Args:
         clouds: ``unlabelled``, the crystals without their conditions; ``labelled``, the same with them, if they have

@@ -2,7 +2,7 @@
 
 The order is that of Court et al. 2020; the last stage is ours: the species loss flows through the decoded grid into the
 autoencoder. Grids are drawn on the device, batch by batch. Whatever is random depends on the seed, the epoch and the
-step alone, so that an interrupted training goes on as if it had never stopped.
+step alone, so that a resumed training ends as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def train_generator(
             without epochs it is what comes back.
 
     Raises:
-        InputError: if training is to go on from checkpoints of another one.
+        InputError: if the checkpoints to resume from are of another training.
     """
     options = options or TrainingOptions()
     if start is not None and not options.epochs:
@@ -310,7 +310,7 @@ def train_generator(
         precision="bf16-mixed" if config.voxels.periodic else "32-true",
         max_epochs=options.epochs,
         callbacks=callbacks,
-        logger=CSVLogger(out, name="log"),  # a new version_N each time training goes on
+        logger=CSVLogger(out, name="log"),  # a new version_N each time training is resumed
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,

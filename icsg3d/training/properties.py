@@ -179,7 +179,7 @@ class PropertyTraining(lightning.LightningModule):
 
     def training_step(self, batch: torch.Tensor, _batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch of indices: the mean absolute error on the learned scale."""
-        torch.manual_seed(seed_of(self.seed, self.global_step))  # dropout repeats where a training goes on
+        torch.manual_seed(seed_of(self.seed, self.global_step))  # a resumed training repeats its dropout
         target = self.targets["training"][batch].to(self.device)
         if self.phase.learns == "dense":
             predicted = self.network.head(self._all_pooled()[batch.to(self.device)])

@@ -17,12 +17,12 @@ _SECONDS_FILE = "seconds.txt"
 
 
 def begin_training(out: Path, fingerprint: str, *, resume: bool) -> None:
-    """Make sure that a training goes on from its own checkpoints only.
+    """Make sure that a training is resumed from its own checkpoints only.
 
     Args:
         out: Folder of the training.
         fingerprint: A hash of all that the training depends on.
-        resume: Whether it is to go on from what the folder holds.
+        resume: Whether to resume from what the folder holds.
 
     Raises:
         InputError: if those in the folder are of another training.

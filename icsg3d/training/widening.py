@@ -1,4 +1,4 @@
-"""A trained generator with a wider latent space, to go on from."""
+"""A trained generator with a wider latent space, from which training can continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPREAD = 0.15
 """Standard deviation of the crystals along each new dimension; about that along the dimensions of trained networks."""
 
 _NOISE = 0.01
-"""Standard deviation of the posterior along each new dimension; so, too."""
+"""Standard deviation of the posterior along each new dimension, likewise."""
 
 _LEAST_SPREAD = 0.02
 """Standard deviation of a component of the coarse maps below which it is stretched no further."""

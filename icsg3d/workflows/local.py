@@ -94,7 +94,7 @@ def run_flow(
     started: Callable[[str], None] = lambda _: None,
     finished: Callable[[str], None] = lambda _: None,
 ) -> LocalRun:
-    """Run a flow here. What it calculated is in the store, so that running it again goes on where it stopped.
+    """Run a flow here. What it calculated is in the store, so that running it again takes up where it stopped.
 
     Args:
         flow: What to run.

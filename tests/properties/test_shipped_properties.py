@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.data import load_structures
-from icsg3d.data.targets import kept_back
+from icsg3d.data.targets import is_held_out
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import find, training_formulas
 from icsg3d.properties.predictor import PropertyPredictor, shipped_properties
@@ -46,7 +46,7 @@ def test_shipped_models_pass_the_checks(name):
 def test_no_formula_that_judges_was_learned(name):
     learned = training_formulas(find(name))
     assert len(learned) > 500
-    assert not [formula for formula in learned if kept_back(formula)]
+    assert not [formula for formula in learned if is_held_out(formula)]
 
 
 def test_energies_that_everybody_knows():
@@ -99,7 +99,7 @@ table_of = cache(load_structures)
 )
 def test_errors_on_formulas_kept_back(data_folder, name, source, goal, logarithmic):
     table = table_of(data_folder / f"{source}.json.gz")
-    rows = [row for row, s in enumerate(table.structures) if kept_back(s.composition.reduced_formula)]
+    rows = [row for row, s in enumerate(table.structures) if is_held_out(s.composition.reduced_formula)]
     true = table.frame[name].to_numpy(float)[rows]
     found = PropertyPredictor.from_pretrained(name).predict([table.structures[row] for row in rows]).values
     if logarithmic:

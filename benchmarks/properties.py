@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.cgcnn import PlainData, cut_graph, plain_graph, train_plain
 from icsg3d.crystals.structures import to_arrays
 from icsg3d.data import load_structures
-from icsg3d.data.targets import kept_back
+from icsg3d.data.targets import is_held_out
 from icsg3d.models.cgcnn import read_cgcnn
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModelConfig
@@ -172,7 +172,7 @@ def accuracy(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, source, goal in JUDGED:
         table = load_structures(arguments.data / f"{source}.json.gz")
-        chosen = [i for i, s in enumerate(table.structures) if kept_back(s.composition.reduced_formula)]
+        chosen = [i for i, s in enumerate(table.structures) if is_held_out(s.composition.reduced_formula)]
         structures = [table.structures[i] for i in chosen]
         true = table.frame[name].to_numpy(float)[chosen]
         predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)

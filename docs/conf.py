@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import icsg3d
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "icsg3d"
 author = "The icsg3d developers"
@@ -8,6 +13,7 @@ project_copyright = "2026, The icsg3d developers"
 release = version = icsg3d.__version__
 
 extensions = [
+    "interface",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

@@ -173,7 +173,5 @@ def needs(extra: str, doing: str) -> Iterator[None]:
 
     try:
         yield
-    except ImportError as error:
-        raise InputError(
-            f"{doing} needs {error.name or error}; install it with pip install 'icsg3d[{extra}]'"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise InputError(f"{doing} needs {error.name}; install it with pip install 'icsg3d[{extra}]'") from error

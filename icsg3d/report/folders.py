@@ -29,7 +29,8 @@ TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 PICTURE_FILE = "candidates.png"
 PARTIAL_FILE = "candidates.partial.jsonl"
-CANDIDATE_FILES = (RESULT_FILE, TABLE_FILE, PICTURE_FILE, PARTIAL_FILE, CIF_FOLDER)
+REPORT_FILE = "report.html"
+CANDIDATE_FILES = (RESULT_FILE, REPORT_FILE, TABLE_FILE, PICTURE_FILE, PARTIAL_FILE, CIF_FOLDER)
 
 
 def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:

@@ -26,6 +26,8 @@ from icsg3d.progress import track
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import log_refused, usable
 from icsg3d.report import evaluations as pictures
+from icsg3d.report.folders import REPORT_FILE
+from icsg3d.report.page import write_report
 from icsg3d.run_folders import PartialRows, run_folder
 from icsg3d.runs.reconstruct import rebuild_missing
 
@@ -419,7 +421,7 @@ def _known_values(table: CrystalTable, name: str, judge: PropertyPredictor, sear
 @contextmanager
 def _folder(out: Path, name: str, settings: dict[str, Any], *, resume: bool) -> Iterator[PartialRows]:
     """Claim the folder of an evaluation, and keep finished rows until it has ended."""
-    own = [f"{name}.json", f"{name}.csv", f"{name}.png", "figure_s2.png", f"{name}.partial.jsonl"]
+    own = [f"{name}.json", f"{name}.csv", f"{name}.png", "figure_s2.png", f"{name}.partial.jsonl", REPORT_FILE]
     with run_folder(out, own, settings, holds=f"an evaluation: {name}", resume=resume, overwrite=not resume):
         partial = PartialRows(out / f"{name}.partial.jsonl", settings)
         partial.begin(resume=resume)
@@ -430,6 +432,7 @@ def _folder(out: Path, name: str, settings: dict[str, Any], *, resume: bool) -> 
                 f"interrupted; what was finished is kept in {out}, repeat the command with --resume to finish"
             ) from stop
         partial.remove()
+        write_report(out, slices=0)
 
 
 def _each(numbers: Sequence[int], work: Callable[[int], Any], partial: PartialRows, text: str) -> list[Any]:

@@ -17,6 +17,7 @@ from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
 from icsg3d.progress import track
 from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, unique_structures
+from icsg3d.report.page import write_report
 from icsg3d.report.pictures import draw_candidates
 from icsg3d.run_folders import run_folder
 from icsg3d.screening.screen import space_group
@@ -82,7 +83,7 @@ def generate(
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
-        picture: Whether to draw the first crystals and their grids.
+        picture: Whether to draw the first crystals and their grids, and to write ``report.html``.
 
     Raises:
         InputError: if an option or the base cannot be used, or the folder holds another run.
@@ -110,6 +111,7 @@ def generate(
         folder.write_tables()
         if picture:
             draw_candidates(generator, folder, draws.latent, condition)
+            write_report(out, device=device)
     return Generated(out, folder.candidates)
 
 

@@ -20,7 +20,8 @@ from icsg3d.crystals.structures import read_structure
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
 from icsg3d.progress import task
-from icsg3d.report.folders import read_candidates_or_crystals, write_cif
+from icsg3d.report.folders import REPORT_FILE, read_candidates_or_crystals, write_cif
+from icsg3d.report.page import write_report
 from icsg3d.report.validation import averages, table_s1, write_tables
 from icsg3d.run_folders import run_folder
 from icsg3d.workflows.engines import engine_named
@@ -53,6 +54,7 @@ _OWN = (
     "validation.png",
     _RESULT_FILE,
     _RELAXED_FOLDER,
+    REPORT_FILE,
 )
 
 _NO_SCREENING = {
@@ -156,6 +158,7 @@ def validate(
             raise InputError(f"the validation gave no summary ({reasons}); what was calculated is kept in {out}")
         with saving(out):
             _write(run, out)
+        write_report(out, slices=0)
     _log_states(run.output)
     return Validated(out, run.output)
 

@@ -15,7 +15,9 @@ STARTING = 60
 
 
 def begin(*arguments, **options):
-    command = [sys.executable, "-m", "icsg3d", *map(str, arguments)]
+    # A shell without job control lets what it starts in the background ignore Ctrl-C; the command is to hear it.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'icsg3d'; "
+    command = [sys.executable, "-c", f"{code}from icsg3d.cli import main; main()", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 

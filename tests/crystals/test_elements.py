@@ -20,7 +20,7 @@ NUMBERS = range(1, 95)
 
 @pytest.fixture(scope="module")
 def rows():
-    with resources.files("icsg3d").joinpath("elements.csv").open() as file:
+    with resources.files("icsg3d.crystals").joinpath("elements.csv").open() as file:
         return {int(row["number"]): row for row in csv.DictReader(file)}
 
 

@@ -29,6 +29,9 @@ BROWSER_FLAGS = [
 ]
 WEBGL_FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
+_PATIENCE = 180_000
+"""Milliseconds; machines that test are busy, and WebGL runs without a graphics card there."""
+
 FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "KMgF3", "MgO", "Cu2MnAl")
 
 
@@ -133,6 +136,7 @@ def open_page(start_browser):
 
     def open_it(path: Path, *, flags=tuple(WEBGL_FLAGS), anchor="", **context):
         settings = start_browser(*flags).new_context(**({"viewport": {"width": 1280, "height": 900}} | context))
+        settings.set_default_timeout(_PATIENCE)
         page = settings.new_page()
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))

@@ -1,0 +1,89 @@
+"""Every Python block of README and docs runs, page by page, as a reader would run it.
+
+A page's blocks share their names. Crystal files that pages read are in the working folder. A block that cannot run here
+has ``<!-- not run: reason -->`` on the line before it; it must compile all the same. Tutorials are not among them: they
+are run when the documentation is built.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from icsg3d.generation.candidates import Candidate
+from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder
+from icsg3d.run_folders import run_folder
+
+ROOT = Path(__file__).parents[1]
+PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if "_build" not in path.parts]
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<reason>.+) -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+# Packages without which a page's blocks cannot run.
+NEEDS = {"ecosystem": ["matminer", "atomate2"], "validation": ["atomate2"]}
+
+
+def blocks(page: Path) -> list[tuple[str, bool, int]]:
+    """Return code, whether it runs, and the line it begins in, of each Python block of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (found["code"], not found["reason"], text.count("\n", 0, found.start("code")) + 1)
+        for found in BLOCK.finditer(text)
+    ]
+
+
+WITH_CODE = [page for page in PAGES if blocks(page)]
+
+
+@pytest.fixture
+def working_folder(tmp_path, monkeypatch):
+    """A folder with the files that pages read."""
+    shutil.copy(ROOT / "examples" / "SrTiO3.cif", tmp_path / "SrTiO3.cif")
+    shutil.copy(ROOT / "examples" / "SrTiO3.cif", tmp_path / "my_crystal.cif")
+    barium = Structure.from_spacegroup(
+        "Pm-3m", Lattice.cubic(4.0), ["Ba", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    )
+    barium.to(filename=str(tmp_path / "BaTiO3.cif"))
+    with run_folder(tmp_path / "runs/demo", CANDIDATE_FILES, {}, holds="candidates", resume=False, overwrite=False):
+        demo = CandidateFolder(tmp_path / "runs/demo", {})
+        demo.add(Candidate(0, barium))
+        demo.write_tables()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_blocks_run(page, working_folder):
+    for package in NEEDS.get(page.stem, []):
+        pytest.importorskip(package)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for code, runs, line in blocks(page):
+        compiled = compile("\n" * (line - 1) + code, str(page), "exec")
+        if runs:
+            exec(compiled, names)  # noqa: S102 (our own pages)
+
+
+def test_most_blocks_run():
+    found = [(page.name, runs) for page in WITH_CODE for _, runs, _ in blocks(page)]
+    left = [name for name, runs in found if not runs]
+    assert sorted(left) == [
+        "install-gpaw.md",
+        "materials-project.md",
+        "validation.md",
+        "validation.md",
+        "validation.md",
+    ]
+    assert len(found) - len(left) >= 9
+
+
+def test_the_collector_finds_blocks_and_reasons(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A\n\n```python\na = 1\n```\n\n<!-- not run: asks a server -->\n```python\nb\n```\n\n```console\n$ c\n```\n"
+    )
+    assert blocks(page) == [("a = 1\n", True, 4), ("b\n", False, 9)]

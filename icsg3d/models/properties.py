@@ -13,16 +13,25 @@ from torch import nn
 from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
+from icsg3d.models.environment_net import EnvironmentNet, EnvironmentNetConfig
 from icsg3d.models.targets import Property
+from icsg3d.representation.environments import EnvironmentConfig
 from icsg3d.representation.graphs import GraphConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from icsg3d.representation.environments import EnvironmentBatch
     from icsg3d.representation.graphs import GraphBatch
 
+    Batch = GraphBatch | EnvironmentBatch
+
 PROPERTY_FORMAT = "icsg3d-property-1"
+
+
+NetworkConfig = CrystalGraphConfig | EnvironmentNetConfig
+Network = CrystalGraphNet | EnvironmentNet
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class PropertyModelConfig:
     """
 
     property: Property
-    network: CrystalGraphConfig = field(default_factory=CrystalGraphConfig)
+    network: NetworkConfig = field(default_factory=CrystalGraphConfig)
     members: int = 1
     mean: float = 0.0
     scale: float = 1.0
@@ -75,15 +84,15 @@ class PropertyModel(nn.Module):
     def __init__(self, config: PropertyModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.members = nn.ModuleList([CrystalGraphNet(config.network) for _ in range(config.members)])
+        self.members = nn.ModuleList([new_network(config.network) for _ in range(config.members)])
 
-    def transformed(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def transformed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation of the members on the scale that is learned, each of shape (B,)."""
         outputs = torch.stack([member(batch) for member in self.members]) * self.config.scale + self.config.mean
         spread = outputs.std(0) if self.config.members > 1 else torch.zeros_like(outputs[0])
         return outputs.mean(0), spread
 
-    def forward(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return values and standard uncertainties in the property's unit, each of shape (B,)."""
         center, spread = self.transformed(batch)
         sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
@@ -91,6 +100,11 @@ class PropertyModel(nn.Module):
         if self.config.property.floor is not None:
             values = values.clamp(min=self.config.property.floor)
         return values, sigma * slope
+
+
+def new_network(config: NetworkConfig) -> Network:
+    """Return an untrained network of some sizes."""
+    return EnvironmentNet(config) if isinstance(config, EnvironmentNetConfig) else CrystalGraphNet(config)
 
 
 def transform(values: torch.Tensor, of: Property) -> torch.Tensor:
@@ -131,10 +145,16 @@ def load_property_model(folder: Path) -> tuple[PropertyModel, str]:
     return cast("PropertyModel", networks["model"]), digest
 
 
+def _network_config(values: Mapping[str, Any]) -> NetworkConfig:
+    kinds = (CrystalGraphConfig, GraphConfig) if "convolution" in values else (EnvironmentNetConfig, EnvironmentConfig)
+    made: NetworkConfig = build(kinds[0], dict(values) | {"graph": build(kinds[1], values["graph"])})
+    return made
+
+
 def _networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
     network = dict(values["network"])
     parts = {
         "property": build(Property, values["property"]),
-        "network": build(CrystalGraphConfig, network | {"graph": build(GraphConfig, network["graph"])}),
+        "network": _network_config(network),
     }
     return {"model": PropertyModel(build(PropertyModelConfig, dict(values) | parts))}

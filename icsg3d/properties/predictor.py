@@ -21,16 +21,15 @@ from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
 from icsg3d.pretrained import available, find
 from icsg3d.progress import track
 from icsg3d.refusals import usable
-from icsg3d.representation.graphs import CrystalGraph, GraphBatch, crystal_graph
+from icsg3d.representation.description import batch_of, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.models.crystal_graph import CrystalGraphNet
-    from icsg3d.models.properties import PropertyModel
+    from icsg3d.models.properties import Network, PropertyModel
     from icsg3d.models.targets import Property
-    from icsg3d.representation.graphs import GraphConfig
+    from icsg3d.representation.description import Description, DescriptionConfig
 
 _SHOWN = 20
 """Rows that a notebook shows."""
@@ -125,7 +124,7 @@ class PropertyPredictor:
         unseen = dict(zip(graphs.rows, found.unseen, strict=True))
         return Predictions(self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
 
-    def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> Predictions:
+    def predict_graphs(self, graphs: Sequence[Description]) -> Predictions:
         """Predict the property of crystals whose graphs are made.
 
         Args:
@@ -134,7 +133,7 @@ class PropertyPredictor:
         values, stds = np.empty(len(graphs)), np.empty(len(graphs))
         for rows in _batches(graphs):
             with torch.no_grad():
-                value, std = self.model(GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device))
+                value, std = self.model(batch_of([graphs[row] for row in rows]).to(self.device))
             values[rows], stds[rows] = value.cpu().numpy(), std.cpu().numpy()
         known = set(self.model.config.elements)
         unseen = tuple(
@@ -143,17 +142,17 @@ class PropertyPredictor:
         )
         return Predictions(self.property, values, stds, unseen)
 
-    def embed_graphs(self, graphs: Sequence[CrystalGraph]) -> np.ndarray:
+    def embed_graphs(self, graphs: Sequence[Description]) -> np.ndarray:
         """Return the pooled atoms of crystals after the convolutions of the first network, shape (n, width)."""
-        embedded = np.empty((len(graphs), self.model.config.network.width))
+        embedded = np.empty((len(graphs), self.model.config.network.pooled))
         for rows in _batches(graphs):
-            batch = GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device)
+            batch = batch_of([graphs[row] for row in rows]).to(self.device)
             with torch.no_grad():
-                embedded[rows] = cast("CrystalGraphNet", self.model.members[0]).embed(batch).cpu().numpy()
+                embedded[rows] = cast("Network", self.model.members[0]).embed(batch).cpu().numpy()
         return embedded
 
 
-def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:
+def graph_of(crystal: Crystal, config: DescriptionConfig) -> Description:
     """Return the graph of whatever stands for a crystal.
 
     Raises:
@@ -161,13 +160,13 @@ def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:
     """
     structure = as_structure(crystal)
     try:
-        return crystal_graph(to_arrays(structure), config)
+        return describe(to_arrays(structure), config)
     except InputError as error:
         formula = structure.composition.reduced_formula
         raise InputError(f"{formula}: {error}") from error
 
 
-def _batches(graphs: Sequence[CrystalGraph]) -> list[np.ndarray]:
+def _batches(graphs: Sequence[Description]) -> list[np.ndarray]:
     """Return indices of crystals of like size, at most ``_ATOMS`` atoms together counting padding."""
     sizes = np.array([len(graph) for graph in graphs], dtype=int)
     batches: list[list[int]] = []

@@ -22,14 +22,21 @@ from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _STRUCTURE = ("ids", "natoms", "Z", "frac", "lattice")
 _NO_NPZ = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 
-_LOGARITHMS = {"bulk_modulus": "log10_bulk_modulus", "shear_modulus": "log10_shear_modulus"}
-"""Columns that are given as decadic logarithms, by the name of the property."""
+_K, _G, _N = "log10_bulk_modulus", "log10_shear_modulus", "refractive_index"
+
+_DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
+    "bulk_modulus": ((_K,), lambda k: 10.0**k),
+    "shear_modulus": ((_G,), lambda g: 10.0**g),
+    "poisson_ratio": ((_K, _G), lambda k, g: (3 * 10.0**k - 2 * 10.0**g) / (6 * 10.0**k + 2 * 10.0**g)),
+    "dielectric_electronic": ((_N,), np.square),
+}
+"""Properties that follow from columns, by name: the columns, and how."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,15 @@ class CompactCrystals:
         return [reduced_formula(self.crystal(row).numbers) for row in range(len(self))]
 
     def column(self, name: str) -> np.ndarray | None:
-        """Return a property in its unit, undoing a logarithm; None if there is no such column."""
+        """Return a property in its unit, from other columns where it has none of its own; None if it cannot be had.
+
+        Moduli are powers of ten of their logarithms, the isotropic Poisson ratio follows from both of them, and the
+        electronic dielectric constant is the square of the refractive index.
+        """
         if name in self.columns:
             return self.columns[name]
-        logarithm = _LOGARITHMS.get(name)
-        return 10.0 ** self.columns[logarithm] if logarithm in self.columns else None
+        needed, made = _DERIVED.get(name, ((), np.array))
+        return made(*(self.columns[each] for each in needed)) if needed and set(needed) <= set(self.columns) else None
 
 
 def reduced_formula(numbers: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
 from icsg3d.models.environment_net import EnvironmentNet, EnvironmentNetConfig
 from icsg3d.models.targets import Property
+from icsg3d.models.uncertainty import Uncertainty, UncertaintyConfig
 from icsg3d.representation.environments import EnvironmentConfig
 from icsg3d.representation.graphs import GraphConfig
 
@@ -47,6 +48,7 @@ class PropertyModelConfig:
         elements: Atomic numbers of the training crystals.
         spread_floor: Uncertainty where the members agree, on the transformed scale.
         spread_factor: Uncertainty per standard deviation of the members.
+        uncertainty: Sizes of a model of uncertainty that is taken instead; None where there is none.
     """
 
     property: Property
@@ -57,6 +59,7 @@ class PropertyModelConfig:
     elements: tuple[int, ...] = ()
     spread_floor: float = 0.0
     spread_factor: float = 1.0
+    uncertainty: UncertaintyConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers, which may come from a file.
@@ -85,6 +88,7 @@ class PropertyModel(nn.Module):
         super().__init__()
         self.config = config
         self.members = nn.ModuleList([new_network(config.network) for _ in range(config.members)])
+        self.uncertainty = None if config.uncertainty is None else Uncertainty(config.uncertainty)
 
     def transformed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation of the members on the scale that is learned, each of shape (B,)."""
@@ -94,12 +98,26 @@ class PropertyModel(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return values and standard uncertainties in the property's unit, each of shape (B,)."""
-        center, spread = self.transformed(batch)
-        sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
+        values, sigmas, _ = self.assess(batch)
+        return values, sigmas
+
+    def assess(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return values and uncertainties, and which crystals are unlike all that was learned, each of shape (B,)."""
+        first = cast("Any", self.members[0])
+        pooled = first.embed(batch)
+        others = [member(batch) for member in self.members[1:]]  # type: ignore[index]
+        outputs = torch.stack([first.head(pooled), *others]) * self.config.scale + self.config.mean
+        center = outputs.mean(0)
+        if self.uncertainty is None:
+            spread = outputs.std(0) if len(outputs) > 1 else torch.zeros_like(center)
+            sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
+            unlike = torch.zeros_like(center, dtype=torch.bool)
+        else:
+            sigma, unlike = self.uncertainty(pooled)
         values, slope = untransform(center, self.config.property)
         if self.config.property.floor is not None:
             values = values.clamp(min=self.config.property.floor)
-        return values, sigma * slope
+        return values, sigma * slope, unlike
 
 
 def new_network(config: NetworkConfig) -> Network:
@@ -152,9 +170,10 @@ def _network_config(values: Mapping[str, Any]) -> NetworkConfig:
 
 
 def _networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
-    network = dict(values["network"])
+    network, uncertainty = dict(values["network"]), values.get("uncertainty")
     parts = {
         "property": build(Property, values["property"]),
         "network": _network_config(network),
+        "uncertainty": None if uncertainty is None else build(UncertaintyConfig, uncertainty),
     }
     return {"model": PropertyModel(build(PropertyModelConfig, dict(values) | parts))}

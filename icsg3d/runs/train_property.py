@@ -33,6 +33,7 @@ from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import coverage, errors, train_ensemble
 from icsg3d.training.properties import PropertyOptions, after_teachers, from_scratch, paper_transfer
 from icsg3d.training.resuming import all_seconds
+from icsg3d.training.uncertainty import cross_fitted, with_uncertainty
 
 if TYPE_CHECKING:
     from icsg3d.models.environment_net import Pooling
@@ -165,13 +166,18 @@ def train_property(
             raise Interrupted(
                 f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to go on"
             ) from stop
+        if isinstance(network, EnvironmentNetConfig):
+            model = with_uncertainty(model, training, judged, config.seed)
+            shares = cross_fitted(model, judged)
+        else:
+            shares = coverage(model, judged)
         record = TrainingRecord(
             command=command,
             data=files,
             options=dataclasses.asdict(options),
             seconds=all_seconds(out, time.monotonic() - started, resume=resume),
             machine=platform.machine(),
-            metrics={"crystals": len(judged), **errors(model, judged), **coverage(model, judged)},
+            metrics={"crystals": len(judged), **errors(model, judged), **shares},
         )
         pack_property_model(model, training, out / "model", record, notes)
         draw_parity(model, judged, out / "parity.png")

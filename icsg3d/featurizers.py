@@ -239,7 +239,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
 
     def feature_labels(self) -> list[str]:
         """Return ``graph_0``, ``graph_1``, ..."""
-        return [f"graph_{number}" for number in range(self.predictor.model.config.network.width)]
+        return [f"graph_{number}" for number in range(self.predictor.model.config.network.pooled)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article and of the network's origin."""

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.crystals.arrays import CrystalArrays
-    from icsg3d.models.environment_net import EnvironmentNetConfig
-from icsg3d.models.generator import GeneratorNetwork
+    from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import CrystalSet, PropertySet
 

@@ -3,9 +3,9 @@
     python examples/label_strained_cells.py --data mp_structures.npz --out strained.npz
 
 Of each chosen crystal several cells are made: two with another volume (-12 to +12 %), one with a shear as well, and one
-with displaced atoms. A cell's label is the crystal's own energy plus the difference of CHGNet's energies of the cell and
-the crystal, so the level stays that of the data and only the shape of the curve is CHGNet's. Crystals are taken from
-the smallest up; formulas that are held out are left out. Needs ``pip install chgnet``.
+with displaced atoms. A cell's label is the crystal's own energy plus the difference of CHGNet's energies of the cell
+and the crystal, so the level stays that of the data and only the shape of the curve is CHGNet's. Crystals are taken
+from the smallest up; formulas that are held out are left out. Needs ``pip install chgnet``.
 """
 
 from __future__ import annotations

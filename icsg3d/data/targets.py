@@ -175,12 +175,18 @@ def _graphs(
     crystals: Sequence[CrystalArrays], config: DescriptionConfig, cache: Path | None
 ) -> tuple[GraphSet | EnvironmentSet, list[int], dict[int, str]]:
     """Return the graphs, which crystals they are of, and why the others have none."""
-    path = None if cache is None or isinstance(config, EnvironmentConfig) else cache / f"graphs-{_digest(crystals, config)}.npz"
+    path = (
+        None
+        if cache is None or isinstance(config, EnvironmentConfig)
+        else cache / f"graphs-{_digest(crystals, config)}.npz"
+    )
     if path is not None and path.is_file():
         return load_graphs(path), list(range(len(crystals))), {}
     good, made, reasons = usable(crystals, lambda crystal: _compact(describe(crystal, config)))
     if not made:
-        raise InputError(f"none of {len(crystals)} crystals can be learned from ({next(iter(reasons.values()), 'no value')})")
+        raise InputError(
+            f"none of {len(crystals)} crystals can be learned from ({next(iter(reasons.values()), 'no value')})"
+        )
     graphs = described(made)
     if path is not None and not reasons:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ def property_named(text: str, names: Iterable[str] | None = None) -> str | None:
     meant = _SHORT_NAMES.get(plain, plain)
     if meant in names:
         return meant
-    begun = [name for name in names if len(plain) > 2 and name.startswith(plain)]  # noqa: PLR2004 (letters)
+    begun = [name for name in names if len(plain) > 2 and name.startswith(plain)]
     return begun[0] if len(begun) == 1 else None
 
 

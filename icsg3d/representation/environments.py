@@ -58,7 +58,9 @@ class EnvironmentConfig:
             ValueError: if one is out of range.
         """
         if not 2.0 <= self.cutoff <= 20.0 or self.radial < 2 or not 0 <= self.degree <= _HIGHEST_DEGREE:
-            msg = f"environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to 3, got {self}"
+            msg = (
+                f"environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to 3, got {self}"
+            )
             raise ValueError(msg)
 
     @property
@@ -113,7 +115,7 @@ def spherical_harmonics(unit: np.ndarray, degree: int) -> np.ndarray:
     if degree > 1:
         root = np.sqrt(3.0)
         parts += [root * x * y, root * y * z, 1.5 * z * z - 0.5, root * x * z, root / 2 * (x * x - y * y)]
-    if degree > 2:  # noqa: PLR2004 (the degree)
+    if degree > 2:
         a, b, c = np.sqrt(5.0 / 8.0), np.sqrt(15.0), np.sqrt(3.0 / 8.0)
         parts += [
             a * y * (3 * x * x - y * y),

@@ -53,7 +53,7 @@ def cross_fitted(model: PropertyModel, held_out: PropertySet, seed: int = 0) -> 
         raise ValueError(msg)
     pooled, errors = _held_out(model, held_out)
     names, group = np.unique(np.asarray(held_out.formulas), return_inverse=True)
-    if len(names) < 2:  # noqa: PLR2004 (halves)
+    if len(names) < 2:
         return {}
     half = np.random.default_rng(seed).permutation(len(names))[group] % 2 == 0
     ratios = np.empty(len(errors))

@@ -11,7 +11,9 @@ from icsg3d.errors import InputError
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.representation.environments import EnvironmentConfig
 
-SALT = CrystalArrays(np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 3.99 * (np.ones((3, 3)) - np.eye(3)) / 1.4)
+SALT = CrystalArrays(
+    np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 3.99 * (np.ones((3, 3)) - np.eye(3)) / 1.4
+)
 SILICON = CrystalArrays(np.array([14, 14]), np.array([[0.0, 0, 0], [0.25] * 3]), 2.73 * (np.ones((3, 3)) - np.eye(3)))
 COLUMNS = {
     "band_gap": np.array([5.0, np.nan]),

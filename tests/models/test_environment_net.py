@@ -53,7 +53,9 @@ def test_a_value_depends_on_the_crystal_alone(pooling):
     turned = CrystalArrays(OXIDE.numbers[order], OXIDE.frac_coords[order] + 0.3, OXIDE.lattice @ turn)
     large = to_arrays(from_arrays(OXIDE) * ((1, 1, 0), (0, 2, 0), (0, 0, 1)))
     skewed = CrystalArrays(OXIDE.numbers, OXIDE.frac_coords @ [[1, -1, 0], [0, 1, 0], [0, 0, 1]], OXIDE.lattice)
-    skewed = CrystalArrays(skewed.numbers, skewed.frac_coords, np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]]) @ OXIDE.lattice)
+    skewed = CrystalArrays(
+        skewed.numbers, skewed.frac_coords, np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]]) @ OXIDE.lattice
+    )
     found = values(net, [SILICON, turned, large, skewed])
     np.testing.assert_allclose(found, plain[[1, 0, 0, 0]], atol=2e-6)
 
@@ -69,13 +71,15 @@ def test_angles_count_where_distances_are_equal():
         made = _double(EnvironmentSet.from_graphs([environments(crystal)])).batch(np.array([0]))
         with torch.no_grad():
             found.append(net.atoms(made)[0])
-    one, other = (EnvironmentSet.from_graphs([environments(c)]).batch(np.array([0])).blocks[0] for c in (straight, bent))
+    one, other = (
+        EnvironmentSet.from_graphs([environments(c)]).batch(np.array([0])).blocks[0] for c in (straight, bent)
+    )
     torch.testing.assert_close(one.scalar[0, 0], other.scalar[0, 0])
     assert (found[0] - found[1]).abs().max() > 1e-3
 
 
 def test_the_energy_is_smooth_in_the_volume():
-    """Second differences shrink with the square of the step; of a kink they would with the step, of a jump not at all."""
+    """Second differences shrink with the square of the step; of a kink only with the step, of a jump not at all."""
     net = network()
 
     def curvature(points):

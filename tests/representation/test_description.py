@@ -25,13 +25,13 @@ def test_a_configuration_decides_what_is_made():
 def test_atoms_may_come_as_near_as_half_the_sum_of_their_radii():
     # Na has 1.66 and Cl 1.02 angstrom: half the sum is 1.34
     check_possible(pair(1.35))
-    with pytest.raises(InputError, match="Na and Cl are 1.33 angstrom apart"):
+    with pytest.raises(InputError, match=r"Na and Cl are 1\.33 angstrom apart"):
         check_possible(pair(1.33))
 
 
 def test_hydrogen_may_not_come_nearer_than_the_least_distance():
     check_possible(pair(0.41, numbers=(1, 1)))  # half the sum of the radii is 0.31
-    with pytest.raises(InputError, match="0.39"):
+    with pytest.raises(InputError, match=r"0\.39"):
         check_possible(pair(0.39, numbers=(1, 1)))
 
 

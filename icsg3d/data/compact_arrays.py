@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class CompactCrystals:
         Raises:
             ValueError: if names, crystals and columns are of different number, or there are none.
         """
-        if not crystals or any(len(each) != len(crystals) for each in (ids, *columns.values())):
+        if not crystals or len(ids) != len(crystals) or any(len(each) != len(crystals) for each in columns.values()):
             msg = f"{len(crystals)} crystals need as many names and values, and at least one; got {len(ids)} names"
             raise ValueError(msg)
         return cls(
@@ -171,6 +171,7 @@ def _check(crystals: CompactCrystals, path: Path) -> None:
 
 def write_compact(crystals: CompactCrystals, path: Path) -> None:
     """Write compact arrays, compressed."""
+    columns: dict[str, Any] = {name: values.astype(np.float32) for name, values in crystals.columns.items()}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -179,6 +180,6 @@ def write_compact(crystals: CompactCrystals, path: Path) -> None:
         Z=crystals.numbers.astype(np.uint8),
         frac=crystals.frac_coords.astype(np.float32),
         lattice=crystals.lattices.astype(np.float32),
-        **{name: values.astype(np.float32) for name, values in crystals.columns.items()},
+        **columns,
     )
     write_atomically(path, buffer.getvalue())

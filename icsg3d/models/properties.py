@@ -103,16 +103,15 @@ class PropertyModel(nn.Module):
 
     def assess(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return values and uncertainties, and which crystals are unlike all that was learned, each of shape (B,)."""
-        first = cast("Any", self.members[0])
-        pooled = first.embed(batch)
-        others = [member(batch) for member in self.members[1:]]  # type: ignore[index]
-        outputs = torch.stack([first.head(pooled), *others]) * self.config.scale + self.config.mean
-        center = outputs.mean(0)
         if self.uncertainty is None:
-            spread = outputs.std(0) if len(outputs) > 1 else torch.zeros_like(center)
+            center, spread = self.transformed(batch)
             sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
             unlike = torch.zeros_like(center, dtype=torch.bool)
         else:
+            first = cast("Any", self.members[0])
+            pooled = first.embed(batch)
+            outputs = torch.stack([first.head(pooled), *(member(batch) for member in self.members[1:])])
+            center = (outputs * self.config.scale + self.config.mean).mean(0)
             sigma, unlike = self.uncertainty(pooled)
         values, slope = untransform(center, self.config.property)
         if self.config.property.floor is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.models.properties import Network, PropertyModel
+    from icsg3d.models.properties import PropertyModel
     from icsg3d.models.targets import Property
     from icsg3d.representation.description import Description, DescriptionConfig
 
@@ -154,7 +154,7 @@ class PropertyPredictor:
         for rows in _batches(graphs):
             batch = batch_of([graphs[row] for row in rows]).to(self.device)
             with torch.no_grad():
-                embedded[rows] = cast("Network", self.model.members[0]).embed(batch).cpu().numpy()
+                embedded[rows] = cast("Any", self.model.members[0]).embed(batch).cpu().numpy()
         return embedded
 
 

@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class PropertySet:
     def joined(cls, sets: Sequence[PropertySet]) -> PropertySet:
         """Put sets one after another."""
         return cls(
-            type(sets[0].graphs).joined([each.graphs for each in sets]),  # type: ignore[arg-type]
+            cast("Any", type(sets[0].graphs)).joined([each.graphs for each in sets]),
             np.concatenate([each.values for each in sets]),
             [name for each in sets for name in each.ids],
             [formula for each in sets for formula in each.formulas],

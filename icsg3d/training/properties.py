@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -238,7 +238,7 @@ def pooled(network: Network, graphs: GraphSet | EnvironmentSet, device: torch.de
     modes = {module: module.training for module in network.modules()}
     network.eval()
     with torch.no_grad():
-        parts = [network.embed(batch.to(device)) for batch in graphs.batches()]
+        parts = [cast("Any", network).embed(batch.to(device)) for batch in graphs.batches()]
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)

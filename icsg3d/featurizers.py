@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.representation.graphs import CrystalGraph, GraphConfig
+    from icsg3d.representation.description import Description, DescriptionConfig
 
 Networks = TypeVar("Networks")
 
@@ -225,7 +225,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         """The property model, loaded on first use."""
         return self._loaded(PropertyPredictor.from_pretrained, self.model, self.device)
 
-    def prepare(self, structure: Crystal) -> CrystalGraph:
+    def prepare(self, structure: Crystal) -> Description:
         """Return the graph of a crystal.
 
         Raises:
@@ -233,13 +233,13 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         """
         return graph_of(structure, self.predictor.model.config.network.graph)
 
-    def batch(self, prepared: Sequence[CrystalGraph]) -> np.ndarray:
+    def batch(self, prepared: Sequence[Description]) -> np.ndarray:
         """Return pooled atoms, shape (n, width)."""
         return self.predictor.embed_graphs(prepared)
 
     def feature_labels(self) -> list[str]:
         """Return ``graph_0``, ``graph_1``, ..."""
-        return [f"graph_{number}" for number in range(self.predictor.model.config.network.width)]
+        return [f"graph_{number}" for number in range(self.predictor.model.config.network.pooled)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article and of the network's origin."""
@@ -275,7 +275,7 @@ class PropertyFeaturizer(NetworkFeaturizer):
         names = PROPERTIES if self.properties is None else self.properties
         return self._loaded(_predictors, tuple(names), self.device)
 
-    def prepare(self, structure: Crystal) -> dict[GraphConfig, CrystalGraph]:
+    def prepare(self, structure: Crystal) -> dict[DescriptionConfig, Description]:
         """Return the graphs of a crystal, by the settings that the property models ask for.
 
         Raises:
@@ -283,7 +283,7 @@ class PropertyFeaturizer(NetworkFeaturizer):
         """
         return {config: graph_of(structure, config) for config in self._graph_configs()}
 
-    def batch(self, prepared: Sequence[dict[GraphConfig, CrystalGraph]]) -> np.ndarray:
+    def batch(self, prepared: Sequence[dict[DescriptionConfig, Description]]) -> np.ndarray:
         """Return values and uncertainties, shape (n, 2 x properties)."""
         columns = []
         for predictor in self.predictors:
@@ -292,7 +292,7 @@ class PropertyFeaturizer(NetworkFeaturizer):
             columns += [found.values, found.stds]
         return np.stack(columns, axis=1)
 
-    def _graph_configs(self) -> set[GraphConfig]:
+    def _graph_configs(self) -> set[DescriptionConfig]:
         return {predictor.model.config.network.graph for predictor in self.predictors}
 
     def feature_labels(self) -> list[str]:

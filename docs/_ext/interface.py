@@ -24,6 +24,22 @@ ROOMS = (
 )
 
 OTHERS = {
+    "Figures": (
+        "icsg3d",
+        "plot.structure",
+        "plot.candidates",
+        "plot.density_slice",
+        "plot.species_slice",
+        "plot.hull_distances",
+        "plot.parity",
+        "plot.periodic_table",
+        "plot.latent_map",
+        "plot.principal_plane",
+        "plot.property_path",
+        "plot.atom_counts",
+        "crystals.display.CrystalList",
+        "report.page.write_report",
+    ),
     "Transformations": (
         "icsg3d.transformations",
         "LatentSamplingTransformation",

@@ -74,6 +74,12 @@ def electronegativities() -> np.ndarray:
 
 
 @cache
+def covalent_radii() -> np.ndarray:
+    """Covalent radii in angstrom (Cordero et al. 2008), shape (95,); 1.5 where pymatgen has none."""
+    return _column("covalent_radius", 1.5)
+
+
+@cache
 def chemistry_vectors() -> np.ndarray:
     """One-hot period and column of the long periodic table for each element, shape (95, 39); row 0 is zero."""
     vectors = np.zeros((N_CLASSES, N_PERIODS + N_COLUMNS), dtype=np.float32)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pymatgen.core import Structure
 
-from icsg3d.crystals.structures import is_json, read_json, read_structure
+from icsg3d.crystals.structures import from_arrays, is_json, read_json, read_structure
 from icsg3d.data.ase_database import read_ase_database
 from icsg3d.data.cif_tables import read_cif_table
+from icsg3d.data.compact_arrays import read_compact
 from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
@@ -84,8 +85,8 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     """Load crystals from whatever they are kept in, or from several sources.
 
     A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a list of candidates of
-    ``icsg3d generate``; a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE database (``.db``); any other
-    file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
+    ``icsg3d generate``; compact arrays (``.npz``); a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE
+    database (``.db``); any other file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
     ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad entries are left out and named in
     ``skipped``: there are as many entries as crystals and names in ``skipped`` together. Names of crystals are those of
     the source, even if they repeat; where numbers of rows stand in for them, they are different over all sources.
@@ -134,14 +135,21 @@ def _load_one(path: Path) -> _Part:
         content = read_json(path)
         if not isinstance(content, dict) or "sites" not in content:
             return _table(frame_from_json(content, path, strict=False), path)
-    elif name.endswith((".csv", ".csv.gz")):
-        return _table(read_cif_table(path), path)
+    elif name.endswith((".csv", ".csv.gz", ".npz")):
+        return _table(_compact_frame(path) if name.endswith(".npz") else read_cif_table(path), path)
     elif name.endswith(".db") and path.is_file():
         return _table(read_ase_database(path), path)
     elif not path.exists() and is_dataset_name(str(path)):
         return _table(read_dataset(str(path)), path)
     structure = read_structure(path)
     return _Part([path.name.split(".")[0]], [True], [structure], pd.DataFrame(index=[0]), [], (path,))
+
+
+def _compact_frame(path: Path) -> pd.DataFrame:
+    """Return compact arrays as a dataframe."""
+    crystals = read_compact(path)
+    structures = [from_arrays(crystals.crystal(row)) for row in range(len(crystals))]
+    return pd.DataFrame({"material_id": crystals.ids, "structure": structures, **crystals.columns})
 
 
 def _load_folder(folder: Path) -> _Part:

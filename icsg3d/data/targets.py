@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from icsg3d.crystals.structures import primitive_cell
+from icsg3d.data.compact_arrays import reduced_formula
 from icsg3d.errors import InputError
 from icsg3d.progress import track
 from icsg3d.refusals import usable
-from icsg3d.representation.graphs import GraphSet, crystal_graph
+from icsg3d.representation.description import describe, described
+from icsg3d.representation.environments import EnvironmentConfig
+from icsg3d.representation.graphs import CrystalGraph
 from icsg3d.training.data import PropertySet, load_graphs, save_graphs
 
 if TYPE_CHECKING:
@@ -20,9 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.crystals.arrays import CrystalArrays
+    from icsg3d.data.compact_arrays import CompactCrystals
     from icsg3d.data.sources import CrystalTable
     from icsg3d.models.targets import Property
-    from icsg3d.representation.graphs import GraphConfig
+    from icsg3d.representation.description import Description, DescriptionConfig
+    from icsg3d.representation.environments import EnvironmentSet
+    from icsg3d.representation.graphs import GraphSet
 
 _SHOWN = 3
 
@@ -65,7 +72,7 @@ def held_out(formulas: Sequence[str], one_of: int = 10, own: np.ndarray | None =
 def property_set(
     table: CrystalTable,
     target: Property,
-    config: GraphConfig,
+    config: DescriptionConfig,
     *,
     scale: int = 0,
     skip_bad_rows: bool = False,
@@ -120,6 +127,39 @@ def property_set(
     return PropertySet(graphs, values[kept], ids, formulas, np.full(len(kept), scale)), skipped
 
 
+def compact_property_set(
+    crystals: CompactCrystals,
+    target: Property,
+    config: DescriptionConfig,
+    *,
+    scale: int = 0,
+    source: str = "the file",
+    cache: Path | None = None,
+) -> tuple[PropertySet, dict[str, str]]:
+    """Return graphs and values of compact arrays, as :func:`property_set` does, and what could not be used.
+
+    Crystals without a value are left out without a word: such files have columns that few crystals fill. Cells are
+    taken as they are, which is primitive where they were written so.
+
+    Raises:
+        InputError: if there is no such column, a value is out of range, or no crystal has one.
+    """
+    values = crystals.column(target.name)
+    if values is None:
+        msg = f"{source} has no column {target.name!r}; it has {', '.join(sorted(crystals.columns)) or 'none'}"
+        raise InputError(msg)
+    known = np.flatnonzero(np.isfinite(values))
+    bad = {int(known[row]): reason for row, reason in _bad_values(values[known], target).items()}
+    rows = [int(row) for row in known if row not in bad]
+    graphs, good, reasons = _graphs([crystals.crystal(row) for row in track(rows, f"cells of {source}")], config, cache)
+    bad |= {rows[place]: reason for place, reason in reasons.items()}
+    kept = [rows[place] for place in good]
+    formulas = [reduced_formula(crystals.crystal(row).numbers) for row in kept]
+    ids = [crystals.ids[row] for row in kept]
+    skipped = {crystals.ids[row]: reason for row, reason in sorted(bad.items())}
+    return PropertySet(graphs, values[kept], ids, formulas, np.full(len(kept), scale)), skipped
+
+
 def _bad_values(values: np.ndarray, target: Property) -> dict[int, str]:
     reasons = {}
     for row, value in enumerate(values):
@@ -132,21 +172,36 @@ def _bad_values(values: np.ndarray, target: Property) -> dict[int, str]:
 
 
 def _graphs(
-    crystals: Sequence[CrystalArrays], config: GraphConfig, cache: Path | None
-) -> tuple[GraphSet, list[int], dict[int, str]]:
+    crystals: Sequence[CrystalArrays], config: DescriptionConfig, cache: Path | None
+) -> tuple[GraphSet | EnvironmentSet, list[int], dict[int, str]]:
     """Return the graphs, which crystals they are of, and why the others have none."""
-    path = None if cache is None else cache / f"graphs-{_digest(crystals, config)}.npz"
+    path = (
+        None
+        if cache is None or isinstance(config, EnvironmentConfig)
+        else cache / f"graphs-{_digest(crystals, config)}.npz"
+    )
     if path is not None and path.is_file():
         return load_graphs(path), list(range(len(crystals))), {}
-    good, made, reasons = usable(crystals, lambda crystal: crystal_graph(crystal, config))
-    graphs = GraphSet.from_graphs(made) if made else GraphSet(*(np.zeros(0, dtype=np.int64) for _ in range(6)))
-    if path is not None and made and not reasons:
+    good, made, reasons = usable(crystals, lambda crystal: _compact(describe(crystal, config)))
+    if not made:
+        raise InputError(
+            f"none of {len(crystals)} crystals can be learned from ({next(iter(reasons.values()), 'no value')})"
+        )
+    graphs = described(made)
+    if path is not None and not reasons:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_graphs(graphs, path)
     return graphs, good, reasons
 
 
-def _digest(crystals: Sequence[CrystalArrays], config: GraphConfig) -> str:
+def _compact(made: Description) -> Description:
+    """Return environments in 16 bits, so that those of many crystals fit into memory."""
+    if isinstance(made, CrystalGraph):
+        return made
+    return dataclasses.replace(made, moments=made.moments.astype(np.float16))
+
+
+def _digest(crystals: Sequence[CrystalArrays], config: DescriptionConfig) -> str:
     state = hashlib.sha256(f"{_GRAPHS_VERSION} {config!r}".encode())
     for crystal in crystals:
         for array in (crystal.numbers, crystal.frac_coords, crystal.lattice):

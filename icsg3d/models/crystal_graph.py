@@ -50,6 +50,11 @@ class CrystalGraphConfig:
     node_features: int = 92
     graph: GraphConfig = field(default_factory=GraphConfig)
 
+    @property
+    def pooled(self) -> int:
+        """Features of a crystal."""
+        return self.width
+
     @classmethod
     def preset(cls, name: GraphPreset, **changes: Any) -> CrystalGraphConfig:
         """Return named sizes.

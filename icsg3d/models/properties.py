@@ -13,16 +13,26 @@ from torch import nn
 from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
+from icsg3d.models.environment_net import EnvironmentNet, EnvironmentNetConfig
 from icsg3d.models.targets import Property
+from icsg3d.models.uncertainty import Uncertainty, UncertaintyConfig
+from icsg3d.representation.environments import EnvironmentConfig
 from icsg3d.representation.graphs import GraphConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from icsg3d.representation.environments import EnvironmentBatch
     from icsg3d.representation.graphs import GraphBatch
 
+    Batch = GraphBatch | EnvironmentBatch
+
 PROPERTY_FORMAT = "icsg3d-property-1"
+
+
+NetworkConfig = CrystalGraphConfig | EnvironmentNetConfig
+Network = CrystalGraphNet | EnvironmentNet
 
 
 @dataclass(frozen=True)
@@ -38,16 +48,18 @@ class PropertyModelConfig:
         elements: Atomic numbers of the training crystals.
         spread_floor: Uncertainty where the members agree, on the transformed scale.
         spread_factor: Uncertainty per standard deviation of the members.
+        uncertainty: Sizes of a model of uncertainty that is taken instead; None where there is none.
     """
 
     property: Property
-    network: CrystalGraphConfig = field(default_factory=CrystalGraphConfig)
+    network: NetworkConfig = field(default_factory=CrystalGraphConfig)
     members: int = 1
     mean: float = 0.0
     scale: float = 1.0
     elements: tuple[int, ...] = ()
     spread_floor: float = 0.0
     spread_factor: float = 1.0
+    uncertainty: UncertaintyConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers, which may come from a file.
@@ -75,22 +87,41 @@ class PropertyModel(nn.Module):
     def __init__(self, config: PropertyModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.members = nn.ModuleList([CrystalGraphNet(config.network) for _ in range(config.members)])
+        self.members = nn.ModuleList([new_network(config.network) for _ in range(config.members)])
+        self.uncertainty = None if config.uncertainty is None else Uncertainty(config.uncertainty)
 
-    def transformed(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def transformed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation of the members on the scale that is learned, each of shape (B,)."""
         outputs = torch.stack([member(batch) for member in self.members]) * self.config.scale + self.config.mean
         spread = outputs.std(0) if self.config.members > 1 else torch.zeros_like(outputs[0])
         return outputs.mean(0), spread
 
-    def forward(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return values and standard uncertainties in the property's unit, each of shape (B,)."""
-        center, spread = self.transformed(batch)
-        sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
+        values, sigmas, _ = self.assess(batch)
+        return values, sigmas
+
+    def assess(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return values and uncertainties, and which crystals are unlike all that was learned, each of shape (B,)."""
+        if self.uncertainty is None:
+            center, spread = self.transformed(batch)
+            sigma = (self.config.spread_floor**2 + (self.config.spread_factor * spread).square()).sqrt()
+            unlike = torch.zeros_like(center, dtype=torch.bool)
+        else:
+            first = cast("Any", self.members[0])
+            pooled = first.embed(batch)
+            outputs = torch.stack([first.head(pooled), *(member(batch) for member in self.members[1:])])
+            center = (outputs * self.config.scale + self.config.mean).mean(0)
+            sigma, unlike = self.uncertainty(pooled)
         values, slope = untransform(center, self.config.property)
         if self.config.property.floor is not None:
             values = values.clamp(min=self.config.property.floor)
-        return values, sigma * slope
+        return values, sigma * slope, unlike
+
+
+def new_network(config: NetworkConfig) -> Network:
+    """Return an untrained network of some sizes."""
+    return EnvironmentNet(config) if isinstance(config, EnvironmentNetConfig) else CrystalGraphNet(config)
 
 
 def transform(values: torch.Tensor, of: Property) -> torch.Tensor:
@@ -131,11 +162,18 @@ def load_property_model(folder: Path) -> tuple[PropertyModel, str]:
     return cast("PropertyModel", networks["model"]), digest
 
 
+def _network_config(values: Mapping[str, Any]) -> NetworkConfig:
+    kinds = (CrystalGraphConfig, GraphConfig) if "convolution" in values else (EnvironmentNetConfig, EnvironmentConfig)
+    made: NetworkConfig = build(kinds[0], dict(values) | {"graph": build(kinds[1], values["graph"])})
+    return made
+
+
 def property_networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Return the model of a configuration as ``dataclasses.asdict`` wrote it, its weights those it is made with."""
-    network = dict(values["network"])
+    network, uncertainty = dict(values["network"]), values.get("uncertainty")
     parts = {
         "property": build(Property, values["property"]),
-        "network": build(CrystalGraphConfig, network | {"graph": build(GraphConfig, network["graph"])}),
+        "network": _network_config(network),
+        "uncertainty": None if uncertainty is None else build(UncertaintyConfig, uncertainty),
     }
     return {"model": PropertyModel(build(PropertyModelConfig, dict(values) | parts))}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Transform = Literal["identity", "log10", "log1p"]
 
@@ -50,6 +53,41 @@ PROPERTIES = {
     )
 }
 """The properties by name, in the order in which they are shown."""
+
+
+_SHORT_NAMES = {
+    "energy": "formation_energy_per_atom",
+    "e_form": "formation_energy_per_atom",
+    "gap": "band_gap",
+    "k": "bulk_modulus",
+    "k_vrh": "bulk_modulus",
+    "g": "shear_modulus",
+    "g_vrh": "shear_modulus",
+    "nu": "poisson_ratio",
+    "n": "refractive_index",
+    "epsilon": "dielectric_electronic",
+    "piezo": "eij_max",
+    "piezoelectric": "eij_max",
+}
+"""Usual names of properties, in small letters."""
+
+
+def property_named(text: str, names: Iterable[str] | None = None) -> str | None:
+    """Return the property that a name which is not quite right means; None if it may mean several or none.
+
+    Small and capital letters, spaces and hyphens do not matter; usual short names and beginnings of one name count.
+
+    Args:
+        text: What was typed.
+        names: Properties there are; by default all that the package knows.
+    """
+    names = list(PROPERTIES if names is None else names)
+    plain = text.strip().lower().replace("-", "_").replace(" ", "_")
+    meant = _SHORT_NAMES.get(plain, plain)
+    if meant in names:
+        return meant
+    begun = [name for name in names if len(plain) > 2 and name.startswith(plain)]
+    return begun[0] if len(begun) == 1 else None
 
 
 def unknown_property(name: str) -> Property:

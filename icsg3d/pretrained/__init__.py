@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import gzip
 import io
+import logging
 from pathlib import Path
 
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
 from icsg3d.models.checkpoints import CONFIG_FILE, read_format
+from icsg3d.models.targets import property_named
 
 CARD_FILE = "README.md"
 IDS_FILE = "training_crystals.csv.gz"
 
 _FOLDER = Path(__file__).parent
+
+_log = logging.getLogger(__name__)
 
 
 def available(format_name: str | None = None) -> list[str]:
@@ -27,7 +32,7 @@ def find(model: str | Path, format_name: str | None = None) -> Path:
     """Return the folder of a model.
 
     Args:
-        model: Name of a shipped model, or path of a folder.
+        model: Name of a shipped model, or path of a folder; for a property a usual short name will do.
         format_name: That a shipped model must have.
 
     Raises:
@@ -38,7 +43,13 @@ def find(model: str | Path, format_name: str | None = None) -> Path:
         return _FOLDER / str(model)
     if Path(model).is_dir():
         return Path(model)
-    msg = f"there is no model {str(model)!r}; shipped are {', '.join(names) or 'none'}, or give a model's folder"
+    meant = property_named(str(model), names)
+    if meant is not None:
+        _log.info("taking %s for %r", meant, str(model))
+        return _FOLDER / meant
+    near = difflib.get_close_matches(str(model), names, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    msg = f"there is no model {str(model)!r}; {guess}shipped are {', '.join(names) or 'none'}, or give a model's folder"
     raise InputError(msg)
 
 

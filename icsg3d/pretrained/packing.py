@@ -15,6 +15,7 @@ from icsg3d.files import sha256, write_atomically
 from icsg3d.models.checkpoints import save_network
 from icsg3d.models.density import LatentDensity
 from icsg3d.models.encoding import encode_posteriors
+from icsg3d.models.environment_net import EnvironmentNetConfig
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.properties import save_property_model
 from icsg3d.models.volume import save_volume_model
@@ -175,7 +176,8 @@ def pack_volume_model(
 
 def _write_papers(folder: Path, ids: Sequence[str], formulas: Sequence[str], record: TrainingRecord, text: str) -> None:
     """Write what goes with the weights: training crystals, record and card."""
-    write_training_crystals(folder, list(ids), list(formulas))
+    once = dict(zip(ids, formulas, strict=True))  # a crystal may be taken several times in an epoch
+    write_training_crystals(folder, list(once), list(once.values()))
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1).encode())
     write_atomically(folder / CARD_FILE, text.encode())
 
@@ -196,11 +198,13 @@ def property_card(model: PropertyModel, record: TrainingRecord, digest: str) -> 
     """Return the card of a property model in Markdown."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
+    network = config.network
+    kind = "environments" if isinstance(network, EnvironmentNetConfig) else network.convolution
     unit = f" in {config.property.unit}" if config.property.unit else ""
     summary = (
-        f"Predicts `{config.property.name}`{unit}: {config.property.description}. {config.members} networks of "
-        f"{config.network.layers} graph convolutions (`{config.network.convolution}`, {config.network.width} features),"
-        f" {parameters:,} parameters together; {len(config.elements)} elements. SHA-256 of the weights: `{digest}`."
+        f"Predicts `{config.property.name}`{unit}: {config.property.description}. Networks: {config.members}, of "
+        f"{network.layers} layers (`{kind}`, {network.width} features), {parameters:,} parameters together; "
+        f"{len(config.elements)} elements. SHA-256 of the weights: `{digest}`."
     )
     return _card(summary, record, "value")
 

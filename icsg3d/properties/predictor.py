@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,16 +21,15 @@ from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
 from icsg3d.pretrained import available, find
 from icsg3d.progress import track
 from icsg3d.refusals import usable
-from icsg3d.representation.graphs import CrystalGraph, GraphBatch, crystal_graph
+from icsg3d.representation.description import batch_of, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.models.crystal_graph import CrystalGraphNet
     from icsg3d.models.properties import PropertyModel
     from icsg3d.models.targets import Property
-    from icsg3d.representation.graphs import GraphConfig
+    from icsg3d.representation.description import Description, DescriptionConfig
 
 _SHOWN = 20
 """Rows that a notebook shows."""
@@ -48,12 +47,14 @@ class Predictions:
         values: In that unit, shape (n,).
         stds: Standard uncertainties in the same unit, shape (n,): 68 % of held-back errors are smaller.
         unseen: Elements of each crystal that the model never saw; where there are any, the number is a guess.
+        unlike: Which crystals lie farther from all training crystals than nearly all that were held out, shape (n,).
     """
 
     property: Property
     values: np.ndarray
     stds: np.ndarray
     unseen: tuple[tuple[str, ...], ...]
+    unlike: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of crystals."""
@@ -111,7 +112,7 @@ class PropertyPredictor:
             crystals: One or several Structures, ase.Atoms or paths of files.
 
         Raises:
-            InputError: if a crystal cannot be read, is disordered, has an isolated atom or is too large.
+            InputError: if a crystal cannot be read, is disordered, is none that a material can be, or is too large.
         """
         given = [crystals] if isinstance(crystals, Structure | Atoms | str | Path) else crystals
         return self.predict_graphs([graph_of(each, self.model.config.network.graph) for each in given])
@@ -123,51 +124,55 @@ class PropertyPredictor:
         values, stds = np.full((2, len(crystals)), np.nan)
         values[graphs.rows], stds[graphs.rows] = found.values, found.stds
         unseen = dict(zip(graphs.rows, found.unseen, strict=True))
-        return Predictions(self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
+        unlike = np.zeros(len(crystals), dtype=bool)
+        unlike[graphs.rows] = found.unlike
+        return Predictions(
+            self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))), unlike
+        )
 
-    def predict_graphs(self, graphs: Sequence[CrystalGraph]) -> Predictions:
+    def predict_graphs(self, graphs: Sequence[Description]) -> Predictions:
         """Predict the property of crystals whose graphs are made.
 
         Args:
             graphs: Made with the graph settings of the model.
         """
-        values, stds = np.empty(len(graphs)), np.empty(len(graphs))
+        values, stds, unlike = np.empty(len(graphs)), np.empty(len(graphs)), np.zeros(len(graphs), dtype=bool)
         for rows in batches_of(graphs):
             with torch.no_grad():
-                value, std = self.model(GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device))
-            values[rows], stds[rows] = value.cpu().numpy(), std.cpu().numpy()
+                value, std, far = self.model.assess(batch_of([graphs[row] for row in rows]).to(self.device))
+            values[rows], stds[rows], unlike[rows] = (t.cpu().numpy() for t in (value, std, far))
         known = set(self.model.config.elements)
         unseen = tuple(
             tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
             for graph in graphs
         )
-        return Predictions(self.property, values, stds, unseen)
+        return Predictions(self.property, values, stds, unseen, unlike)
 
-    def embed_graphs(self, graphs: Sequence[CrystalGraph]) -> np.ndarray:
+    def embed_graphs(self, graphs: Sequence[Description]) -> np.ndarray:
         """Return the pooled atoms of crystals after the convolutions of the first network, shape (n, width)."""
-        embedded = np.empty((len(graphs), self.model.config.network.width))
+        embedded = np.empty((len(graphs), self.model.config.network.pooled))
         for rows in batches_of(graphs):
-            batch = GraphBatch.from_graphs([graphs[row] for row in rows]).to(self.device)
+            batch = batch_of([graphs[row] for row in rows]).to(self.device)
             with torch.no_grad():
-                embedded[rows] = cast("CrystalGraphNet", self.model.members[0]).embed(batch).cpu().numpy()
+                embedded[rows] = cast("Any", self.model.members[0]).embed(batch).cpu().numpy()
         return embedded
 
 
-def graph_of(crystal: Crystal, config: GraphConfig) -> CrystalGraph:
+def graph_of(crystal: Crystal, config: DescriptionConfig) -> Description:
     """Return the graph of whatever stands for a crystal.
 
     Raises:
-        InputError: if it is none, is disordered, has an isolated atom or is too large.
+        InputError: if it is none, is disordered, is none that a material can be, or is too large.
     """
     structure = as_structure(crystal)
     try:
-        return crystal_graph(to_arrays(structure), config)
+        return describe(to_arrays(structure), config)
     except InputError as error:
         formula = structure.composition.reduced_formula
         raise InputError(f"{formula}: {error}") from error
 
 
-def batches_of(graphs: Sequence[CrystalGraph]) -> list[np.ndarray]:
+def batches_of(graphs: Sequence[Description]) -> list[np.ndarray]:
     """Return indices of crystals of like size, at most ``_ATOMS`` atoms together counting padding."""
     sizes = np.array([len(graph) for graph in graphs], dtype=int)
     batches: list[list[int]] = []
@@ -192,7 +197,8 @@ def predict_table(
 
     Returns:
         A row per crystal with ``material_id``, ``formula``, a column per property and one ``<property>_std``, and
-        ``unseen_elements`` where a model never saw an element; and the reasons why crystals were left out, by name.
+        ``unseen_elements`` where a model never saw an element, and ``unlike_training`` where a crystal is unlike all
+        that a model learned; and the reasons why crystals were left out, by name.
     """
     configs = list(dict.fromkeys(predictor.model.config.network.graph for predictor in predictors))
     graphs = usable(
@@ -203,13 +209,16 @@ def predict_table(
     formulas = [as_structure(structures[row]).composition.reduced_formula for row in rows]
     columns: dict[str, object] = {"material_id": [ids[row] for row in rows], "formula": formulas}
     unseen: list[set[str]] = [set() for _ in rows]
+    unlike = np.zeros(len(rows), dtype=bool)
     for predictor in track(predictors, "predicting"):
         found = predictor.predict_graphs(made[predictor.model.config.network.graph])
         columns[predictor.property.name] = found.values
         columns[f"{predictor.property.name}_std"] = found.stds
         for elements, new in zip(unseen, found.unseen, strict=True):
             elements.update(new)
+        unlike |= found.unlike
     columns["unseen_elements"] = [" ".join(sorted(elements)) for elements in unseen]
+    columns["unlike_training"] = unlike
     return pd.DataFrame(columns), skipped
 
 

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.data import load_structures
-from icsg3d.data.targets import check_learnable, held_out, property_set
+from icsg3d.data.compact_arrays import read_compact
+from icsg3d.data.targets import check_learnable, compact_property_set, held_out, property_set
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving
 from icsg3d.models.crystal_graph import CrystalGraphConfig
+from icsg3d.models.environment_net import EnvironmentNetConfig
 from icsg3d.models.properties import PropertyModelConfig
 from icsg3d.models.targets import PROPERTIES, unknown_property
 from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_property_model
@@ -30,14 +33,18 @@ from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import coverage, errors, train_ensemble
 from icsg3d.training.properties import PropertyOptions, after_teachers, from_scratch, paper_transfer
 from icsg3d.training.resuming import all_seconds
+from icsg3d.training.uncertainty import cross_fitted, with_uncertainty
 
 if TYPE_CHECKING:
-    from icsg3d.models.properties import PropertyModel
+    from icsg3d.models.environment_net import Pooling
+    from icsg3d.models.properties import NetworkConfig, PropertyModel
     from icsg3d.models.targets import Property
-    from icsg3d.representation.graphs import GraphConfig
+    from icsg3d.representation.description import DescriptionConfig
     from icsg3d.training.properties import Phase
 
 _log = logging.getLogger(__name__)
+
+ENERGY = "formation_energy_per_atom"
 
 _ONE_OF = 10
 """Without crystals to judge by, one formula of so many is held out."""
@@ -68,7 +75,7 @@ class PropertyTrainingConfig(RunConfig):
     held_out: Path | None = Field(
         None, description="Crystals to judge by; without them, a tenth of the formulas is held out"
     )
-    preset: str = Field("gated", description="Network: gated, cgcnn or paper")
+    preset: str = Field("environments", description="Network: environments, gated, cgcnn or paper")
     width: int | None = Field(None, ge=1, description="Features of an atom, if not the preset's")
     layers: int | None = Field(None, ge=1, description="Graph convolutions, if not the preset's")
     members: int = Field(4, ge=1, description="Networks of the ensemble")
@@ -77,6 +84,9 @@ class PropertyTrainingConfig(RunConfig):
     learning_rate: float = Field(2e-3, ge=1e-7, description="Highest learning rate")
     weight_decay: float = Field(1e-2, ge=0, description="Of AdamW")
     skip_bad_rows: bool = Field(False, description="Leave out rows whose value is missing or out of range")  # noqa: FBT003
+    element_copies: int = Field(
+        1, ge=1, description="How often an elemental crystal is taken in an epoch; above 1 none of them is held out"
+    )
     unit: str = Field("", description="Unit of a property that the package does not know")
     notes: Path | None = Field(None, description="Markdown to add to the model card: use, licences, citations")
     seed: int = Field(0, description="Of everything random")
@@ -126,7 +136,7 @@ def train_property(
     """
     goal = PROPERTIES.get(config.target) or dataclasses.replace(unknown_property(config.target), unit=config.unit)
     start = None if config.start is None else PropertyPredictor.from_pretrained(config.start).model
-    network = _network(config, start)
+    network = _network(config, start, goal)
     notes = "" if config.notes is None else config.notes.read_text()
     options = PropertyOptions(
         _phases(config, transfers=start is not None), config.batch_size, config.weight_decay, seed=config.seed
@@ -156,26 +166,35 @@ def train_property(
             raise Interrupted(
                 f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to continue"
             ) from stop
+        if isinstance(network, EnvironmentNetConfig):
+            model = with_uncertainty(model, training, judged, config.seed)
+            shares = cross_fitted(model, judged)
+        else:
+            shares = coverage(model, judged)
         record = TrainingRecord(
             command=command,
             data=files,
             options=dataclasses.asdict(options),
             seconds=all_seconds(out, time.monotonic() - started, resume=resume),
             machine=platform.machine(),
-            metrics={"crystals": len(judged), **errors(model, judged), **coverage(model, judged)},
+            metrics={"crystals": len(judged), **errors(model, judged), **shares},
         )
         pack_property_model(model, training, out / "model", record, notes)
         draw_parity(model, judged, out / "parity.png")
     return TrainedProperty(out / "model", out / "parity.png", model.config.property, dict(record.metrics))
 
 
-def _network(config: PropertyTrainingConfig, start: PropertyModel | None) -> CrystalGraphConfig:
+def _network(config: PropertyTrainingConfig, start: PropertyModel | None, goal: Property) -> NetworkConfig:
     changes = {name: getattr(config, name) for name in ("width", "layers") if getattr(config, name) is not None}
+    pooling: Pooling = "atomic" if goal.name == ENERGY else "crystal"
+    if start is None and config.preset == "environments":
+        return EnvironmentNetConfig(pooling=pooling, **changes)
     if start is None:
         return CrystalGraphConfig.preset(config.preset, **changes)  # type: ignore[arg-type]
-    if changes or config.preset != "gated":
+    if changes or config.preset not in {"gated", "environments"}:
         raise InputError("with --from the networks have the sizes they come with; leave out preset, width and layers")
-    return start.config.network
+    network = start.config.network
+    return dataclasses.replace(network, pooling=pooling) if isinstance(network, EnvironmentNetConfig) else network
 
 
 def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[Phase, ...]:
@@ -187,7 +206,7 @@ def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[Phase, 
 
 
 def _load(
-    config: PropertyTrainingConfig, goal: Property, graph: GraphConfig, out: Path
+    config: PropertyTrainingConfig, goal: Property, graph: DescriptionConfig, out: Path
 ) -> tuple[PropertySet, PropertySet, list[dict[str, Any]]]:
     """Return crystals to learn from, crystals to judge by, and what is recorded of their files."""
     others = [*config.other_scale, *config.teacher]
@@ -198,7 +217,7 @@ def _load(
     files = [describe_file(p, role, len(each)) for (p, _), role, each in zip(sources, roles, sets, strict=True)]
     everything = PropertySet.joined(sets)
     if config.held_out is None:
-        training, judged = _split(everything)
+        training, judged = _split(everything, config.element_copies)
     else:
         judged = _set(config.held_out, 0, goal, graph, out, config)
         training = _without(everything, set(judged.formulas))
@@ -207,8 +226,14 @@ def _load(
 
 
 def _set(
-    path: Path, scale: int, goal: Property, graph: GraphConfig, out: Path, config: PropertyTrainingConfig
+    path: Path, scale: int, goal: Property, graph: DescriptionConfig, out: Path, config: PropertyTrainingConfig
 ) -> PropertySet:
+    if path.suffix == ".npz":
+        made, skipped = compact_property_set(
+            read_compact(path), goal, graph, scale=scale, source=path.name, cache=out / "graphs"
+        )
+        log_refused(_log, skipped)
+        return made
     table = load_structures(path)
     log_refused(_log, table.skipped)
     made, skipped = property_set(
@@ -218,11 +243,16 @@ def _set(
     return made
 
 
-def _split(everything: PropertySet) -> tuple[PropertySet, PropertySet]:
+def _split(everything: PropertySet, element_copies: int = 1) -> tuple[PropertySet, PropertySet]:
     """Return training and held-out crystals, by formula; those on other scales with such a formula are in neither."""
     own = everything.scales == 0
     apart = held_out(everything.formulas, _ONE_OF, own)
-    return everything.subset(np.flatnonzero(~apart)), everything.subset(np.flatnonzero(apart & own))
+    learned = np.flatnonzero(~apart)
+    if element_copies > 1:
+        elemental = (everything.graphs.shares(N_CLASSES) > 0).sum(1) == 1
+        apart &= ~elemental
+        learned = np.concatenate([np.flatnonzero(~apart), *[np.flatnonzero(elemental & own)] * (element_copies - 1)])
+    return everything.subset(learned), everything.subset(np.flatnonzero(apart & own))
 
 
 def _without(everything: PropertySet, formulas: set[str]) -> PropertySet:

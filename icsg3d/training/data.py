@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
+from icsg3d.representation.environments import EnvironmentSet
 from icsg3d.representation.graphs import GraphSet
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class PropertySet:
             which differ by a constant per element.
     """
 
-    graphs: GraphSet
+    graphs: GraphSet | EnvironmentSet
     values: np.ndarray
     ids: Sequence[str]
     formulas: Sequence[str]
@@ -102,7 +103,7 @@ class PropertySet:
     def joined(cls, sets: Sequence[PropertySet]) -> PropertySet:
         """Put sets one after another."""
         return cls(
-            GraphSet.joined([each.graphs for each in sets]),
+            cast("Any", type(sets[0].graphs)).joined([each.graphs for each in sets]),
             np.concatenate([each.values for each in sets]),
             [name for each in sets for name in each.ids],
             [formula for each in sets for formula in each.formulas],
@@ -110,14 +111,14 @@ class PropertySet:
         )
 
 
-def save_graphs(graphs: GraphSet, path: Path) -> None:
+def save_graphs(graphs: GraphSet | EnvironmentSet, path: Path) -> None:
     """Write graphs to an ``.npz`` file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{field.name: getattr(graphs, field.name) for field in fields(GraphSet)})
+    np.savez(buffer, **{field.name: getattr(graphs, field.name) for field in fields(graphs)})
     write_atomically(path, buffer.getvalue())
 
 
-def load_graphs(path: Path) -> GraphSet:
+def load_graphs(path: Path) -> GraphSet | EnvironmentSet:
     """Read what :func:`save_graphs` wrote.
 
     Raises:
@@ -125,7 +126,8 @@ def load_graphs(path: Path) -> GraphSet:
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return GraphSet(**{field.name: file[field.name] for field in fields(GraphSet)})
+            kind = EnvironmentSet if "moments" in file.files else GraphSet
+            return kind(**{field.name: file[field.name] for field in fields(kind)})
     except _NO_NPZ as error:
         msg = f"{path} holds no crystal graphs written by icsg3d ({error}); delete it, it will be made again"
         raise InputError(msg) from error

@@ -92,7 +92,7 @@ def _fingerprint(
     alike = dataclasses.replace(config, members=1)  # more members may join later
     state = hashlib.sha256(f"{alike!r} {options!r}".encode())
     for crystals in (training, validation):
-        for array in (crystals.graphs.numbers, crystals.graphs.distances, crystals.values, crystals.scales):
+        for array in (crystals.graphs.numbers, crystals.graphs.neighbours, crystals.values, crystals.scales):
             state.update(np.ascontiguousarray(array).tobytes())
     return state.hexdigest()
 

@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -22,15 +22,15 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from icsg3d.crystals.elements import N_CLASSES
-from icsg3d.models.crystal_graph import CrystalGraphNet
-from icsg3d.models.properties import transform, untransform
+from icsg3d.models.properties import new_network, transform, untransform
 from icsg3d.training.data import Indices, check_seed, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from icsg3d.models.properties import PropertyModelConfig
+    from icsg3d.models.properties import Network, PropertyModelConfig
+    from icsg3d.representation.environments import EnvironmentSet
     from icsg3d.representation.graphs import GraphSet
     from icsg3d.training.data import PropertySet
 
@@ -136,7 +136,7 @@ class PropertyTraining(lightning.LightningModule):
 
     def __init__(
         self,
-        network: CrystalGraphNet,
+        network: Network,
         references: nn.Parameter,
         config: PropertyModelConfig,
         sets: dict[str, PropertySet],
@@ -220,7 +220,7 @@ class PropertyTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def freeze(network: CrystalGraphNet, learns: Learns) -> list[nn.Module]:
+def freeze(network: Network, learns: Learns) -> list[nn.Module]:
     """Let only those parameters learn that a phase lets, and return the modules that stay as they are."""
     network.requires_grad_(True)  # noqa: FBT003
     fixed: list[nn.Module] = []
@@ -233,12 +233,12 @@ def freeze(network: CrystalGraphNet, learns: Learns) -> list[nn.Module]:
     return fixed
 
 
-def pooled(network: CrystalGraphNet, graphs: GraphSet, device: torch.device | str = "cpu") -> torch.Tensor:
+def pooled(network: Network, graphs: GraphSet | EnvironmentSet, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return the pooled atoms of crystals, shape (n, width), with the network in evaluation mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     with torch.no_grad():
-        parts = [network.embed(batch.to(device)) for batch in graphs.batches()]
+        parts = [cast("Any", network).embed(batch.to(device)) for batch in graphs.batches()]
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)
@@ -260,11 +260,11 @@ def train_network(
     options: PropertyOptions,
     *,
     member: int = 0,
-    start: CrystalGraphNet | None = None,
+    start: Network | None = None,
     accelerator: str = "auto",
     resume: bool = False,
     report: Callable[[], None] = lambda: None,
-) -> CrystalGraphNet:
+) -> Network:
     """Train one network of an ensemble through all phases.
 
     Args:
@@ -284,7 +284,7 @@ def train_network(
         shutil.rmtree(out / f"member-{member}", ignore_errors=True)
     seed = 1000 * options.seed + member
     torch.manual_seed(seed)
-    network = CrystalGraphNet(config.network)
+    network = new_network(config.network)
     if start is not None:
         network.graph_layers().load_state_dict(start.graph_layers().state_dict())
         network.features.copy_(start.features)

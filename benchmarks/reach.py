@@ -1,0 +1,212 @@
+"""Judge property models on crystals they did not learn from, the elements, and the volumes of lowest energy.
+
+python -m benchmarks.reach --data DIR --models DIR
+python -m benchmarks.reach --data DIR  # the shipped models
+
+Crystals are those of ``mp20_val.npz``, without those whose formula and space group a training crystal has; the tenth of
+the formulas of ``mp_structures.npz`` and of the older sets that is held out; all elemental crystals of
+``mp_structures.npz``; and, for volumes, crystals of ``mp20_val.npz`` with at most eight atoms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.structures import primitive_cell
+from icsg3d.data import load_structures
+from icsg3d.data.compact_arrays import CompactCrystals, read_compact
+from icsg3d.data.targets import is_held_out
+from icsg3d.errors import InputError
+from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.representation.description import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENERGY = "formation_energy_per_atom"
+HALOGENIDES = {"I": 53}
+NO_REACH = {1, 2, 7, 10, 18, 36, 54}
+"""H, N and the noble gases."""
+
+OLDER = {
+    ENERGY: ("mp_perovskites", "oqmd_heuslers", "wbm_random"),
+    "band_gap": ("mp_perovskites",),
+    "bulk_modulus": ("mp_binary_elasticity",),
+    "shear_modulus": ("mp_binary_elasticity",),
+    "poisson_ratio": ("mp_binary_elasticity",),
+    "dielectric_electronic": ("mp_dielectric",),
+    "refractive_index": ("mp_dielectric",),
+    "eij_max": ("mp_piezo",),
+}
+LOGARITHMIC = {"bulk_modulus", "shear_modulus"}
+FACTORS = np.linspace(0.96, 1.04, 9)
+"""Of the edges, at which the energy is looked at for its minimum."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Crystals with true values.
+
+    Attributes:
+        name: Of the set.
+        crystals: Cells.
+        values: In the property's unit.
+    """
+
+    name: str
+    crystals: Sequence[CrystalArrays]
+    values: np.ndarray
+
+
+def predicted(predictor: PropertyPredictor, crystals: Sequence[CrystalArrays]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and uncertainties, NaN where a crystal is refused."""
+    config = predictor.model.config.network.graph
+    values, stds = np.full((2, len(crystals)), np.nan)
+    for start in range(0, len(crystals), 512):
+        rows, made = [], []
+        for row in range(start, min(start + 512, len(crystals))):
+            try:
+                made.append(describe(crystals[row], config))
+                rows.append(row)
+            except InputError:
+                continue
+        if rows:
+            found = predictor.predict_graphs(made)
+            values[rows], stds[rows] = found.values, found.stds
+    return values, stds
+
+
+def row_of(predictor: PropertyPredictor, judged: Judged) -> dict[str, object]:
+    """Return mean and median absolute error and shares within one and two sigma."""
+    values, stds = predicted(predictor, judged.crystals)
+    name = predictor.property.name
+    errors = np.abs(values - judged.values)
+    shown = np.abs(np.log10(values) - np.log10(judged.values)) if name in LOGARITHMIC else errors
+    good = np.isfinite(errors)
+    return {
+        "property": f"log10 {name}" if name in LOGARITHMIC else name,
+        "set": judged.name,
+        "crystals": int(good.sum()),
+        "mae": float(shown[good].mean()),
+        "median": float(np.median(shown[good])),
+        "one_sigma": float((errors <= stds)[good].mean()),
+        "two_sigma": float((errors <= 2 * stds)[good].mean()),
+        "refused": int((~good).sum()),
+    }
+
+
+def held_out_of(data: CompactCrystals, name: str, label: str) -> Judged:
+    """Return the crystals of formulas that are held out."""
+    values = data.column(name)
+    formulas = data.formulas
+    rows = [] if values is None else [i for i in np.flatnonzero(np.isfinite(values)) if is_held_out(formulas[i])]
+    rows = [i for i in rows if len(np.unique(data.crystal(i).numbers)) > 1]
+    return Judged(label, [data.crystal(i) for i in rows], np.empty(0) if values is None else values[rows])
+
+
+def validation(folder: Path, learned: CompactCrystals, name: str) -> Judged:
+    """Return the crystals of ``mp20_val.npz`` that are not, as formula and space group, in the training data."""
+    data = read_compact(folder / "mp20_val.npz")
+    values = data.columns[name]
+    known = set(zip(learned.formulas, learned.columns["space_group"], strict=True))
+    names = zip(data.formulas, data.columns["space_group"], strict=True)
+    rows = [i for i, each in enumerate(names) if each not in known and np.isfinite(values[i])]
+    return Judged("mp20_val", [data.crystal(i) for i in rows], values[rows])
+
+
+def older(folder: Path, source: str, name: str) -> Judged:
+    """Return the crystals of an older set whose formulas are held out, as primitive cells."""
+    table = load_structures(folder / f"{source}.json.gz")
+    values = table.frame[name].to_numpy(float)
+    rows = [i for i, s in enumerate(table.structures) if is_held_out(s.composition.reduced_formula)]
+    cells = [primitive_cell(table.structures[i])[0] for i in rows]
+    return Judged(source, cells, values[rows])
+
+
+def elements(predictor: PropertyPredictor, data: CompactCrystals) -> list[dict[str, object]]:
+    """Return the errors on ground states, on all elemental crystals, and the worst."""
+    energies = data.columns[ENERGY]
+    kinds = [np.unique(data.crystal(i).numbers) for i in range(len(data))]
+    rows = [i for i, z in enumerate(kinds) if len(z) == 1 and int(z[0]) not in NO_REACH and np.isfinite(energies[i])]
+    values, _ = predicted(predictor, [data.crystal(i) for i in rows])
+    errors = np.abs(values - energies[rows])
+    ground = np.abs(energies[rows]) < 1e-3
+    return [
+        {"property": ENERGY, "set": "elements, ground states", "crystals": int(ground.sum()),
+         "mae": float(errors[ground].mean()), "worst": float(errors[ground].max())},
+        {"property": ENERGY, "set": "elements, all", "crystals": len(rows), "mae": float(errors.mean()),
+         "worst": float(errors.max())},
+    ]  # fmt: skip
+
+
+def volumes(predictor: PropertyPredictor, folder: Path, count: int) -> list[dict[str, object]]:
+    """Return the median deviation of the volume of lowest energy, over all crystals and over iodides."""
+    data = read_compact(folder / "mp20_val.npz")
+    small = np.flatnonzero(data.atoms <= 8)
+    iodides = [i for i in small if HALOGENIDES["I"] in data.crystal(i).numbers][:count]
+    some = np.random.default_rng(0).permutation(small)[:count]
+    made = []
+    for label, rows in (("volume of the minimum, %", some), ("volume of the minimum, iodides, %", iodides)):
+        found = [least_volume(predictor, data.crystal(int(i))) for i in rows]
+        inside = np.array([v for v in found if v is not None])
+        off = 100 * np.abs(inside - 1)
+        made.append(
+            {"property": ENERGY, "set": label, "crystals": len(rows), "median": float(np.median(off)),
+             "mae": float(off.mean()), "bias": float(100 * np.median(inside - 1)), "without": len(rows) - len(inside)}
+        )  # fmt: skip
+    return made
+
+
+def least_volume(predictor: PropertyPredictor, crystal: CrystalArrays) -> float | None:
+    """Return the volume of lowest energy as a share of the crystal's; None if there is no minimum within 12 %."""
+    cells = [CrystalArrays(crystal.numbers, crystal.frac_coords, crystal.lattice * factor) for factor in FACTORS]
+    energies, _ = predicted(predictor, cells)
+    lowest = int(np.argmin(energies))
+    if lowest in {0, len(FACTORS) - 1} or not np.isfinite(energies).all():
+        return None
+    a, b, _ = np.polyfit(FACTORS[lowest - 1 : lowest + 2], energies[lowest - 1 : lowest + 2], 2)
+    return float((-b / (2 * a)) ** 3)
+
+
+def main() -> None:
+    """Judge the models and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--models", type=Path, help="folder of model folders, instead of the shipped ones")
+    parser.add_argument("--property", nargs="+", default=list(OLDER), help="which properties")
+    parser.add_argument("--volumes", type=int, default=300, help="crystals whose volume of lowest energy is looked for")
+    parser.add_argument("--out", type=Path, help="JSON file of the table")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    learned = read_compact(arguments.data / "mp_structures.npz")
+    rows: list[dict[str, object]] = []
+    for name in arguments.property:
+        predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)
+        sets = [held_out_of(learned, name, "mp_structures, held out")]
+        if name in (ENERGY, "band_gap"):
+            sets.append(validation(arguments.data, learned, name))
+        sets += [older(arguments.data, source, name) for source in OLDER[name]]
+        rows += [row_of(predictor, each) for each in sets if len(each.values)]
+        if name == ENERGY:
+            rows += elements(predictor, learned) + volumes(predictor, arguments.data, arguments.volumes)
+        if arguments.out:
+            arguments.out.write_text(json.dumps(rows, indent=1))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, title="python -m benchmarks.reach")
+    for row in rows:
+        table.add_row(*(f"{row[c]:.4f}" if isinstance(row.get(c), float) else str(row.get(c, "")) for c in columns))
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Compact arrays: many crystals with their properties in one ``.npz`` file, readable with numpy alone.
+
+Arrays of the file: ``ids`` (n,), ``natoms`` (n,), ``Z`` (atoms,), ``frac`` (atoms, 3), ``lattice`` (n, 3, 3) in
+angstrom with the vectors as rows, and any number of columns of length n, NaN where nothing is known. The atoms of a
+crystal are the slice between the cumulated ``natoms``.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.elements import N_CLASSES, symbols
+from icsg3d.errors import InputError
+from icsg3d.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+_STRUCTURE = ("ids", "natoms", "Z", "frac", "lattice")
+_NO_NPZ = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+
+_K, _G, _N = "log10_bulk_modulus", "log10_shear_modulus", "refractive_index"
+
+_DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
+    "bulk_modulus": ((_K,), lambda k: 10.0**k),
+    "shear_modulus": ((_G,), lambda g: 10.0**g),
+    "poisson_ratio": ((_K, _G), lambda k, g: (3 * 10.0**k - 2 * 10.0**g) / (6 * 10.0**k + 2 * 10.0**g)),
+    "dielectric_electronic": ((_N,), np.square),
+}
+"""Properties that follow from columns, by name: the columns, and how."""
+
+
+@dataclass(frozen=True)
+class CompactCrystals:
+    """Crystals in flat arrays.
+
+    Attributes:
+        ids: Name of each crystal.
+        atoms: Number of atoms of each, shape (n,).
+        numbers: Atomic numbers of all crystals, one after another.
+        frac_coords: Their fractional coordinates, shape (atoms, 3).
+        lattices: Lattice vectors as rows, angstrom, shape (n, 3, 3).
+        columns: Further columns by name, each of shape (n,).
+    """
+
+    ids: list[str]
+    atoms: np.ndarray
+    numbers: np.ndarray
+    frac_coords: np.ndarray
+    lattices: np.ndarray
+    columns: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        """Return the number of crystals."""
+        return len(self.ids)
+
+    @classmethod
+    def of(
+        cls, ids: Sequence[str], crystals: Sequence[CrystalArrays], columns: Mapping[str, np.ndarray]
+    ) -> CompactCrystals:
+        """Put crystals one after another.
+
+        Raises:
+            ValueError: if names, crystals and columns are of different number, or there are none.
+        """
+        if not crystals or len(ids) != len(crystals) or any(len(each) != len(crystals) for each in columns.values()):
+            msg = f"{len(crystals)} crystals need as many names and values, and at least one; got {len(ids)} names"
+            raise ValueError(msg)
+        return cls(
+            list(ids),
+            np.array([len(crystal) for crystal in crystals]),
+            np.concatenate([crystal.numbers for crystal in crystals]),
+            np.concatenate([crystal.frac_coords for crystal in crystals]),
+            np.stack([crystal.lattice for crystal in crystals]),
+            columns,
+        )
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum(self.atoms) - self.atoms
+
+    def crystal(self, row: int) -> CrystalArrays:
+        """Return one crystal."""
+        part = slice(self._starts[row], self._starts[row] + self.atoms[row])
+        return CrystalArrays(self.numbers[part], self.frac_coords[part], self.lattices[row])
+
+    @cached_property
+    def formulas(self) -> list[str]:
+        """Reduced formulas, as pymatgen writes them."""
+        return [reduced_formula(self.crystal(row).numbers) for row in range(len(self))]
+
+    def column(self, name: str) -> np.ndarray | None:
+        """Return a property in its unit, from other columns where it has none of its own; None if it cannot be had.
+
+        Moduli are powers of ten of their logarithms, the isotropic Poisson ratio follows from both of them, and the
+        electronic dielectric constant is the square of the refractive index.
+        """
+        if name in self.columns:
+            return self.columns[name]
+        needed, made = _DERIVED.get(name, ((), np.array))
+        return made(*(self.columns[each] for each in needed)) if needed and set(needed) <= set(self.columns) else None
+
+
+def reduced_formula(numbers: np.ndarray) -> str:
+    """Return the reduced formula of atoms, written as pymatgen does but for polyatomic anions.
+
+    Elements stand in the order of their electronegativity; formulas of one crystal are equal to those of another
+    exactly if their compositions are.
+    """
+    from pymatgen.core import Composition
+
+    kinds, counts = np.unique(numbers, return_counts=True)
+    key = tuple(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
+    if key not in _FORMULAS:
+        _FORMULAS[key] = Composition({symbols()[z]: n for z, n in key}).reduced_formula
+    return _FORMULAS[key]
+
+
+_FORMULAS: dict[tuple[tuple[int, int], ...], str] = {}
+
+
+def read_compact(path: Path) -> CompactCrystals:
+    """Read compact arrays.
+
+    Raises:
+        InputError: if the file is missing, is something else, or its arrays do not fit together.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+        columns = {
+            name: values.astype(float)
+            for name, values in found.items()
+            if name not in _STRUCTURE and values.shape == found["ids"].shape and values.dtype.kind in "fiu"
+        }
+        crystals = CompactCrystals(
+            [str(name) for name in found["ids"]],
+            found["natoms"].astype(np.int64),
+            found["Z"].astype(np.int64),
+            found["frac"].astype(float),
+            found["lattice"].astype(float),
+            columns,
+        )
+    except _NO_NPZ as error:
+        msg = f"{path} holds no compact arrays ({error}); give a file with {', '.join(_STRUCTURE)}"
+        raise InputError(msg) from error
+    _check(crystals, path)
+    return crystals
+
+
+def _check(crystals: CompactCrystals, path: Path) -> None:
+    total = int(crystals.atoms.sum())
+    shapes = (crystals.atoms.shape, crystals.numbers.shape, crystals.frac_coords.shape, crystals.lattices.shape)
+    n = len(crystals)
+    if n == 0 or shapes != ((n,), (total,), (total, 3), (n, 3, 3)) or crystals.atoms.min() < 1:
+        msg = f"the arrays of {path} do not fit together (natoms add up to {total}); write the file again"
+        raise InputError(msg)
+    if crystals.numbers.min() < 1 or crystals.numbers.max() >= N_CLASSES:
+        msg = f"{path} has atomic numbers outside 1 to {N_CLASSES - 1}; correct Z"
+        raise InputError(msg)
+
+
+def write_compact(crystals: CompactCrystals, path: Path) -> None:
+    """Write compact arrays, compressed."""
+    columns: dict[str, Any] = {name: values.astype(np.float32) for name, values in crystals.columns.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        ids=np.asarray(crystals.ids, dtype=np.str_),
+        natoms=crystals.atoms.astype(np.int16),
+        Z=crystals.numbers.astype(np.uint8),
+        frac=crystals.frac_coords.astype(np.float32),
+        lattice=crystals.lattices.astype(np.float32),
+        **columns,
+    )
+    write_atomically(path, buffer.getvalue())

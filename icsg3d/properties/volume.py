@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,18 +13,20 @@ from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
 from icsg3d.pretrained import find
+from icsg3d.progress import track
 from icsg3d.properties.predictor import batches_of
+from icsg3d.refusals import usable
 from icsg3d.representation.graphs import GraphBatch, crystal_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.properties import PropertyModel
-    from icsg3d.representation.graphs import CrystalGraph
+    from icsg3d.representation.graphs import CrystalGraph, GraphConfig
 
 MODEL = "volume"
 """Name of the shipped model."""
@@ -79,26 +80,25 @@ class VolumePredictor:
         """
         return cls(*load_volume_model(find(model, VOLUME_FORMAT)), device)
 
-    def predict(self, crystals: Sequence[Crystal], report: Callable[[int], None] = lambda _: None) -> Volumes:
+    def predict(self, crystals: Sequence[Crystal]) -> Volumes:
         """Predict the equilibrium volumes of crystals, NaN for those that have no graph.
 
         Args:
             crystals: Structures, ase.Atoms or paths of files, at any scale.
-            report: Called with the number of crystals after each batch.
         """
-        graphs: dict[int, CrystalGraph] = {}
-        for row, crystal in enumerate(crystals):
-            with contextlib.suppress(InputError):
-                arrays = without_scale(to_arrays(as_structure(crystal)))
-                graphs[row] = crystal_graph(arrays, self.model.config.network.graph)
+        config = cast("GraphConfig", self.model.config.network.graph)
+        graphs = usable(
+            crystals, lambda crystal: crystal_graph(without_scale(to_arrays(as_structure(crystal))), config)
+        )
         values, stds = np.full((2, len(crystals)), np.nan)
-        rows, made = np.array(list(graphs), dtype=int), list(graphs.values())
-        for part in batches_of(made):
+        rows = np.array(graphs.rows, dtype=int)
+        for part in track(batches_of(graphs.results), "predicting volumes"):
+            batch = GraphBatch.from_graphs([graphs.results[place] for place in part])
             with torch.no_grad():
-                value, std = self.model(GraphBatch.from_graphs([made[place] for place in part]).to(self.device))
+                value, std = self.model(batch.to(self.device))
             values[rows[part]], stds[rows[part]] = value.cpu().numpy(), std.cpu().numpy()
-            report(len(part))
-        return Volumes(values, stds, tuple(self._unseen(graphs.get(row)) for row in range(len(crystals))))
+        made = dict(zip(graphs.rows, graphs.results, strict=True))
+        return Volumes(values, stds, tuple(self._unseen(made.get(row)) for row in range(len(crystals))))
 
     def settle(self, crystals: Sequence[Structure]) -> list[Structure | None]:
         """Return copies of crystals scaled to their equilibrium volumes, None where there is none."""

@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 PACKAGING := pyproject.toml constraints.txt
 
 # The demonstration: new crystals around a real perovskite, with the model that the package ships.
-DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --scale 0.8 --seed 0
+DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

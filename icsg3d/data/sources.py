@@ -84,11 +84,10 @@ class _Part:
 def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     """Load crystals from whatever they are kept in, or from several sources.
 
-    A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a list of candidates of
-    ``icsg3d generate``; compact arrays (``.npz``); a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE
-    database (``.db``); any other file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a
-    data set that ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad entries are left out and
-    named in
+    A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a list of candidates of ``icsg3d generate``;
+    compact arrays (``.npz``); a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE database (``.db``); any
+    other file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
+    ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad entries are left out and named in
     ``skipped``: there are as many entries as crystals and names in ``skipped`` together. Names of crystals are those of
     the source, even if they repeat; where numbers of rows stand in for them, they are different over all sources.
 

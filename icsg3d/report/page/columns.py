@@ -36,7 +36,10 @@ class Column:
         return asdict(self)
 
 
-_NOVELTY = "Whether the composition is among those of the training crystals."
+_NOVELTY = (
+    "Whether the composition is the base's, among those of the training crystals, or on the hull of known phases."
+)
+_DECOMPOSITION = "Phases of the hull that the composition decomposes to, with their shares of the atoms."
 _HULL = "Energy above the convex hull of the known phases; up to 0.1 eV/atom a crystal may often be made."
 
 KNOWN = (
@@ -61,6 +64,8 @@ KNOWN = (
     Column("prototype", "Prototype", kind="text"),
     Column("oxidation_states", "Oxidation states", kind="text"),
     Column("novelty", "Composition", kind="text", help=_NOVELTY),
+    Column("decomposition", "Decomposes to", kind="text", help=_DECOMPOSITION),
+    Column("known_phase", "Known phase", kind="text", help="Whether the hull has a phase of the composition."),
     Column("reason", "Reason", kind="text", help="Why it was refused or there is no crystal."),
     Column("computed_energy", "E formation, computed", "eV/atom", help="By the engine that relaxed the crystal."),
     Column("delta_e_form", "|ΔE formation|", "eV/atom", help="Predicted against computed."),

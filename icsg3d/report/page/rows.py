@@ -31,8 +31,11 @@ def values_of(candidate: Candidate, validated: Validated | None) -> dict[str, An
         a, b, c = structure.lattice.abc
         row |= {"a": a, "b": b, "c": c, "sites": len(structure), "volume_per_atom": structure.volume / len(structure)}
         row["space_group"] = space_group_of(structure)
-    if candidate.in_training is not None:
-        row["novelty"] = "known" if candidate.in_training else "new"
+    novel = candidate.screening.get("novel")
+    if novel is None and candidate.in_training is not None:
+        novel = not candidate.in_training
+    if novel is not None:
+        row["novelty"] = "new" if novel else "known"
     row["latent_distance"] = candidate.latent_distance
     row |= candidate.predictions
     row |= {

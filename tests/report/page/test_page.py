@@ -61,7 +61,7 @@ def test_rows_by_hand():
     found = Candidate(
         3,
         crystal(4.0),
-        in_training=False,
+        in_training=True,  # "novel" of the screening looks at more, and counts
         predictions={"band_gap": float("nan"), "formation_energy_per_atom": -1.5},
         screening={"novel": True, "passed": False, "failed_on": ["charges", "repeats"], "duplicate_of": 1},
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def main() -> None:
         except (ValueError, RuntimeError) as error:  # an isolated atom spoils the batch
             print(f"left out {len(part)} crystals: {str(error).splitlines()[0][:80]}")
             continue
-        energies = np.array([float(each["e"]) for each in found]).reshape(len(part), -1)
+        energies = np.array([float(cast("Any", each)["e"]) for each in found]).reshape(len(part), -1)
         for row, own, values in zip(part, cells, energies, strict=True):
             for number in range(1, len(own)):
                 energy = data.columns[ENERGY][row] + values[number] - values[0]

@@ -88,7 +88,7 @@ class CompactCrystals:
     def _starts(self) -> np.ndarray:
         return np.cumsum(self.atoms) - self.atoms
 
-    def crystal(self, row: int) -> CrystalArrays:
+    def crystal(self, row: int | np.integer[Any]) -> CrystalArrays:
         """Return one crystal."""
         part = slice(self._starts[row], self._starts[row] + self.atoms[row])
         return CrystalArrays(self.numbers[part], self.frac_coords[part], self.lattices[row])

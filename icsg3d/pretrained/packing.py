@@ -198,11 +198,11 @@ def property_card(model: PropertyModel, record: TrainingRecord, digest: str) -> 
     """Return the card of a property model in Markdown."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
-    network = config.network
+    network, networks = config.network, "1 network" if config.members == 1 else f"{config.members} networks"
     kind = "environments" if isinstance(network, EnvironmentNetConfig) else network.convolution
     unit = f" in {config.property.unit}" if config.property.unit else ""
     summary = (
-        f"Predicts `{config.property.name}`{unit}: {config.property.description}. Networks: {config.members}, of "
+        f"Predicts `{config.property.name}`{unit}: {config.property.description}. {networks} of "
         f"{network.layers} layers (`{kind}`, {network.width} features), {parameters:,} parameters together; "
         f"{len(config.elements)} elements. SHA-256 of the weights: `{digest}`."
     )

@@ -25,8 +25,8 @@ Description = CrystalGraph | Environments
 LONGEST_VECTOR = 1_000.0
 """Angstrom; no cell that fits into memory has a longer one."""
 
-LARGEST_VOLUME = 10_000.0
-"""Cubic angstrom an atom; a single atom in a box of 21 angstrom has less."""
+LARGEST_VOLUME = 100_000.0
+"""Cubic angstrom an atom; a single atom in a box of 46 angstrom has less."""
 
 LEAST_DISTANCE = 0.4
 """Angstrom; the bond of H2, the shortest there is, has 0.74."""

@@ -100,7 +100,7 @@ def test_predict_writes_a_table(run, tmp_path, models):
     code, said = run("predict", "--data", source, "--property", models / "band_gap", "--out", out)
     assert code == 0, said
     table = rows(out)
-    assert list(table[0]) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements"]
+    assert list(table[0]) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements", "unlike_training"]
     assert [row["material_id"] for row in table] == ["mp-0", "mp-1", "mp-2"]
     assert [row["formula"] for row in table] == ["NaCl", "CsI", "SrTiO3"]
     assert [row["unseen_elements"] for row in table] == ["", "Cs I", ""]
@@ -121,7 +121,7 @@ def test_predict_takes_several_properties_and_sources(run, tmp_path, models):
     assert code == 0, said
     table = rows(tmp_path / "o.csv")
     columns = ["bulk_modulus", "bulk_modulus_std", "band_gap", "band_gap_std"]
-    assert list(table[0]) == ["material_id", "formula", *columns, "unseen_elements"]
+    assert list(table[0]) == ["material_id", "formula", *columns, "unseen_elements", "unlike_training"]
     assert [row["material_id"] for row in table] == ["SrTiO3", "mp-0"]
     assert all(np.isfinite([float(row[column]) for column in columns]).all() for row in table)
     assert "never saw" not in said

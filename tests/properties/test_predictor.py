@@ -20,6 +20,7 @@ from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained.packing import TrainingRecord, pack_property_model
 from icsg3d.properties import predictor as module
 from icsg3d.properties.predictor import PropertyPredictor, batches_of, graph_of, predict_table, shipped_properties
+from icsg3d.representation.description import describe
 from icsg3d.representation.graphs import GraphConfig, GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
 
@@ -246,7 +247,7 @@ def test_a_table_has_a_column_per_property_and_names_what_is_left_out(tmp_path):
     crystals = [CRYSTALS[0], LONELY, CRYSTALS[1], DISORDERED, tmp_path / "none.cif", CRYSTALS[2]]
     frame, skipped = predict_table(crystals, [gap, modulus], ["a", "b", "c", "d", "e", "f"], calls.append)
     expected = ["band_gap", "band_gap_std", "bulk_modulus", "bulk_modulus_std"]
-    assert list(frame.columns) == ["material_id", "formula", *expected, "unseen_elements"]
+    assert list(frame.columns) == ["material_id", "formula", *expected, "unseen_elements", "unlike_training"]
     assert frame["material_id"].tolist() == ["a", "c", "f"]
     assert frame["formula"].tolist() == ["NaCl", "CsCl", "SrTiO3"]
     for predictor in (gap, modulus):
@@ -265,7 +266,7 @@ def test_a_table_has_a_column_per_property_and_names_what_is_left_out(tmp_path):
 
 def test_each_graph_is_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr(module, "crystal_graph", lambda *given: made.append(1) or crystal_graph(*given))
+    monkeypatch.setattr(module, "describe", lambda *given: made.append(1) or describe(*given))
     predict_table(CRYSTALS, [PropertyPredictor(make()), PropertyPredictor(make("eij_max"))], list("abc"))
     assert len(made) == 3
 
@@ -273,7 +274,7 @@ def test_each_graph_is_made_once(monkeypatch):
 def test_a_table_of_nothing_has_its_columns():
     frame, skipped = predict_table([LONELY], [PropertyPredictor(make())], ["x"])
     assert frame.empty
-    assert list(frame.columns) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements"]
+    assert list(frame.columns) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements", "unlike_training"]
     assert list(skipped) == ["x"]
 
 

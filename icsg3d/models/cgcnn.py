@@ -98,9 +98,11 @@ def _read(weights: Path) -> Mapping[str, Any]:
         msg = f"there is no file {weights}; give a checkpoint of the official CGCNN"
         raise InputError(msg) from error
     except Exception as error:  # a damaged pickle may raise anything; the loader runs no code of the file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        msg = f"{weights} is refused: it is damaged or holds more than tensors and numbers ({reason})"
-        raise InputError(msg) from error
+        # What torch says goes on with how to load it all the same.
+        raise InputError(
+            f"{weights} is refused: it is damaged or holds more than tensors and numbers ({type(error).__name__}); "
+            "give a checkpoint of the official CGCNN"
+        ) from error
     if not isinstance(checkpoint, dict):
         msg = f"{weights} is no checkpoint of the official CGCNN: it holds a {type(checkpoint).__name__}"
         raise InputError(msg)

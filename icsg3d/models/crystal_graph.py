@@ -8,7 +8,7 @@ multiplies by masks after each step to the same effect).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,14 @@ class CrystalGraphConfig:
     dropout: float = 0.0
     node_features: int = 92
     graph: GraphConfig = field(default_factory=GraphConfig)
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "layers": (1, 64),
+        "width": (1, 16_384),
+        "hidden": (1, 16_384),
+        "dropout": (0, 1),
+        "node_features": (1, 16_384),
+    }
 
     @property
     def pooled(self) -> int:

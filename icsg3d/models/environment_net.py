@@ -9,7 +9,7 @@ cutoff.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,15 @@ class EnvironmentNetConfig:
     pooling: Pooling = "atomic"
     node_features: int = 92
     graph: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "layers": (1, 64),
+        "width": (1, 16_384),
+        "scalars": (1, 16_384),
+        "tensors": (0, 16_384),
+        "hidden": (1, 16_384),
+        "node_features": (1, 16_384),
+    }
 
     @property
     def pooled(self) -> int:

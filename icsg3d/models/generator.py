@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -57,6 +57,13 @@ class GeneratorConfig:
     max_length: float = 10.0
     guidance: float = 2.0
     temperature: float = 1.0
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "elements": (1, N_CLASSES - 1),
+        "max_length": (1, 1000),
+        "guidance": (0, 100),
+        "temperature": (0, 1),
+    }
 
     def __post_init__(self) -> None:
         """Check the elements, the guidance and the temperature.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import nn
 
+from icsg3d.crystals.elements import MAX_NUMBER
 from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import build, read_model, write_model
 from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
@@ -60,6 +61,15 @@ class PropertyModelConfig:
     spread_floor: float = 0.0
     spread_factor: float = 1.0
     uncertainty: UncertaintyConfig | None = None
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "members": (1, 64),
+        "mean": (-1e30, 1e30),
+        "scale": (-1e30, 1e30),
+        "elements": (1, MAX_NUMBER),
+        "spread_floor": (0, 1e30),
+        "spread_factor": (0, 1e30),
+    }
 
     def __post_init__(self) -> None:
         """Check the numbers, which may come from a file.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,8 @@ class Property:
     high: float
     transform: Transform = "identity"
     floor: float | None = None
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"low": (-math.inf, math.inf), "high": (-math.inf, math.inf)}
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -33,6 +33,14 @@ class SegmentationUNetConfig:
     bottom: Widths = (64, 64)
     up: tuple[Widths, ...] = ((32, 32), (32, 32))
     classes: int = N_CLASSES
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "channels": (1, 256),
+        "down": (1, 16_384),
+        "bottom": (1, 16_384),
+        "up": (1, 16_384),
+        "classes": (1, 1000),
+    }
 
     @classmethod
     def paper(cls) -> SegmentationUNetConfig:

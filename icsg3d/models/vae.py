@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -62,6 +62,19 @@ class CrystalVAEConfig:
     bins: int = 10
     lattice_head: bool = True
     rectified: bool = False
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "grid": (4, 256),
+        "channels": (1, 256),
+        "filters": (1, 16_384),
+        "depths": (1, 64),
+        "bottleneck": (1, 16_384),
+        "hidden": (1, 16_384),
+        "decoder_hidden": (1, 16_384),
+        "dense_blocks": (0, 64),
+        "latent": (1, 16_384),
+        "bins": (0, 1000),
+    }
 
     def __post_init__(self) -> None:
         """Check that the sizes fit together.

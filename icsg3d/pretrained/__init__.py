@@ -7,6 +7,7 @@ import difflib
 import gzip
 import io
 import logging
+import zlib
 from pathlib import Path
 
 from icsg3d.errors import InputError
@@ -74,6 +75,6 @@ def training_formulas(folder: Path) -> frozenset[str] | None:
     try:
         with gzip.open(path, "rt", newline="") as file:
             return frozenset(row["formula"] for row in csv.DictReader(file))
-    except (OSError, EOFError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, KeyError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         msg = f"{path} is damaged ({error}); copy the model again"
         raise InputError(msg) from error

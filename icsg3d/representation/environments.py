@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class EnvironmentConfig:
     cutoff: float = 6.0
     radial: int = 8
     degree: int = 3
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"cutoff": (2, 20), "radial": (2, 256), "degree": (0, 3)}
 
     def __post_init__(self) -> None:
         """Check the numbers.

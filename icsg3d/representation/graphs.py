@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class GraphConfig:
     neighbours: int = 12
     cutoff: float = 8.0
     shell: float = 0.1
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"neighbours": (1, 200), "cutoff": (0.5, 20), "shell": (0, 20)}
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -11,7 +11,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,13 @@ class VoxelConfig:
     chemistry: bool = True
     width: float = 0.45
     log_density: bool = True
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "grid": (4, 256),
+        "margin": (0, 1),
+        "min_radius": (0, 3),
+        "width": (0.01, 5),
+    }
 
     def __post_init__(self) -> None:
         """Check the values.

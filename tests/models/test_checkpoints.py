@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,23 @@ from safetensors.torch import load_file, save_file
 from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import (
     CONFIG_FILE,
+    HASH,
     WEIGHTS_FILE,
+    build,
+    config_digest,
     config_from_dict,
     load_network,
     save_network,
     sha256,
     write_atomically,
 )
+from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
+from icsg3d.models.properties import PropertyModelConfig
+from icsg3d.models.targets import Property
 from icsg3d.models.unet import SegmentationUNetConfig
 from icsg3d.models.vae import CrystalVAEConfig
+from icsg3d.representation.graphs import GraphConfig
 from icsg3d.representation.voxels import VoxelConfig
 
 CONFIG = GeneratorConfig(
@@ -54,9 +63,10 @@ def model(network, tmp_path):
 
 
 def rewrite(folder, **changes):
-    """Change the configuration file."""
+    """Change the configuration file, and its digest with it, so that what is tested lies behind the digest."""
     path = folder / CONFIG_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(config | {HASH: config_digest(config)}))
 
 
 # Round trips
@@ -268,4 +278,101 @@ def test_elements_that_are_none_are_named(model, elements):
 def test_settings_that_are_no_sizes_are_named(model, settings):
     rewrite(model, network=settings)
     with pytest.raises(InputError, match=f"{model} does not fit this version"):
+        load_network(model)
+
+
+# Configurations that were changed
+
+
+def test_a_changed_configuration_is_noticed(model):
+    path = model / CONFIG_FILE
+    config = json.loads(path.read_text())
+    config["network"]["guidance"] = 3.0  # a value like any other, which fits the schema
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match=f"{path} was changed or damaged: its SHA-256"):
+        load_network(model)
+
+
+def test_another_layout_of_the_same_configuration_is_none(model):
+    path = model / CONFIG_FILE
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items())), indent=3))
+    assert load_network(model)[0].config == CONFIG
+
+
+def test_a_model_of_a_version_without_the_digest_is_read(model):
+    path = model / CONFIG_FILE
+    config = json.loads(path.read_text())
+    del config[HASH]
+    path.write_text(json.dumps(config))
+    assert load_network(model)[0].config == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value", "message"),
+    [
+        (CrystalGraphConfig, "convolution", "gatd", "'cgcnn', 'gated', got 'gatd'"),
+        (CrystalGraphConfig, "layers", 10**20, "layers of CrystalGraphConfig lies from 1 to 64"),
+        (CrystalGraphConfig, "layers", 4.0, "is a whole number, got 4.0"),
+        (CrystalGraphConfig, "layers", True, "is a whole number, got True"),
+        (CrystalGraphConfig, "dropout", float("nan"), "lies from 0 to 1, got nan"),
+        (CrystalGraphConfig, "graph", {"cutoff": 8.0}, "is of the kind GraphConfig"),
+        (GraphConfig, "cutoff", 1e20, "lies from 0.5 to 20"),
+        (GraphConfig, "cutoff", "8", "is a number, got '8'"),
+        (CrystalVAEConfig, "filters", (32, 10**9), "lies from 1 to 16384"),
+        (CrystalVAEConfig, "filters", 32, "is a list"),
+        (CrystalVAEConfig, "periodic", 1, "is of the kind bool"),
+        (SegmentationUNetConfig, "bottom", (64, 64, 64), "has 2 entries"),
+        (VoxelConfig, "width", -0.45, "lies from 0.01 to 5"),
+        (Property, "transform", "log2", "is one of 'identity', 'log10', 'log1p'"),
+        (Property, "floor", "low", "is a number"),
+        (PropertyModelConfig, "members", 10**9, "lies from 1 to 64"),
+    ],
+)
+def test_values_that_no_field_takes_are_named(cls, name, value, message):
+    given = {
+        Property: Property("p", "eV", "a property", -1, 1),
+        CrystalVAEConfig: CONFIG.vae,
+        SegmentationUNetConfig: CONFIG.unet,
+        PropertyModelConfig: PropertyModelConfig(Property("p", "eV", "a property", -1, 1)),
+    }.get(cls) or cls()
+    fields = {field.name: getattr(given, field.name) for field in dataclasses.fields(cls)}
+    assert build(cls, fields) == given
+    with pytest.raises(ValueError) as caught:
+        build(cls, fields | {name: value})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [16_384, 10**20])
+def test_sizes_that_would_fill_the_memory_are_refused_at_once(model, size):
+    settings = _network_settings(model)
+    settings["vae"] |= {"hidden": size, "bottleneck": size}
+    rewrite(model, network=settings)
+    start = time.process_time()
+    with pytest.raises(InputError, match=f"{model} does not fit this version"):
+        load_network(model)
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(model, value):
+    path = model / WEIGHTS_FILE
+    tensors = load_file(path)
+    tensors["network.unet.atom_head.bias"][0] = value
+    save_file(tensors, path)
+    rewrite(model, weights_sha256=sha256(path.read_bytes()))
+    with pytest.raises(InputError, match=r"network\.unet\.atom_head\.bias hold something that is not a finite number"):
+        load_network(model)
+
+
+def test_a_pipe_instead_of_a_file_is_named(model):
+    (model / CONFIG_FILE).unlink()
+    os.mkfifo(model / CONFIG_FILE)
+    with pytest.raises(InputError, match=f"{model} cannot be read .*no regular file"):
+        load_network(model)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b" " * 1_000_001], ids=["nested", "long"])
+def test_configurations_without_an_end_are_named(model, data):
+    (model / CONFIG_FILE).write_bytes(data)
+    with pytest.raises(InputError, match=f"{model} cannot be read"):
         load_network(model)

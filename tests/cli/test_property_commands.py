@@ -44,7 +44,7 @@ def perovskite(large, small, edge):
     return Structure(edge * np.eye(3), [large, small, "O", "O", "O"], frac)
 
 
-LONELY = Structure(30 * np.eye(3), ["Xe"], [[0, 0, 0]])
+LONELY = Structure(9.5 * np.eye(3), ["Xe"], [[0, 0, 0]])
 PAIRS = list(itertools.product(("Li", "Na", "K", "Rb"), ("F", "Cl", "Br", "I")))
 CRYSTALS = [rock_salt(c, a, 4.2 + 0.1 * n) for n, (c, a) in enumerate(PAIRS)]
 CRYSTALS += [perovskite(b, s, 3.9 + 0.05 * n) for n, (b, s) in enumerate(itertools.product(("Ca", "Sr"), ("Ti", "Zr")))]

@@ -42,7 +42,7 @@ def perovskite(large, small, edge):
     return Structure(edge * np.eye(3), [large, small, "O", "O", "O"], frac)
 
 
-LONELY = Structure(30 * np.eye(3), ["Xe"], [[0, 0, 0]])
+LONELY = Structure(9.5 * np.eye(3), ["Xe"], [[0, 0, 0]])
 DISORDERED = Structure(5 * np.eye(3), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CRYSTALS = [rock_salt("Na", "Cl", 5.64), caesium_chloride("Cs", "Cl", 4.12), perovskite("Sr", "Ti", 3.9)]
 
@@ -77,8 +77,8 @@ def test_a_crystal_may_be_a_structure_atoms_or_a_path(predictor, tmp_path):
         assert each.values == pytest.approx(found[0].values, abs=1e-5)
         assert each.stds == pytest.approx(found[0].stds, abs=1e-5)
         assert each.property is PROPERTIES["band_gap"]
-    lonely = crystal.copy().scale_lattice(1000 * crystal.volume)  # no atom within reach of another
-    with pytest.raises(InputError, match="neighbour"):
+    lonely = crystal.copy().scale_lattice(1000 * crystal.volume)  # nothing that could be a crystal
+    with pytest.raises(InputError, match="cubic angstrom an atom"):
         predictor.predict([crystal, lonely])
     possible = predictor.predict_possible([lonely, crystal, lonely])
     assert np.isnan(possible.values).tolist() == np.isnan(possible.stds).tolist() == [True, False, True]

@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format fuzz bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ examples: install-dev ## run the examples, pictures into runs/examples
 
 test: install-dev ## run the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+fuzz: install-dev ## read N mutants of crystal files (N=1000)
+	$(BIN)/python tests/robustness/fuzz.py --cases $(or $(N),1000)
 
 lint: install-dev ## check style and types
 	$(BIN)/ruff check .

@@ -54,3 +54,12 @@ def log_refused(log: logging.Logger, refused: Mapping[str, str]) -> None:
         log.warning("left out %s: %s", name, reason)
     if len(refused) > _SHOWN:
         log.warning("... and %d more; %d were left out", len(refused) - _SHOWN, len(refused))
+
+
+def log_noted(log: logging.Logger, notes: Mapping[str, str]) -> None:
+    """Warn of what is to be known of some items, by name: the first few, then how many there were; none if empty."""
+    noted = {name: note for name, note in notes.items() if note}
+    for name, note in list(noted.items())[:_SHOWN]:
+        log.warning("%s: %s", name, note)
+    if len(noted) > _SHOWN:
+        log.warning("... and %d more; of %d crystals there is something to be known", len(noted) - _SHOWN, len(noted))

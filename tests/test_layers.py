@@ -51,7 +51,7 @@ ECOSYSTEM = {"atomate2", "emmet", "jobflow", "matminer", "typer"}
 
 # What must run where there is torch and no pymatgen: rooms, and modules of mixed rooms.
 ARRAYS = {"errors", "files", "progress", "refusals", "representation", "models", "training"}
-ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "comparison", "elements", "symmetry")}
+ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "bounds", "comparison", "elements", "symmetry")}
 # Rooms in which the libraries of the ecosystem are at home.
 PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "runs", "cli", "__main__"}
 # Modules elsewhere that may call matminer, on request only: a source of data, and fingerprints of evaluations.

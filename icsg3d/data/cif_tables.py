@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pymatgen.core import Structure
 
-from icsg3d.data.frames import BadCell
+from icsg3d.crystals.reading import DAMAGE, crystal_of_cif, unpacked
+from icsg3d.data.frames import BadCell, check_names
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pymatgen.core import Structure
 
 
 def read_cif_table(path: Path) -> pd.DataFrame:
@@ -30,7 +32,9 @@ def read_cif_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError as error:
         msg = f"there is no file {path}; give the path of a data set or crystal file"
         raise InputError(msg) from error
-    except (OSError, EOFError, ValueError) as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         msg = f"{path} cannot be read as a CSV table ({error}); give an undamaged file"
         raise InputError(msg) from error
     if "cif" not in frame.columns:
@@ -43,7 +47,11 @@ def read_cif_table(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read a table in which NaN and InF are no values among numbers, and formulas like any others among words."""
-    frame, as_written = pd.read_csv(path), pd.read_csv(path, keep_default_na=False, na_values=[""])
+    data = unpacked(path)
+    header = pd.read_csv(io.BytesIO(data), header=None, nrows=1, dtype=str).iloc[0]
+    check_names(header.dropna().tolist(), path)
+    frame = pd.read_csv(io.BytesIO(data))
+    as_written = pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=[""])
     words = [name for name in frame if name != "cif" and not any(map(_is_number, frame[name].dropna()))]
     return frame.assign(**{name: as_written[name] for name in words})
 
@@ -55,11 +63,7 @@ def _is_number(value: Any) -> bool:
 def _structure(text: Any) -> Structure | BadCell:
     if not isinstance(text, str):
         return BadCell("the row has no CIF")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return Structure.from_str(text, fmt="cif")
-        except Exception as error:  # noqa: BLE001 (the parser raises whatever it likes)
-            return BadCell(
-                f"the CIF cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-            )
+    try:
+        return crystal_of_cif(text)
+    except InputError as error:
+        return BadCell(f"the CIF cannot be read ({error})")

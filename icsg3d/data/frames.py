@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _KEYS = {"columns", "data", "index"}
@@ -43,6 +45,18 @@ def _decoded(value: Any, *, strict: bool) -> Any:
         return BadCell(str(error))
 
 
+def check_names(names: Sequence[Any], path: Path) -> None:
+    """Refuse a table in which two columns have one name.
+
+    Raises:
+        InputError: if so.
+    """
+    twice = [name for name, count in Counter(map(str, names)).items() if count > 1]
+    if twice:
+        msg = f"{path} has more than one column {twice[0]!r}; give each a name of its own"
+        raise InputError(msg)
+
+
 def read_frame(path: Path) -> pd.DataFrame:
     """Read a dataframe that matminer's ``store_dataframe_as_json`` or :func:`write_frame` wrote.
 
@@ -69,6 +83,10 @@ def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.Data
     if not isinstance(content, dict) or set(content) != _KEYS:
         msg = f"{path} is no dataframe in matminer's format; write one with matminer's store_dataframe_as_json"
         raise InputError(msg)
+    if not isinstance(content["columns"], list):
+        msg = f"{path} is a damaged dataframe (its columns are no list); fetch or write it again"
+        raise InputError(msg)
+    check_names(content["columns"], path)
     try:
         data = [[_decoded(value, strict=strict) for value in row] for row in content["data"]]
         return pd.DataFrame(data, index=content["index"], columns=content["columns"])

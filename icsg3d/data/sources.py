@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pymatgen.core import Structure
 
-from icsg3d.crystals.structures import from_arrays, is_json, read_json, read_structure
+from icsg3d.crystals.reading import is_json, notes_of, read_json, read_quietly
+from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.ase_database import read_ase_database
 from icsg3d.data.cif_tables import read_cif_table
 from icsg3d.data.compact_arrays import read_compact
@@ -18,9 +20,12 @@ from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
 from icsg3d.files import sha256
+from icsg3d.refusals import log_noted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_log = logging.getLogger(__name__)
 
 _SUFFIXES = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".xsf", ".res", ".cssr", ".json", ".mson"}
 
@@ -88,8 +93,10 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     compact arrays (``.npz``); a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE database (``.db``); any
     other file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
     ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad entries are left out and named in
-    ``skipped``: there are as many entries as crystals and names in ``skipped`` together. Names of crystals are those of
-    the source, even if they repeat; where numbers of rows stand in for them, they are different over all sources.
+    ``skipped``: there are as many entries as crystals and names in ``skipped`` together. What is to be known of how a
+    crystal was read is logged, and stays with it (:func:`icsg3d.crystals.reading.notes_of`). Names of crystals are
+    those of the source, even if they repeat; where numbers of rows stand in for them, they are different over all
+    sources.
 
     Raises:
         InputError: if there is no such source, or no crystal in it.
@@ -99,9 +106,11 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
         msg = "no data was given; give a file or folder"
         raise InputError(msg)
     ids, skipped = _names(parts)
+    structures = [structure for part in parts for structure in part.structures]
+    log_noted(_log, {name: "; ".join(notes_of(each)) for name, each in zip(ids, structures, strict=True)})
     return CrystalTable(
         ids,
-        [structure for part in parts for structure in part.structures],
+        structures,
         pd.concat([part.frame for part in parts], ignore_index=True),
         skipped,
         tuple(path for part in parts for path in part.sources),
@@ -141,7 +150,7 @@ def _load_one(path: Path) -> _Part:
         return _table(read_ase_database(path), path)
     elif not path.exists() and is_dataset_name(str(path)):
         return _table(read_dataset(str(path)), path)
-    structure = read_structure(path)
+    structure = read_quietly(path)
     return _Part([path.name.split(".")[0]], [True], [structure], pd.DataFrame(index=[0]), [], (path,))
 
 
@@ -161,7 +170,7 @@ def _load_folder(folder: Path) -> _Part:
     structures, names, skipped = [], [], []
     for path in files:
         try:
-            structures.append(read_structure(path))
+            structures.append(read_quietly(path))
             names.append(path.stem)
         except InputError as error:
             skipped.append((path.name, str(error)))

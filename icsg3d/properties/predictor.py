@@ -15,6 +15,7 @@ from pymatgen.core import Structure
 
 from icsg3d.crystals.display import html_table
 from icsg3d.crystals.elements import symbols
+from icsg3d.crystals.reading import notes_of
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
@@ -198,7 +199,8 @@ def predict_table(
     Returns:
         A row per crystal with ``material_id``, ``formula``, a column per property and one ``<property>_std``, and
         ``unseen_elements`` where a model never saw an element, and ``unlike_training`` where a crystal is unlike all
-        that a model learned; and the reasons why crystals were left out, by name.
+        that a model learned; where something is to be known of how a crystal was read, a column ``notes``; and the
+        reasons why crystals were left out, by name.
     """
     configs = list(dict.fromkeys(predictor.model.config.network.graph for predictor in predictors))
     graphs = usable(
@@ -206,7 +208,8 @@ def predict_table(
     )
     rows, skipped = graphs.rows, {ids[row]: reason for row, reason in graphs.refused.items()}
     made = {config: [each[place] for each in graphs.results] for place, config in enumerate(configs)}
-    formulas = [as_structure(structures[row]).composition.reduced_formula for row in rows]
+    taken = [as_structure(structures[row]) for row in rows]
+    formulas = [structure.composition.reduced_formula for structure in taken]
     columns: dict[str, object] = {"material_id": [ids[row] for row in rows], "formula": formulas}
     unseen: list[set[str]] = [set() for _ in rows]
     unlike = np.zeros(len(rows), dtype=bool)
@@ -219,6 +222,9 @@ def predict_table(
         unlike |= found.unlike
     columns["unseen_elements"] = [" ".join(sorted(elements)) for elements in unseen]
     columns["unlike_training"] = unlike
+    notes = ["; ".join(notes_of(structure)) for structure in taken]
+    if any(notes):
+        columns["notes"] = notes
     return pd.DataFrame(columns), skipped
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from vesin import NeighborList
 
+from icsg3d.crystals.bounds import MAX_ATOMS
 from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from icsg3d.crystals.arrays import CrystalArrays
-
-MAX_ATOMS = 10_000
-"""Most atoms of one crystal; a network then takes half a gigabyte and some seconds for it."""
 
 _FIRST_RADIUS = 5.0
 """Angstrom; enough for twelve neighbours in nearly every crystal, tried before the cutoff."""

@@ -132,4 +132,7 @@ def _predict(
     parts = [partial.rows[start] for start in starts]
     frames = [pd.DataFrame(part["frame"]) for part in parts if part["frame"]["material_id"]]
     skipped = {name: reason for part in parts for name, reason in part["skipped"].items()}
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), skipped
+    if not frames:
+        return pd.DataFrame(), skipped
+    joined = pd.concat(frames, ignore_index=True)
+    return joined.fillna({"notes": ""}) if "notes" in joined else joined, skipped

@@ -44,7 +44,7 @@ def perovskite(large, small, edge):
     return Structure(edge * np.eye(3), [large, small, "O", "O", "O"], frac)
 
 
-LONELY = Structure(30 * np.eye(3), ["Xe"], [[0, 0, 0]])
+LONELY = Structure(9.5 * np.eye(3), ["Xe"], [[0, 0, 0]])
 PAIRS = list(itertools.product(("Li", "Na", "K", "Rb"), ("F", "Cl", "Br", "I")))
 CRYSTALS = [rock_salt(c, a, 4.2 + 0.1 * n) for n, (c, a) in enumerate(PAIRS)]
 CRYSTALS += [perovskite(b, s, 3.9 + 0.05 * n) for n, (b, s) in enumerate(itertools.product(("Ca", "Sr"), ("Ti", "Zr")))]
@@ -100,7 +100,14 @@ def test_predict_writes_a_table(run, tmp_path, models):
     code, said = run("predict", "--data", source, "--property", models / "band_gap", "--out", out)
     assert code == 0, said
     table = rows(out)
-    assert list(table[0]) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements", "unlike_training"]
+    assert list(table[0]) == [
+        "material_id",
+        "formula",
+        "band_gap",
+        "band_gap_std",
+        "unseen_elements",
+        "unlike_training",
+    ]
     assert [row["material_id"] for row in table] == ["mp-0", "mp-1", "mp-2"]
     assert [row["formula"] for row in table] == ["NaCl", "CsI", "SrTiO3"]
     assert [row["unseen_elements"] for row in table] == ["", "Cs I", ""]

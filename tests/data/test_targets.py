@@ -34,7 +34,7 @@ def perovskite(large, small, edge):
     return Structure(edge * np.eye(3), [large, small, "O", "O", "O"], frac)
 
 
-LONELY = Structure(30 * np.eye(3), ["Xe"], [[0, 0, 0]])
+LONELY = Structure(9.5 * np.eye(3), ["Xe"], [[0, 0, 0]])
 DISORDERED = Structure(5 * np.eye(3), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CRYSTALS = [rock_salt("Na", "Cl", 5.64), perovskite("Sr", "Ti", 3.9), rock_salt("Mg", "O", 4.21)]
 ENERGIES = [-2.1, -3.5, -3.0]

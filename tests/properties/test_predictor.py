@@ -43,7 +43,7 @@ def perovskite(large, small, edge):
     return Structure(edge * np.eye(3), [large, small, "O", "O", "O"], frac)
 
 
-LONELY = Structure(30 * np.eye(3), ["Xe"], [[0, 0, 0]])
+LONELY = Structure(9.5 * np.eye(3), ["Xe"], [[0, 0, 0]])
 DISORDERED = Structure(5 * np.eye(3), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CRYSTALS = [rock_salt("Na", "Cl", 5.64), caesium_chloride("Cs", "Cl", 4.12), perovskite("Sr", "Ti", 3.9)]
 
@@ -78,8 +78,8 @@ def test_a_crystal_may_be_a_structure_atoms_or_a_path(predictor, tmp_path):
         assert each.values == pytest.approx(found[0].values, abs=1e-5)
         assert each.stds == pytest.approx(found[0].stds, abs=1e-5)
         assert each.property is PROPERTIES["band_gap"]
-    lonely = crystal.copy().scale_lattice(1000 * crystal.volume)  # no atom within reach of another
-    with pytest.raises(InputError, match="neighbour"):
+    lonely = crystal.copy().scale_lattice(1000 * crystal.volume)  # nothing that could be a crystal
+    with pytest.raises(InputError, match="cubic angstrom an atom"):
         predictor.predict([crystal, lonely])
     possible = predictor.predict_possible([lonely, crystal, lonely])
     assert np.isnan(possible.values).tolist() == np.isnan(possible.stds).tolist() == [True, False, True]
@@ -274,7 +274,14 @@ def test_each_graph_is_made_once(monkeypatch):
 def test_a_table_of_nothing_has_its_columns():
     frame, skipped = predict_table([LONELY], [PropertyPredictor(make())], ["x"])
     assert frame.empty
-    assert list(frame.columns) == ["material_id", "formula", "band_gap", "band_gap_std", "unseen_elements", "unlike_training"]
+    assert list(frame.columns) == [
+        "material_id",
+        "formula",
+        "band_gap",
+        "band_gap_std",
+        "unseen_elements",
+        "unlike_training",
+    ]
     assert list(skipped) == ["x"]
 
 

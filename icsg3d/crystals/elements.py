@@ -68,12 +68,6 @@ def atomic_radii() -> np.ndarray:
 
 
 @cache
-def covalent_radii() -> np.ndarray:
-    """Covalent radii in angstrom (Cordero et al. 2008), shape (95,); the entry 0 is 0."""
-    return _column("covalent_radius", 0.0)
-
-
-@cache
 def electronegativities() -> np.ndarray:
     """Pauling electronegativities, shape (95,); 5, above all others, where there is none."""
     return _column("electronegativity", 5.0)

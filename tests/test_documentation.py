@@ -21,7 +21,7 @@ from icsg3d.run_folders import run_folder
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if "_build" not in path.parts]
 BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>.+) -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 # Packages without which a page's blocks cannot run.
@@ -83,7 +83,6 @@ def test_most_blocks_run():
 
 def test_the_collector_finds_blocks_and_reasons(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# A\n\n```python\na = 1\n```\n\n<!-- not run: asks a server -->\n```python\nb\n```\n\n```console\n$ c\n```\n"
-    )
-    assert blocks(page) == [("a = 1\n", True, 4), ("b\n", False, 9)]
+    left = "<!-- not run: asks a server -->\n```python\nb\n```\n\n"
+    page.write_text(f"# A\n\n{left}```python\na = 1\n```\n\n{left}```console\n$ c\n```\n")
+    assert blocks(page) == [("b\n", False, 5), ("a = 1\n", True, 9), ("b\n", False, 14)]

@@ -62,10 +62,11 @@ class Predictions:
         return len(self.values)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a row for each crystal: the value, its uncertainty ``<property>_std``, elements never seen."""
+        """Return a row for each crystal: the value, its uncertainty ``<property>_std``, and what makes it a guess."""
         name = self.property.name
+        columns = {name: self.values, f"{name}_std": self.stds}
         unseen = [" ".join(elements) for elements in self.unseen]
-        return pd.DataFrame({name: self.values, f"{name}_std": self.stds, "unseen_elements": unseen})
+        return pd.DataFrame(columns | {"unseen_elements": unseen, "unlike_training": self.unlike})
 
     def _repr_html_(self) -> str:
         unit = f" ({self.property.unit})" if self.property.unit else ""

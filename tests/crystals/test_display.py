@@ -90,12 +90,15 @@ def test_the_generator_gives_such_lists(tiny_model):
 
 
 def test_predictions_as_a_table():
-    found = Predictions(PROPERTIES["band_gap"], np.array([1.5, 0.25]), np.array([0.1, 0.2]), ((), ("Kr", "Xe")))
+    found = Predictions(
+        PROPERTIES["band_gap"], np.array([1.5, 0.25]), np.array([0.1, 0.2]), ((), ("Kr", "Xe")), np.array([False, True])
+    )
     frame = found.to_dataframe()
     assert frame.to_dict("list") == {
         "band_gap": [1.5, 0.25],
         "band_gap_std": [0.1, 0.2],
         "unseen_elements": ["", "Kr Xe"],
+        "unlike_training": [False, True],
     }
     assert "band_gap (eV) of 2 crystals" in found._repr_html_()
     assert "Kr Xe" in found._repr_html_()

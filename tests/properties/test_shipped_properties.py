@@ -84,7 +84,7 @@ table_of = cache(load_structures)
 @pytest.mark.parametrize(
     ("name", "source", "goal", "logarithmic"),
     [
-        ("formation_energy_per_atom", "mp_perovskites", 0.07, False),  # older corrections: bromides lie 0.3 higher
+        ("formation_energy_per_atom", "mp_perovskites", 0.07, False),  # other corrections: bromides lie 0.3 higher
         ("formation_energy_per_atom", "oqmd_heuslers", 0.03, False),
         ("formation_energy_per_atom", "wbm_random", 0.075, False),
         ("band_gap", "mp_perovskites", 0.40, False),

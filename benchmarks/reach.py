@@ -154,9 +154,15 @@ def on_own_scale(predictor: PropertyPredictor, folder: Path, source: str) -> dic
     constants = np.linalg.solve(gram, shares[for_fit].T @ residuals[for_fit])
     errors = np.abs(residuals - shares @ constants)[good & apart]
     sigmas = stds[good & apart]
-    return {"property": predictor.property.name, "set": f"{source}, constants per element", "crystals": len(errors),
-            "mae": float(errors.mean()), "median": float(np.median(errors)),
-            "one_sigma": float((errors <= sigmas).mean()), "two_sigma": float((errors <= 2 * sigmas).mean())}  # fmt: skip
+    return {
+        "property": predictor.property.name,
+        "set": f"{source}, constants per element",
+        "crystals": len(errors),
+        "mae": float(errors.mean()),
+        "median": float(np.median(errors)),
+        "one_sigma": float((errors <= sigmas).mean()),
+        "two_sigma": float((errors <= 2 * sigmas).mean()),
+    }
 
 
 def elements(predictor: PropertyPredictor, data: CompactCrystals) -> list[dict[str, object]]:
@@ -224,7 +230,7 @@ def main() -> None:
         sets += [older(arguments.data, source, name) for source in OLDER[name]]
         rows += [row_of(predictor, each) for each in sets if len(each.values)]
         if name == ENERGY:
-            rows += [on_own_scale(predictor, arguments.data, source) for source in ("mp_perovskites", "oqmd_heuslers")]
+            rows += [on_own_scale(predictor, arguments.data, each) for each in ("mp_perovskites", "oqmd_heuslers")]
             rows += elements(predictor, learned) + volumes(predictor, arguments.data, arguments.volumes)
         if arguments.out:
             arguments.out.write_text(json.dumps(rows, indent=1))

@@ -118,7 +118,7 @@ def property_set(
     bad |= {wanted[place]: reason for place, reason in cells.refused.items()}
     bad |= {rows[place]: reason for place, reason in reasons.items()}
     skipped = {table.ids[row]: reason for row, reason in sorted(bad.items())}
-    if not good:
+    if graphs is None:
         msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
         raise InputError(msg)
     kept = [rows[place] for place in good]
@@ -153,6 +153,9 @@ def compact_property_set(
     rows = [int(row) for row in known if row not in bad]
     graphs, good, reasons = _graphs([crystals.crystal(row) for row in track(rows, f"cells of {source}")], config, cache)
     bad |= {rows[place]: reason for place, reason in reasons.items()}
+    if graphs is None:
+        msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
+        raise InputError(msg)
     kept = [rows[place] for place in good]
     formulas = [reduced_formula(crystals.crystal(row).numbers) for row in kept]
     ids = [crystals.ids[row] for row in kept]
@@ -173,8 +176,8 @@ def _bad_values(values: np.ndarray, target: Property) -> dict[int, str]:
 
 def _graphs(
     crystals: Sequence[CrystalArrays], config: DescriptionConfig, cache: Path | None
-) -> tuple[GraphSet | EnvironmentSet, list[int], dict[int, str]]:
-    """Return the graphs, which crystals they are of, and why the others have none."""
+) -> tuple[GraphSet | EnvironmentSet | None, list[int], dict[int, str]]:
+    """Return the graphs (None if there are none), which crystals they are of, and why the others have none."""
     path = (
         None
         if cache is None or isinstance(config, EnvironmentConfig)
@@ -184,9 +187,7 @@ def _graphs(
         return load_graphs(path), list(range(len(crystals))), {}
     good, made, reasons = usable(crystals, lambda crystal: _compact(describe(crystal, config)))
     if not made:
-        raise InputError(
-            f"none of {len(crystals)} crystals can be learned from ({next(iter(reasons.values()), 'no value')})"
-        )
+        return None, good, reasons
     graphs = described(made)
     if path is not None and not reasons:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ class Uncertainty(nn.Module):
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("slope", torch.zeros(()))
         self.register_buffer("weights", torch.zeros(config.directions))
-        self.register_buffer("limit", torch.tensor(torch.inf))
+        self.register_buffer("limit", torch.tensor(torch.finfo(torch.float32).max))
 
     def coordinates(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return pooled features, shape (B, features), along the main directions in standard deviations."""

@@ -201,7 +201,7 @@ def test_graphs_are_kept_and_used_again(tmp_path, monkeypatch):
     def refused(*_):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(targets, "crystal_graph", refused)
+    monkeypatch.setattr(targets, "describe", refused)
     again, skipped = property_set(table(band_gap=[1.0, 2.0, 3.0]), GAP, GRAPH, cache=folder)
     assert skipped == {}
     assert again.values.tolist() == [1.0, 2.0, 3.0]

@@ -6,13 +6,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
 
 from icsg3d.data import load_structures
+from icsg3d.data.compact_arrays import read_compact
 from icsg3d.data.targets import is_held_out
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import find, training_formulas
 from icsg3d.properties.predictor import PropertyPredictor, shipped_properties
+from icsg3d.representation.description import describe
 from icsg3d.testing import check_predictor
 
 
@@ -46,7 +48,8 @@ def test_shipped_models_pass_the_checks(name):
 def test_no_formula_that_judges_was_learned(name):
     learned = training_formulas(find(name))
     assert len(learned) > 500
-    assert not [formula for formula in learned if is_held_out(formula)]
+    compounds = [formula for formula in learned if len(Composition(formula)) > 1]  # elements are zero by definition
+    assert not [formula for formula in compounds if is_held_out(formula)]
 
 
 def test_energies_that_everybody_knows():
@@ -81,12 +84,12 @@ table_of = cache(load_structures)
 @pytest.mark.parametrize(
     ("name", "source", "goal", "logarithmic"),
     [
-        ("formation_energy_per_atom", "mp_perovskites", 0.05, False),
-        ("formation_energy_per_atom", "oqmd_heuslers", 0.06, False),
-        ("formation_energy_per_atom", "wbm_random", 0.11, False),
+        ("formation_energy_per_atom", "mp_perovskites", 0.07, False),  # other corrections: bromides lie 0.3 higher
+        ("formation_energy_per_atom", "oqmd_heuslers", 0.03, False),
+        ("formation_energy_per_atom", "wbm_random", 0.075, False),
         ("band_gap", "mp_perovskites", 0.40, False),
-        ("bulk_modulus", "mp_binary_elasticity", 0.070, True),
-        ("shear_modulus", "mp_binary_elasticity", 0.105, True),
+        ("bulk_modulus", "mp_binary_elasticity", 0.042, True),
+        ("shear_modulus", "mp_binary_elasticity", 0.09, True),
         ("poisson_ratio", "mp_binary_elasticity", 0.036, False),
         (
             "dielectric_electronic",
@@ -105,3 +108,27 @@ def test_errors_on_formulas_kept_back(data_folder, name, source, goal, logarithm
     if logarithmic:
         true, found = np.log10(true), np.log10(found)
     assert np.abs(found - true).mean() <= goal
+
+
+def test_energies_of_validation_crystals_and_elements(data_folder):
+    data = read_compact(data_folder / "mp20_val.npz")
+    predictor = PropertyPredictor.from_pretrained("formation_energy_per_atom")
+    config = predictor.model.config.network.graph
+    rows = np.random.default_rng(0).permutation(len(data))[:500]
+    found = predictor.predict_graphs([describe(data.crystal(row), config) for row in rows])
+    errors = np.abs(found.values - data.columns["formation_energy_per_atom"][rows])
+    assert errors.mean() <= 0.032
+    assert 0.6 <= (errors <= found.stds).mean() <= 0.8
+    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.44), ["Si"], [[0, 0, 0]])
+    iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.83), ["Fe"], [[0, 0, 0]])
+    face_centred = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.5), ["Fe"], [[0, 0, 0]])
+    values = predictor.predict([silicon, iron, face_centred]).values
+    assert np.abs(values[:2]).max() < 0.1
+    assert values[2] > values[1]
+
+
+def test_what_no_training_crystal_is_like_is_named():
+    alone = Structure(15 * np.eye(3), ["Si"], [[0, 0, 0]])
+    found = PropertyPredictor.from_pretrained("formation_energy_per_atom").predict([alone])
+    assert found.unlike[0]
+    assert found.stds[0] > 0.2

@@ -37,7 +37,8 @@ def main() -> None:
         if place == 999:
             print(f"the first 1,000: {time.perf_counter() - started:.1f} s")
     mean, median, high = np.mean(errors), np.median(errors), np.quantile(errors, 0.95)
-    print(f"{len(errors)} crystals, eV/atom: mean {mean:.4f}, median {median:.4f}, 95 % {high:.4f}, max {max(errors):.2f}")
+    print(f"{len(errors)} crystals, eV per atom:", end=" ")
+    print(f"mean {mean:.4f}, median {median:.4f}, 95 % {high:.4f}, max {max(errors):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How many neighbours of known crystals differ from them and keep their anonymous formula, by noise level.
 
-    python -m benchmarks.neighbours --level 0.65 --draws 48
+python -m benchmarks.neighbours --level 0.65 --draws 48
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train the model of equilibrium volumes that the package ships.
+"""Train a model of equilibrium volumes.
 
     python examples/train_volume.py --data ../shared/data --out runs/volume
 

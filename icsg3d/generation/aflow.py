@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from monty.serialization import loadfn
 from pymatgen.core import Lattice, Structure
 
+from icsg3d.crystals.matching import Duplicates
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -84,10 +86,13 @@ def further_prototypes(amounts: Mapping[Element, int]) -> dict[str, Structure]:
     for name, label in AFLOW[numbers].items():
         parent = _library()[label].get_primitive_structure()
         there = {element: int(n) for element, n in parent.composition.reduced_composition.items()}
-        for number, places in enumerate(_assignments(there, amounts)):
+        duplicates, number = Duplicates(), 0
+        for places in _assignments(there, amounts):
             copy = parent.copy()
             copy.replace_species(dict(places))
-            found[name if number == 0 else f"{name}, arrangement {number + 1}"] = copy
+            if duplicates.first_of(number, copy) is None:
+                number += 1
+                found[name if number == 1 else f"{name}, arrangement {number}"] = copy
     return found
 
 

@@ -2,12 +2,14 @@
 
 All of them take pymatgen Structures (``ase.Atoms`` and paths too), run in batches, and behave as scikit-learn
 transformers. Networks share the processor among themselves, so ``n_jobs`` changes nothing: no processes are started.
+Within matminer's own, such as a ``MultipleFeaturizer``, that start processes, each of these keeps to one thread.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,6 +17,7 @@ import pandas as pd
 from matminer.featurizers.base import BaseFeaturizer
 from rich.progress import track
 
+from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.properties.predictor import PropertyPredictor, graph_of
@@ -78,6 +81,22 @@ class NetworkFeaturizer(BaseFeaturizer):
     def fit(self, X: Any, y: Any = None, **fit_kwargs: Any) -> NetworkFeaturizer:  # noqa: ARG002
         """Return self: there is nothing to fit."""
         return self
+
+    def precheck(self, *x: Any) -> bool:
+        """Whether a crystal can be featurized."""
+        try:
+            self.prepare(*x)
+        except InputError:
+            return False
+        return True
+
+    def transform(self, X: Any) -> Any:
+        """Return the features of many crystals, as scikit-learn asks for them."""
+        return super().transform(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002 (scikit-learn's)
+        """Return the labels of the features, as scikit-learn's ``set_output`` asks for them."""
+        return np.array(self.feature_labels(), dtype=object)
 
     def featurize(self, structure: Crystal) -> list[float]:
         """Return the features of one crystal.
@@ -189,8 +208,10 @@ class LatentFeaturizer(NetworkFeaturizer):
         return self.generator.encode_arrays(prepared, self.generator.bins(None, len(prepared)))
 
     def feature_labels(self) -> list[str]:
-        """Return ``latent_0``, ``latent_1``, ..."""
-        return [f"latent_{number}" for number in range(self.generator.network.config.vae.latent)]
+        """Return ``latent_0_cubic``, ``latent_1_cubic``, ..., with the name of the model."""
+        return [
+            f"latent_{number}_{Path(self.model).name}" for number in range(self.generator.network.config.vae.latent)
+        ]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article."""
@@ -238,8 +259,10 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         return self.predictor.embed_graphs(prepared)
 
     def feature_labels(self) -> list[str]:
-        """Return ``graph_0``, ``graph_1``, ..."""
-        return [f"graph_{number}" for number in range(self.predictor.model.config.network.pooled)]
+        """Return ``graph_0_band_gap``, ``graph_1_band_gap``, ..., with the name of the model."""
+        return [
+            f"graph_{number}_{Path(self.model).name}" for number in range(self.predictor.model.config.network.pooled)
+        ]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article and of the network's origin."""

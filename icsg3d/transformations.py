@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.transformations.transformation_abc import AbstractTransformation
 
+from icsg3d.arguments import whole_number
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
@@ -311,9 +312,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
 
 
 def _check_count(n_structures: int) -> None:
-    if n_structures < 1:
-        msg = f"n_structures must be at least 1, got {n_structures}"
-        raise InputError(msg)
+    whole_number(n_structures, "n_structures", 1)
 
 
 def _ranked(

@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 # From the ground up. A new file or folder directly below icsg3d/ is added in the lowest place it can live in.
 ROOMS = [
     "errors",
+    "arguments",
+    "processors",
     "files",
     "progress",
     "refusals",
@@ -50,7 +52,7 @@ CRYSTAL_LIBRARIES = {"ase", "pymatgen"}
 ECOSYSTEM = {"atomate2", "emmet", "jobflow", "matminer", "typer"}
 
 # What must run where there is torch and no pymatgen: rooms, and modules of mixed rooms.
-ARRAYS = {"errors", "files", "progress", "refusals", "representation", "models", "training"}
+ARRAYS = {"arguments", "errors", "files", "processors", "progress", "refusals", "representation", "models", "training"}
 ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "bounds", "comparison", "elements", "symmetry")}
 # Rooms in which the libraries of the ecosystem are at home.
 PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "runs", "cli", "__main__"}

@@ -23,6 +23,7 @@ from icsg3d.cli.report import report
 from icsg3d.cli.train import app as train_app
 from icsg3d.cli.validate import validate
 from icsg3d.errors import InputError, Interrupted
+from icsg3d.processors import settle_threads
 from icsg3d.progress import listening
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def _version(show: bool) -> None:
 @app.callback()
 def _main(
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Say more: every module tells what it does."),
+    threads: int | None = typer.Option(
+        None, help="Threads of the networks; else as many as this process has processors."
+    ),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Say less: warnings, errors and the last line alone."),
     version: bool = typer.Option(  # noqa: ARG001 (its callback prints and leaves)
         False,
@@ -85,6 +89,7 @@ def _main(
         help="Print the version and leave.",
     ),
 ) -> None:
+    settle_threads(threads)
     show_messages(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 

@@ -32,6 +32,9 @@ def generator(
     seed: Annotated[int | None, typer.Option(help="Of everything random: 0.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")] = None,
     devices: Annotated[int | None, typer.Option(help="Number of devices that share each epoch: 1.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bfloat16, float32 or auto: bfloat16 where the processor has it in hardware.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
@@ -63,6 +66,7 @@ def generator(
         "condition_column": condition_column,
     }
     given |= {"joint_epochs": joint_epochs, "seed": seed, "accelerator": accelerator, "devices": devices}
+    given["precision"] = precision
     chosen = GeneratorTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
     model = train_generator(chosen, out, command=this_command(), resume=resume)

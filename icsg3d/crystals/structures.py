@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,20 @@ from typing import Any
 import numpy as np
 import spglib
 from ase import Atoms
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import IStructure, Lattice, Structure
 
 from icsg3d.crystals.arrays import CrystalArrays, wrapped
 from icsg3d.crystals.bounds import check_bounds
 from icsg3d.crystals.elements import MAX_NUMBER, symbols
-from icsg3d.crystals.reading import from_atoms, is_json, read_json, read_structure, structure_from_dict
+from icsg3d.crystals.reading import (
+    crystal_of_cif,
+    from_atoms,
+    is_json,
+    read_json,
+    read_structure,
+    structure_from_dict,
+)
+from icsg3d.crystals.taking import is_text, unwrapped
 from icsg3d.errors import InputError
 
 __all__ = [
@@ -30,11 +40,13 @@ __all__ = [
     "read_json",
     "read_structure",
     "structure_from_dict",
+    "structure_from_text",
     "to_arrays",
 ]
 
-Crystal = Structure | Atoms | str | Path
-"""What stands for a crystal everywhere in the package: a Structure, ase.Atoms, or the path of a file."""
+Crystal = IStructure | Atoms | str | Path | Mapping[str, Any]
+"""What stands for a crystal everywhere in the package: a Structure, ase.Atoms, the path or text of a file, or what
+``as_dict`` gives. Entries and documents that hold a structure are taken as well (:mod:`icsg3d.crystals.taking`)."""
 
 SYMPREC = 0.01
 """Angstrom; how far atoms may be off a pure translation of the cell for it to be taken as smaller than given."""
@@ -46,14 +58,41 @@ def as_structure(crystal: Crystal) -> Structure:
     Raises:
         InputError: if it is none.
     """
-    if isinstance(crystal, Structure):
-        return crystal
-    if isinstance(crystal, Atoms):
-        return from_atoms(crystal)
-    if isinstance(crystal, str | Path):
-        return read_structure(crystal)
+    found = unwrapped(crystal)
+    if isinstance(found, Structure):
+        return found
+    if isinstance(found, Atoms):
+        return from_atoms(found)
+    if isinstance(found, str) and is_text(found):
+        return structure_from_text(found)
+    if isinstance(found, str | Path):
+        return read_structure(found)
+    if isinstance(found, Mapping) and "sites" in found:
+        return structure_from_dict(found)
     msg = f"expected a pymatgen Structure, ase.Atoms or the path of a file, got {type(crystal).__name__}"
     raise InputError(msg)
+
+
+def structure_from_text(text: str) -> Structure:
+    """Return the crystal of a text: a CIF, or JSON as pymatgen writes it.
+
+    Raises:
+        InputError: if it is neither, or damaged.
+    """
+    beginning = " ".join(text[:60].split())
+    try:
+        if text.lstrip().startswith("{"):
+            content = json.loads(text)
+            if "sites" in content or "structure" in content:
+                return as_structure(content)
+        elif "_cell_length_a" in text:
+            return crystal_of_cif(text)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"the text {beginning!r}... holds no crystal ({reason}); give a CIF or its path") from error
+    raise InputError(f"the text {beginning!r}... is neither CIF nor JSON of a crystal; give one, or the path of a file")
 
 
 def to_arrays(structure: Structure) -> CrystalArrays:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from icsg3d import pretrained
+from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
 from icsg3d.crystals.display import CrystalList, html_card
 from icsg3d.crystals.elements import symbols
@@ -22,6 +23,7 @@ from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE, Decoded, decode_cr
 from icsg3d.models.density import SCALE, LatentDensity
 from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.generator import DecodedGrids, energy_bins
+from icsg3d.processors import torch_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +113,7 @@ class CrystalGenerator:
         device: str | torch.device = "cpu",
         symmetry_tolerance: float = SYMMETRY_TOLERANCE,
     ) -> None:
-        self.device = torch.device(device)
+        self.device = torch_device(device)
         self.network = network.to(self.device).eval()
         self.density = density
         self.name = name
@@ -197,14 +199,16 @@ class CrystalGenerator:
         Raises:
             InputError: if there are not as many energies as crystals, or the model has no condition.
         """
-        values = [condition] * count if condition is None or isinstance(condition, int | float) else list(condition)
+        values: list[Any] = [condition] * count if np.ndim(condition) == 0 else list(condition)  # type: ignore[arg-type]
         if len(values) != count:
             msg = f"{len(values)} conditions were given for {count} crystals; give one, or one for each"
             raise InputError(msg)
         if any(value is not None for value in values) and not self.network.config.energy_edges:
             msg = f"the model {self.name} was trained without formation energies; leave the condition out"
             raise InputError(msg)
-        energies = torch.tensor([float("nan") if value is None else float(value) for value in values])
+        energies = torch.tensor(
+            [float("nan") if value is None else real_number(value, "a condition in eV per atom") for value in values]
+        )
         return energy_bins(energies, self.network.config.energy_edges)
 
     @torch.no_grad()
@@ -415,7 +419,7 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`prepare`, and if there are fewer than two steps.
         """
-        if steps < 2:
+        if whole_number(steps, "the number of steps") < 2:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
         first, last = self.placed(start).latent, self.placed(end).latent
@@ -437,6 +441,4 @@ def _number_of(crystal: CrystalArrays) -> int:
 
 
 def _check_count(n: int) -> None:
-    if n < 1:
-        msg = f"the number of crystals must be at least 1, got {n}"
-        raise InputError(msg)
+    whole_number(n, "the number of crystals", 1)

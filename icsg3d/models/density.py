@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from icsg3d.arguments import whole_number
 from icsg3d.errors import InputError
 from icsg3d.models.flow import FlowConfig, LatentFlow
 
@@ -201,6 +202,7 @@ def _generators(n: int, seeds: Sequence[int]) -> list[np.random.Generator]:
     Raises:
         InputError: if a seed is negative.
     """
+    seeds = [whole_number(seed, "a seed") for seed in seeds]
     if min(seeds) < 0:
         msg = f"a seed is a whole number of 0 or more, got {min(seeds)}"
         raise InputError(msg)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from ase import Atoms
-from pymatgen.core import Structure
 
 from icsg3d.crystals.display import html_table
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.reading import notes_of
 from icsg3d.crystals.structures import as_structure, to_arrays
+from icsg3d.crystals.taking import is_one_crystal
 from icsg3d.errors import InputError
 from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
 from icsg3d.pretrained import available, find
+from icsg3d.processors import torch_device
 from icsg3d.progress import track
 from icsg3d.refusals import usable
 from icsg3d.representation.description import batch_of, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.properties import PropertyModel
@@ -85,9 +85,9 @@ class PropertyPredictor:
     """
 
     def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
-        self.model = model.to(device).eval()
+        self.device = torch_device(device)
+        self.model = model.to(self.device).eval()
         self.digest = digest
-        self.device = torch.device(device)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> PropertyPredictor:
@@ -111,12 +111,12 @@ class PropertyPredictor:
         """Predict the property of crystals.
 
         Args:
-            crystals: One or several Structures, ase.Atoms or paths of files.
+            crystals: One or several of whatever stands for a crystal: a Structure, ase.Atoms, a path, an entry ...
 
         Raises:
             InputError: if a crystal cannot be read, is disordered, is none that a material can be, or is too large.
         """
-        given = [crystals] if isinstance(crystals, Structure | Atoms | str | Path) else crystals
+        given: Any = [crystals] if is_one_crystal(crystals) else crystals
         return self.predict_graphs([graph_of(each, self.model.config.network.graph) for each in given])
 
     def predict_possible(self, crystals: Sequence[Crystal]) -> Predictions:

@@ -24,6 +24,7 @@ from icsg3d.files import locked, saving
 from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
 from icsg3d.models.generator import GeneratorConfig
 from icsg3d.pretrained import packing
+from icsg3d.processors import Precision  # noqa: TC001 (pydantic reads it)
 from icsg3d.refusals import log_refused, usable
 from icsg3d.runs.config import RunConfig
 from icsg3d.training import generator as training
@@ -111,6 +112,9 @@ class GeneratorTrainingConfig(RunConfig):
     seed: int = Field(0, description="Of everything random")
     accelerator: str = Field("auto", description="cpu, gpu or auto (Lightning's)")
     devices: int = Field(1, ge=1, description="Devices that share each epoch")
+    precision: Precision = Field(
+        "auto", description="bfloat16, float32 or auto: bfloat16 where the processor multiplies it in hardware"
+    )
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def train_generator(config: GeneratorTrainingConfig, out: Path, *, command: str 
 
 
 def _where(config: GeneratorTrainingConfig) -> dict[str, Any]:
-    return {"accelerator": config.accelerator, "devices": config.devices}
+    return {"accelerator": config.accelerator, "devices": config.devices, "precision": config.precision}
 
 
 def _start(config: GeneratorTrainingConfig) -> tuple[GeneratorNetwork | None, GeneratorConfig]:

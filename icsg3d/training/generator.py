@@ -22,9 +22,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from icsg3d.crystals.arrays import CrystalBatch, centred, lattice_parameters
 from icsg3d.crystals.comparison import Rebuilt, compare
+from icsg3d.errors import InputError
 from icsg3d.models.decoding import decode_crystals
 from icsg3d.models.generator import GeneratorNetwork, energy_bins
 from icsg3d.models.losses import atoms_alike, grid_loss, kl_loss, perceptual_loss, segmentation_loss
+from icsg3d.processors import Precision, bfloat16_wanted
 from icsg3d.progress import task
 from icsg3d.representation.voxels import atom_map
 from icsg3d.training.augment import distorted_supercells
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from icsg3d.progress import Task
     from icsg3d.training.data import CrystalSet
     from icsg3d.training.options import Stage
+
+_log = logging.getLogger(__name__)
 
 _MAX_GRADIENT = 1.0
 """Largest norm of the gradient of a step."""
@@ -253,6 +257,22 @@ class _Progress(Callback):
         self.running.update(done=trainer.current_epoch + 1)
 
 
+def _lightning_precision(config: GeneratorConfig, precision: Precision, accelerator: str) -> Any:
+    """Return Lightning's name of the precision to train in, and tell of it.
+
+    Raises:
+        InputError: if bfloat16 is asked for where it does not work.
+    """
+    on_gpu = accelerator in {"gpu", "cuda"} or (accelerator == "auto" and torch.cuda.is_available())
+    device = "cuda" if on_gpu else "cpu" if accelerator in {"auto", "cpu"} else accelerator
+    # On CPUs bf16 gradients of convolutions with 4 channels, as the paper has, come out as garbage now and then.
+    if not config.voxels.periodic and precision == "bfloat16":
+        raise InputError("networks on grids that are not periodic train in float32; leave --precision out")
+    half = config.voxels.periodic and bfloat16_wanted(precision, device)
+    _log.info("training in %s on %s", "bfloat16" if half else "float32", device)
+    return "bf16-mixed" if half else "32-true"
+
+
 def train_generator(
     config: GeneratorConfig,
     training: CrystalSet,
@@ -262,6 +282,7 @@ def train_generator(
     *,
     accelerator: str = "auto",
     devices: int | str = "auto",
+    precision: Precision = "auto",
     resume: bool = False,
     start: GeneratorNetwork | None = None,
 ) -> GeneratorNetwork:
@@ -278,6 +299,8 @@ def train_generator(
         options: How to train.
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         devices: Lightning's number of devices; more than one share each epoch.
+        precision: Of the networks on periodic grids: ``bfloat16``, ``float32``, or ``auto``, which takes bfloat16 where
+            the processor multiplies it in hardware. What is learned differs by rounding alone.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space;
             without epochs it is what comes back.
@@ -306,8 +329,7 @@ def train_generator(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp_find_unused_parameters_true" if devices not in (1, "auto") else "auto",
-        # On CPUs bf16 gradients of convolutions with 4 channels, as the paper has, come out as garbage now and then.
-        precision="bf16-mixed" if config.voxels.periodic else "32-true",
+        precision=_lightning_precision(config, precision, accelerator),
         max_epochs=options.epochs,
         callbacks=callbacks,
         logger=CSVLogger(out, name="log"),  # a new version_N each time training is resumed

@@ -1,0 +1,41 @@
+"""Numbers that callers give, of Python's kinds or numpy's, checked before anything is made of them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any
+
+from icsg3d.errors import InputError
+
+
+def whole_number(value: Any, name: str, least: float = -math.inf) -> int:
+    """Return a whole number, of Python's kind or numpy's.
+
+    Args:
+        value: What was given.
+        name: How the argument is called in messages.
+        least: Least value.
+
+    Raises:
+        InputError: if it is none, or less than that.
+    """
+    try:
+        number = operator.index(None if isinstance(value, bool) else value)
+    except TypeError as error:
+        raise InputError(f"{name} is a whole number, got {value!r}; give one") from error
+    if number < least:
+        raise InputError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return a finite number as a float.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InputError(f"{name} is a finite number, got {value!r}; give one")
+    return float(value)

@@ -190,7 +190,7 @@ class LatentFeaturizer(NetworkFeaturizer):
 
     def feature_labels(self) -> list[str]:
         """Return ``latent_0``, ``latent_1``, ..."""
-        return [f"latent_{number}" for number in range(self.generator.network.config.vae.latent)]
+        return [f"latent_{number}" for number in range(self.generator.vectors.config.vae.latent)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article."""

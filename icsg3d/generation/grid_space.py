@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from icsg3d.crystals.structures import CellSetting, primitive_cell
 from icsg3d.errors import InputError
 from icsg3d.generation.grid_inversion import located_grid
 from icsg3d.generation.spaces import DecodedMap, too_long
-from icsg3d.models.grid_decoding import LatentGrid, decode_grid, encode_crystal, grid_maps
+from icsg3d.models.decoding import SYMMETRY_TOLERANCE
+from icsg3d.models.grid_decoding import LatentGrid, Orbits, decode_grid, encode_crystal, grid_maps
 from icsg3d.models.grid_generator import load_grid_networks
 
 if TYPE_CHECKING:
@@ -115,10 +117,13 @@ class GridSpace:
     def around(self, origin: LatentGrid, n: int, scale: float, seed: int) -> list[LatentGrid]:
         """Return latent grids that a crystal's grid is carried back to after noise was added to it.
 
+        Atoms that stay at their sites are read as one element for each orbit of the crystal
+        (:func:`icsg3d.models.grid_decoding.alike_by_orbit`).
+
         Noise of ``scale * config.renoising`` spreads is added and the flow carries the sum back to the data, with the
         crystal's own cell and number of atoms.
         """
-        base = origin
+        base = replace(origin, orbits=self._orbits(origin))
         start = 1 / (1 + scale * self.config.renoising)
         latent = torch.as_tensor(base.grid)[None]
         noise = _noise(n, seed, base.grid.shape)
@@ -127,7 +132,12 @@ class GridSpace:
             np.repeat(base.lattice[None], n, axis=0), np.full(n, base.atoms), -1, frozenset()
         )
         grids = self._carry(points, conditions, start)
-        return [LatentGrid(grid, base.lattice, base.atoms) for grid in grids]
+        return [replace(base, grid=grid) for grid in grids]
+
+    def _orbits(self, origin: LatentGrid) -> Orbits | None:
+        """Return which sites of what a latent grid decodes to are equivalent; None where it decodes to nothing."""
+        decoded = decode_grid(self.vae, replace(origin, orbits=None), 0.0, self.config.reading, self.device)
+        return None if decoded.crystal is None else Orbits.of(decoded.crystal, SYMMETRY_TOLERANCE)
 
     def sample(self, n: int, condition: int, seed: int, elements: frozenset[int]) -> list[LatentGrid]:
         """Return draws: cells and numbers of atoms near those of training crystals, then grids from the flow.

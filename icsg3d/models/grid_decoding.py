@@ -8,13 +8,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, centred
-from icsg3d.crystals.symmetry import anchored, symmetrised
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, centred, periodic_distances
+from icsg3d.crystals.symmetry import anchored, symmetrised, symmetry_operations
 from icsg3d.models.decoding import Decoded, assemble
 from icsg3d.representation.sites import ReadingConfig, Sites, heard_points, read_sites
 
 if TYPE_CHECKING:
     from icsg3d.models.grid_vae import DecodedFields, GridVAE
+
+
+_SAME_SITE = 1.0
+"""Angstrom; a decoded atom nearer than this to one of a base is at its site."""
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Sites of a base crystal and which of them are equivalent by its symmetry.
+
+    Attributes:
+        frac_coords: Fractional coordinates, shape (N, 3).
+        labels: Number of each site's orbit, shape (N,).
+    """
+
+    frac_coords: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, crystal: CrystalArrays, tolerance: float) -> Orbits:
+        """Return the orbits of a crystal under the symmetry that it has within a tolerance in angstrom."""
+        return cls(crystal.frac_coords, symmetry_operations(crystal, tolerance).partners.min(axis=0))
 
 
 @dataclass(frozen=True)
@@ -25,11 +47,13 @@ class LatentGrid:
         grid: Latent vectors, shape (X, Y, Z, latent), float32.
         lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
         atoms: How many atoms the crystal has that was encoded, or was asked for.
+        orbits: Of the base that it was drawn around: atoms that are still at its sites get one element for each orbit.
     """
 
     grid: np.ndarray
     lattice: np.ndarray
     atoms: int
+    orbits: Orbits | None = None
 
 
 @torch.no_grad()
@@ -85,7 +109,34 @@ def decode_grid(
     device: torch.device | str = "cpu",
 ) -> Decoded:
     """Decode a latent grid to a crystal with the symmetry that it has within a tolerance in angstrom, 0 for none."""
-    return assembled(read_grid(network, latent, reading, device), latent.lattice, symmetry_tolerance)
+    sites = read_grid(network, latent, reading, device)
+    if latent.orbits is not None:
+        sites = alike_by_orbit(sites, latent.orbits, latent.lattice)
+    return assembled(sites, latent.lattice, symmetry_tolerance)
+
+
+def alike_by_orbit(sites: Sites, orbits: Orbits, lattice: np.ndarray) -> Sites:
+    """Return atoms with one element for each orbit of a base: that of the greatest mean probability.
+
+    The noise that draws start from is not symmetric, so equivalent atoms would change one by one; a chemist changes
+    them together. Where atoms are no longer one to one at the base's sites, they stay as they are.
+
+    Args:
+        sites: Atoms that were read.
+        orbits: Of the base.
+        lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
+    """
+    distances = periodic_distances(sites.frac_coords, orbits.frac_coords, lattice)
+    if distances.shape[0] != distances.shape[1]:
+        return sites
+    places = distances.argmin(axis=1)
+    if len(np.unique(places)) < len(places) or distances.min(axis=1).max() > _SAME_SITE:
+        return sites
+    shares = sites.shares.copy()
+    labels = orbits.labels[places]
+    for label in np.unique(labels):
+        shares[labels == label] = sites.shares[labels == label].mean(axis=0)
+    return Sites(shares.argmax(axis=1) + 1, sites.frac_coords, shares)
 
 
 @torch.no_grad()

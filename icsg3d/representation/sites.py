@@ -24,15 +24,16 @@ class ReadingConfig:
     """How atoms are read.
 
     Attributes:
-        surest: Least height of an atom's surest point. An atom half way between points has 0.4 on a grid of half an
-            angstrom.
+        surest: Least height of an atom's surest point. An atom between eight points half an angstrom
+            apart has 0.63.
         least: Least height of a point that is heard at all.
-        same: Distance in angstrom within which two points mean the same atom. Half the shortest bond (H2, 0.74).
+        same: Distance in angstrom within which two points mean the same atom: below the shortest bond (H2, 0.74), and
+            well above what points near one atom disagree by.
     """
 
-    surest: float = 0.35
+    surest: float = 0.4
     least: float = 0.15
-    same: float = 0.35
+    same: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,18 @@ class Sites:
     Attributes:
         numbers: Atomic numbers, shape (N,).
         frac_coords: Fractional coordinates in [0, 1), shape (N, 3).
-        certainty: Probability of each atom's element among all, by the points of its basin, shape (N,).
+        shares: Probability of each element by the points of an atom's basin, column 0 for atomic number 1, shape
+            (N, elements).
     """
 
     numbers: np.ndarray
     frac_coords: np.ndarray
-    certainty: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def certainty(self) -> np.ndarray:
+        """Probability of each atom's own element, shape (N,)."""
+        return self.shares[np.arange(len(self.numbers)), self.numbers - 1]
 
 
 def heard_points(height: np.ndarray, config: ReadingConfig) -> np.ndarray:
@@ -79,7 +86,7 @@ def read_sites(
     config = config or ReadingConfig()
     votes = (np.stack(np.unravel_index(point, shape), axis=1) + offset) / np.array(shape)
     free = np.ones(len(point), dtype=bool)
-    numbers, sites, certainty = list[int](), list[np.ndarray](), list[float]()
+    sites, shares = list[np.ndarray](), list[np.ndarray]()
     for seed in range(len(point)):
         if not free[seed]:
             continue
@@ -94,13 +101,10 @@ def read_sites(
             weight = height[basin]
             centre = centre + (weight[:, None] * away[basin]).sum(0) / weight.sum()
         free &= ~basin
-        share = weight @ species[basin] / weight.sum()
-        numbers.append(int(share.argmax()) + 1)
-        certainty.append(float(share.max()))
+        shares.append(weight @ species[basin] / weight.sum())
         sites.append(centre)
-    return Sites(
-        np.array(numbers, dtype=np.int64), wrapped(np.array(sites).reshape(-1, 3)), np.array(certainty, dtype=float)
-    )
+    found = np.array(shares).reshape(-1, species.shape[1])
+    return Sites(found.argmax(1) + 1, wrapped(np.array(sites).reshape(-1, 3)), found)
 
 
 def sites_of_targets(targets: Targets, lattice: np.ndarray, shape: GridShape, classes: int) -> Sites:

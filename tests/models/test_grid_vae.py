@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
-from icsg3d.models.grid_decoding import LatentGrid, decode_grid, encode_crystal, read_grid
+from icsg3d.models.grid_decoding import LatentGrid, Orbits, alike_by_orbit, decode_grid, encode_crystal, read_grid
 from icsg3d.models.grid_losses import GridLossConfig, grid_losses
 from icsg3d.models.grid_vae import DecodedFields, GridPosterior, GridVAE, GridVAEConfig
 from icsg3d.representation.fields import nearest_atoms
+from icsg3d.representation.sites import Sites
 
 TINY = GridVAEConfig(
     latent=4, species=8, embedding=8, encoder=(8, 8, 8), decoder=(8, 8, 8), encoder_blocks=(1, 1, 1),
@@ -122,3 +123,30 @@ def test_what_an_untrained_network_says_is_no_crystal_or_one(network):
     empty = LatentGrid(np.full((2, 2, 3, 4), 0.0, dtype=np.float32), crystal().lattice, 3)
     decoded = decode_grid(network, empty, 0.0)
     assert (decoded.crystal is None) == bool(decoded.reason)
+
+
+def test_equivalent_atoms_get_the_element_that_they_are_most_likely_together():
+    shares = np.zeros((3, 94))
+    shares[0, 28], shares[0, 46] = 0.6, 0.4  # Cu rather than Ag
+    shares[1, 46], shares[1, 28] = 0.9, 0.1
+    shares[2, 78] = 1.0
+    sites = np.array([[0.5, 0.5, 0.01], [0.0, 0.5, 0.5], [0.0, 0.0, 0.99]])
+    read = Sites(shares.argmax(1) + 1, sites, shares)
+    base = Orbits(np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0.5, 0]]), np.array([0, 1, 1]))
+    lattice = 3.8 * np.eye(3)
+    found = alike_by_orbit(read, base, lattice)
+    assert found.numbers.tolist() == [47, 47, 79]
+    np.testing.assert_allclose(found.certainty, [0.65, 0.65, 1.0])
+    far = Sites(read.numbers, sites + np.array([[0.3, 0, 0], [0, 0, 0], [0, 0, 0]]), shares)
+    assert alike_by_orbit(far, base, lattice).numbers.tolist() == [29, 47, 79]
+    more = Orbits(np.zeros((2, 3)), np.array([0, 0]))
+    assert alike_by_orbit(read, more, lattice).numbers.tolist() == [29, 47, 79]
+
+
+def test_orbits_are_those_of_the_symmetry():
+    gold = CrystalArrays(
+        np.array([79, 29, 29, 29]), np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]), 3.75 * np.eye(3)
+    )
+    labels = Orbits.of(gold, 0.1).labels
+    assert len(set(labels[1:])) == 1
+    assert labels[0] != labels[1]

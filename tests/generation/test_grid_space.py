@@ -14,6 +14,7 @@ from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.errors import InputError
+from icsg3d.generation import grid_inversion
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.models.checkpoints import CONFIG_FILE, write_model
@@ -78,6 +79,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def generator(folder):
     return CrystalGenerator.from_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_descent(monkeypatch):
+    """An untrained network has nothing to find; looking for it would take most of the time."""
+    monkeypatch.setattr(grid_inversion, "STEPS", 0)
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def _free(name: str, taken: Counter[str]) -> str:
 def _load_one(path: Path) -> _Part:
     if path.is_dir():
         return _load_folder(path)
+    name = path.name.lower()
     if is_json(path):
         content = read_json(path)
         if not isinstance(content, dict) or "sites" not in content:

@@ -114,17 +114,17 @@ class GridSpace:
         """Return what latent grids decode to before atoms are read."""
         return [DecodedMap(*grid_maps(self.vae, each, self.config.reading, self.device)) for each in latents]
 
-    def around(self, origin: LatentGrid, n: int, scale: float, seed: int) -> list[LatentGrid]:
+    def around(self, origin: LatentGrid, cell: CrystalArrays, n: int, scale: float, seed: int) -> list[LatentGrid]:  # noqa: ARG002
         """Return latent grids that a crystal's grid is carried back to after noise was added to it.
 
         Atoms that stay at their sites are read as one element for each orbit of the crystal
         (:func:`icsg3d.models.grid_decoding.alike_by_orbit`).
 
-        Noise of ``scale * config.renoising`` spreads is added and the flow carries the sum back to the data, with the
-        crystal's own cell and number of atoms.
+        The grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the mixture back to
+        the data, with the crystal's own cell and number of atoms.
         """
         base = replace(origin, orbits=self._orbits(origin))
-        start = 1 / (1 + scale * self.config.renoising)
+        start = 1 - scale * self.config.renoising
         latent = torch.as_tensor(base.grid)[None]
         noise = _noise(n, seed, base.grid.shape)
         points = self.flow.between(latent, noise, torch.full((n,), start))

@@ -45,8 +45,7 @@ class GridGeneratorConfig:
         most_atoms: Most atoms in a primitive cell.
         guidance: How many times draws count the difference that the condition makes.
         temperature: Standard deviation of the noise from which draws for a condition start.
-        renoising: Standard deviation of the noise that a step of size 1 around a crystal adds to its latent grid, in
-            spreads of the training crystals.
+        renoising: Share of noise in the mixture from which neighbours at a scale of 1 are carried back.
         volume_spread: Standard deviation of the logarithm of the volume of drawn cells about that of known ones.
     """
 
@@ -61,7 +60,7 @@ class GridGeneratorConfig:
     most_atoms: int = 20
     guidance: float = 1.5
     temperature: float = 1.0
-    renoising: float = 0.5
+    renoising: float = 0.44
     volume_spread: float = 0.03
 
     def energy_range(self, energy: float) -> tuple[float, float]:

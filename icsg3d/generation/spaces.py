@@ -16,6 +16,7 @@ from icsg3d.models.checkpoints import load_network
 from icsg3d.models.decoding import BATCH, Decoded, decode_crystals, padded
 from icsg3d.models.density import LatentDensity
 from icsg3d.models.encoding import encode_posteriors
+from icsg3d.models.generator import DecodedGrids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,6 +200,12 @@ class VectorSpace:
         """Return latent vectors and bins on the device, padded to the size of batches."""
         vectors = torch.as_tensor(latents, dtype=torch.float32, device=self.device)
         return padded(vectors, bins.to(self.device))
+
+    @torch.no_grad()
+    def grids(self, latents: np.ndarray, bins: torch.Tensor) -> DecodedGrids:
+        """Return the grids of up to :data:`icsg3d.models.decoding.BATCH` latent vectors, on the CPU."""
+        grids = self.network.decode(*self.padded(latents, bins))
+        return DecodedGrids(*(tensor[: len(latents)].cpu() for tensor in grids))
 
     @torch.no_grad()
     def maps(self, latents: np.ndarray, bins: torch.Tensor) -> list[DecodedMap]:

@@ -204,10 +204,11 @@ def test_the_smaller_the_step_the_nearer(generator):
 
 
 def test_crystals_beyond_the_model_are_refused_in_one_sentence(generator):
-    many = Structure(Lattice.cubic(7.0), ["Ti"] * 21, np.random.default_rng(0).random((21, 3)))
+    sites = np.stack(np.meshgrid(*[np.arange(3) / 3] * 3), -1).reshape(-1, 3)[:21]
+    many = Structure(Lattice.cubic(9.0), ["Ti"] * 21, sites + 0.01 * np.random.default_rng(0).random((21, 3)))
     with pytest.raises(InputError, match="has 21 atoms, and it takes up to 20 in a primitive cell"):
         generator.prepare(many)
-    box = Structure(Lattice.orthorhombic(11, 12, 13), ["O", "Ti"], [[0, 0, 0], [0.1, 0, 0]])
+    box = Structure(Lattice.orthorhombic(11, 12, 13), ["O", "Ti"], [[0, 0, 0], [0.5] * 3])
     with pytest.raises(InputError, match="has a volume of 1716 cubic angstrom, and it takes up to about 1000"):
         generator.prepare(box)
     long = Structure(Lattice.orthorhombic(3, 3, 40), ["O", "Ti"], [[0, 0, 0], [0.5, 0, 0]])

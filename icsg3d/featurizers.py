@@ -209,9 +209,8 @@ class LatentFeaturizer(NetworkFeaturizer):
 
     def feature_labels(self) -> list[str]:
         """Return ``latent_0_cubic``, ``latent_1_cubic``, ..., with the name of the model."""
-        return [
-            f"latent_{number}_{Path(self.model).name}" for number in range(self.generator.network.config.vae.latent)
-        ]
+        size = self.generator.vectors.config.vae.latent
+        return [f"latent_{number}_{Path(self.model).name}" for number in range(size)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article."""

@@ -117,7 +117,7 @@ class LatentSamplingTransformation(LatentTransformation):
             formula = base.structure.composition.reduced_formula
             msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
             raise InputError(msg)
-        distances = self.generator.latent_distance(np.stack([d.latent for _, d in found]), base.latent)
+        distances = self.generator.latent_distance([d.latent for _, d in found], base.latent)
         entries = [
             {
                 "structure": decoded.structure,

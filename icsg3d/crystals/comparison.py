@@ -88,3 +88,12 @@ def _site_distances(true: CrystalArrays, found: CrystalArrays) -> np.ndarray | N
     allowed = distances < SITE_TOLERANCE
     assigned = linear_sum_assignment(np.where(allowed, distances, 1e3))
     return distances[assigned] if allowed[assigned].all() else None
+
+
+def site_distances(true: CrystalArrays, found: CrystalArrays) -> np.ndarray | None:
+    """Return how far each site is from the one assigned to it, in angstrom; None if the species differ."""
+    if not np.array_equal(np.sort(true.numbers), np.sort(found.numbers)):
+        return None
+    distances = periodic_distances(true.frac_coords, found.frac_coords, true.lattice)
+    distances[true.numbers[:, None] != found.numbers[None]] = 1e3
+    return distances[linear_sum_assignment(distances)]

@@ -138,7 +138,7 @@ def _by_name(name: str) -> list[_Entry]:
     return []
 
 
-def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:
+def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:  # noqa: PLR0911 (each spelling of a setting ends its own search)
     """Whether a cell has the metric of a setting."""
     a, b, c = parameters[:3]
     cosines = np.cos(np.radians(parameters[3:]))

@@ -79,6 +79,26 @@ def _mean_error(true: Sequence[float], found: Sequence[float]) -> float:
     return float(np.abs(np.subtract(true, found)).mean())
 
 
+SIZES = (4, 8, 12, 20)
+"""Numbers of atoms up to which rates are told apart."""
+
+
+def match_rates_by_size(results: Sequence[Comparison], sizes: Sequence[int]) -> dict[str, float]:
+    """Return the match rates of crystals of up to 4, 5 to 8, 9 to 12, 13 to 20 and more atoms, of sizes that occur.
+
+    Args:
+        results: One for each crystal.
+        sizes: Atoms in the cell of each.
+    """
+    found = {}
+    for low, high in zip((0, *SIZES), (*SIZES, np.inf), strict=True):
+        chosen = [result.matched for result, size in zip(results, sizes, strict=True) if low < size <= high]
+        if chosen:
+            name = f"{low + 1}_to_{high}" if np.isfinite(high) else f"over_{low}"
+            found[f"match_rate_{name}_atoms"] = float(np.mean(chosen))
+    return found
+
+
 def summarise(results: Sequence[Comparison]) -> dict[str, Any]:
     """Return the figures of ``reconstruction.json``.
 

@@ -16,10 +16,9 @@ from icsg3d.models.density import SCALE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
-
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.generator import CrystalGenerator, Located
+    from icsg3d.generation.spaces import Latents
 
 
 @dataclass
@@ -119,14 +118,14 @@ class Draws:
     """Latent vectors to decode to candidates, and where they come from.
 
     Attributes:
-        latent: The vectors, shape (n, latent).
+        latent: The latents, one after the other.
         base: Crystal they were drawn around; None for free draws.
         seed: Of the draws.
         scale: Noise level; None for free draws.
         condition: Energy asked for, in eV/atom; None where it was left open.
     """
 
-    latent: np.ndarray
+    latent: Latents
     base: Located | None
     seed: int
     scale: float | None
@@ -169,7 +168,9 @@ class Draws:
         if self.base is not None:
             base = self.base.structure.composition.reduced_formula
             distances = generator.latent_distance(self.latent, self.base.latent)
-        decoded_ones = generator.iter_decode(self.latent[wanted], self.condition) if wanted else iter(())
+        decoded_ones = (
+            generator.iter_decode([self.latent[number] for number in wanted], self.condition) if wanted else iter(())
+        )
         for index, decoded in zip(wanted, decoded_ones, strict=True):
             made = decoded if self.base is None else decoded.in_setting(self.base.setting)
             crystal = made.structure

@@ -11,42 +11,49 @@ import torch
 
 from icsg3d import pretrained
 from icsg3d.arguments import real_number, whole_number
-from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
 from icsg3d.crystals.display import CrystalList, html_card
 from icsg3d.crystals.elements import symbols
-from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays, network_cell
+from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays
 from icsg3d.errors import InputError
-from icsg3d.files import sha256
-from icsg3d.generation.inversion import refined_latents
-from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
-from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE, Decoded, decode_crystals, padded
-from icsg3d.models.density import SCALE, LatentDensity
-from icsg3d.models.encoding import encode_posteriors
-from icsg3d.models.generator import DecodedGrids, energy_bins
-from icsg3d.processors import torch_device
+from icsg3d.generation.grid_space import GridSpace
+from icsg3d.generation.spaces import VectorSpace
+from icsg3d.models.checkpoints import GENERATOR_FORMAT, read_format
+from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE
+from icsg3d.models.density import SCALE
+from icsg3d.models.generator import energy_bins
+from icsg3d.models.grid_generator import GRID_GENERATOR_FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
 
-    from icsg3d.models.generator import GeneratorNetwork
+    from icsg3d.crystals.arrays import CrystalArrays
+    from icsg3d.generation.spaces import DecodedMap, Latents, LatentSpace, SpaceConfig
+
+_SPACES: Mapping[str, Callable[[Path, str | torch.device], tuple[LatentSpace, str]]] = {
+    GENERATOR_FORMAT: VectorSpace.load,
+    GRID_GENERATOR_FORMAT: GridSpace.load,
+}
+"""How models are read, by the format that their configuration names."""
 
 
 @dataclass(frozen=True)
 class DecodedCrystal:
-    """What a latent vector decodes to.
+    """What a latent decodes to.
 
     Attributes:
         structure: The crystal; None where there is none.
         reason: Why there is none; empty where there is one.
-        latent: The latent vector, shape (latent,).
+        latent: The latent: a vector, shape (latent,), or a :class:`icsg3d.models.grid_decoding.LatentGrid`.
+        certainty: Probability of the least certain atom's element; None where the model does not tell.
     """
 
     structure: Structure | None
     reason: str
-    latent: np.ndarray
+    latent: Any
+    certainty: float | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the crystal as a row of a table, lattice parameters in angstrom and degrees."""
@@ -79,43 +86,37 @@ class Located:
         structure: The crystal, as it was given.
         arrays: The cell that the networks see.
         setting: How to return from that cell to the given one.
-        latent: Vector that decodes to the crystal, shape (latent,).
+        latent: Latent that decodes to the crystal: a vector, shape (latent,), or a grid.
     """
 
     structure: Structure
     arrays: CrystalArrays
     setting: CellSetting
-    latent: np.ndarray
+    latent: Any
 
 
 class CrystalGenerator:
-    """A trained generator.
+    """A trained generator: crystals to latents of its space and back, and draws.
 
     Args:
-        network: Autoencoder and segmentation network.
-        density: Density of the training crystals in latent space.
+        space: The latent space.
         name: Name of the model.
         digest: SHA-256 of its weights.
         folder: Where it was read from.
-        device: Where it runs.
         symmetry_tolerance: What is decoded is refined to the symmetry that it has within this distance, in angstrom;
             0 for none.
     """
 
     def __init__(
         self,
-        network: GeneratorNetwork,
-        density: LatentDensity,
+        space: LatentSpace,
         *,
         name: str = "",
         digest: str = "",
         folder: Path | None = None,
-        device: str | torch.device = "cpu",
         symmetry_tolerance: float = SYMMETRY_TOLERANCE,
     ) -> None:
-        self.device = torch_device(device)
-        self.network = network.to(self.device).eval()
-        self.density = density
+        self.space = space
         self.name = name
         self.digest = digest
         self.folder = folder
@@ -141,22 +142,32 @@ class CrystalGenerator:
         if not (np.isfinite(symmetry_tolerance) and symmetry_tolerance >= 0):
             msg = f"the tolerance of symmetry is a distance in angstrom, 0 or more; got {symmetry_tolerance}"
             raise InputError(msg)
-        folder = pretrained.find(model, GENERATOR_FORMAT)
-        network, extra, digest = load_network(folder)
-        return cls(
-            network,
-            LatentDensity.from_tensors(extra),
-            name=folder.name,
-            digest=digest,
-            folder=folder,
-            device=device,
-            symmetry_tolerance=symmetry_tolerance,
-        )
+        folder = pretrained.find(model, *_SPACES)
+        load = _SPACES.get(read_format(folder) or "", VectorSpace.load)
+        space, digest = load(folder, device)
+        return cls(space, name=folder.name, digest=digest, folder=folder, symmetry_tolerance=symmetry_tolerance)
+
+    @property
+    def config(self) -> SpaceConfig:
+        """Limits and condition of the model."""
+        return self.space.config
+
+    @property
+    def vectors(self) -> VectorSpace:
+        """The space of a model whose latents are vectors of one length.
+
+        Raises:
+            InputError: if they are not.
+        """
+        if not isinstance(self.space, VectorSpace):
+            msg = f"the model {self.name} has no latent vectors of one length; name another with --model, such as cubic"
+            raise InputError(msg)
+        return self.space
 
     @property
     def elements(self) -> tuple[str, ...]:
         """Symbols of the elements that the model knows."""
-        return tuple(symbols()[number] for number in self.network.config.elements)
+        return tuple(symbols()[number] for number in self.config.elements)
 
     def training_formulas(self) -> frozenset[str] | None:
         """Return the reduced formulas of the training crystals, for checks of novelty; None if there is no list."""
@@ -170,31 +181,27 @@ class CrystalGenerator:
                 larger than the model takes.
         """
         structure = as_structure(crystal)
-        config = self.network.config
-        arrays, setting = network_cell(structure, primitive=config.voxels.periodic)
+        arrays, setting = self.space.cell(structure)
         name = structure.composition.reduced_formula
-        unknown = sorted(set(arrays.numbers.tolist()) - set(config.elements))
+        unknown = sorted(set(arrays.numbers.tolist()) - set(self.config.elements))
         if unknown:
             names = ", ".join(symbols()[number] for number in unknown)
             msg = f"{name} has {names}, which the model {self.name} was not trained on; it knows {self._elements()}"
             raise InputError(msg)
-        longest = float(np.linalg.norm(arrays.lattice, axis=1).max())
-        if longest > config.max_length:
+        refusal = self.space.refusal(arrays)
+        if refusal:
             msg = (
-                f"the cell of {name} that the networks see is {longest:.1f} angstrom long, and the model {self.name} "
-                f"takes cells up to {config.max_length:.1f} angstrom; use a smaller crystal or another --model"
+                f"the cell of {name} that the networks of the model {self.name} see {refusal}; "
+                "use a smaller crystal or another --model"
             )
             raise InputError(msg)
-        if config.voxels.periodic:
-            origin = canonical_origin(CrystalBatch.from_arrays([arrays]))[0].double().numpy()
-            setting = dataclasses.replace(setting, origin=origin)
         return arrays, setting
 
     def _elements(self) -> str:
         return " ".join(self.elements)
 
     def bins(self, condition: Sequence[float | None] | float | None, count: int) -> torch.Tensor:
-        """Return condition bins of energies in eV/atom (those of ``network.config.condition``), -1 where None.
+        """Return condition bins of energies in eV/atom (those of ``config.condition``), -1 where None.
 
         Raises:
             InputError: if there are not as many energies as crystals, or the model has no condition.
@@ -203,18 +210,15 @@ class CrystalGenerator:
         if len(values) != count:
             msg = f"{len(values)} conditions were given for {count} crystals; give one, or one for each"
             raise InputError(msg)
-        if any(value is not None for value in values) and not self.network.config.energy_edges:
+        if any(value is not None for value in values) and not self.config.energy_edges:
             msg = f"the model {self.name} was trained without formation energies; leave the condition out"
             raise InputError(msg)
         energies = torch.tensor(
             [float("nan") if value is None else real_number(value, "a condition in eV per atom") for value in values]
         )
-        return energy_bins(energies, self.network.config.energy_edges)
+        return energy_bins(energies, self.config.energy_edges)
 
-    @torch.no_grad()
-    def encode(
-        self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
-    ) -> np.ndarray:
+    def encode(self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None) -> Latents:
         """Return the latent means of crystals.
 
         Args:
@@ -222,7 +226,7 @@ class CrystalGenerator:
             condition: Formation energies in eV/atom, where known.
 
         Returns:
-            Shape (n, latent).
+            An array of shape (n, latent), or a list of grids.
 
         Raises:
             InputError: as in :meth:`prepare`, :meth:`bins`.
@@ -231,8 +235,8 @@ class CrystalGenerator:
             [self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals))
         )
 
-    def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
-        """Return the latent means of primitive cells with their condition bins, shape (n, latent).
+    def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> Latents:
+        """Return the latent means of cells with their condition bins.
 
         Raises:
             InputError: if there is no cell.
@@ -240,27 +244,22 @@ class CrystalGenerator:
         if not arrays:
             msg = "no crystal was given; give at least one"
             raise InputError(msg)
-        return encode_posteriors(self.network, arrays, bins, self.device).mean.numpy()
+        return self.space.encode(arrays, bins)
 
-    def locate(
-        self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
-    ) -> np.ndarray:
-        """Return latent vectors that decode to crystals: their means or, where these do not, better ones.
-
-        About one crystal in fifty of a kind that the model knows needs it, and then five to ten seconds
-        (:func:`icsg3d.generation.inversion.refined_latents`).
+    def locate(self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None) -> Latents:
+        """Return latents that decode to crystals: their means or, where these do not, better ones.
 
         Args:
             crystals: Structures, Atoms or paths.
             condition: Energies per atom in eV, where known.
 
         Returns:
-            Shape (n, latent).
+            An array of shape (n, latent), or a list of grids.
 
         Raises:
             InputError: as in :meth:`encode`.
         """
-        return np.stack([each.latent for each in self.place(crystals, condition)])
+        return self.space.checked([each.latent for each in self.place(crystals, condition)])
 
     def place(
         self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
@@ -279,18 +278,11 @@ class CrystalGenerator:
         """Return a crystal in latent space, which it may be already."""
         return crystal if isinstance(crystal, Located) else self.place([crystal])[0]
 
-    def _locate(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> np.ndarray:
-        latent = self.encode_arrays(arrays, bins)
-        parts = []
-        for start in range(0, len(arrays), BATCH):
-            part = slice(start, start + BATCH)
-            batch = CrystalBatch.from_arrays(arrays[part], device=self.device)
-            vectors = torch.as_tensor(latent[part], dtype=torch.float32, device=self.device)
-            parts.append(refined_latents(self.network, batch, bins[part].to(self.device), vectors).cpu().numpy())
-        return np.concatenate(parts)
+    def _locate(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> Latents:
+        return self.space.locate(arrays, bins) if arrays else self.encode_arrays(arrays, bins)
 
     def decode(
-        self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
+        self, latent: Latents, condition: Sequence[float | None] | float | None = None
     ) -> CrystalList[DecodedCrystal]:
         """Decode latent vectors: for each either a structure or the reason why there is none.
 
@@ -304,36 +296,19 @@ class CrystalGenerator:
         return CrystalList(self.iter_decode(latent, condition))
 
     def iter_decode(
-        self, latent: np.ndarray, condition: Sequence[float | None] | float | None = None
+        self, latent: Latents, condition: Sequence[float | None] | float | None = None
     ) -> Iterator[DecodedCrystal]:
         """Decode latent vectors one after the other, as :meth:`decode` does, so that each can be used at once."""
-        latent = np.atleast_2d(np.asarray(latent, dtype=np.float32))
-        size = self.network.config.vae.latent
-        if latent.ndim != 2 or latent.shape[1] != size or not np.isfinite(latent).all():
-            msg = f"expected finite latent vectors of shape (n, {size}), got {latent.shape}; use encode or sample"
-            raise InputError(msg)
-        bins = self.bins(condition, len(latent))
-        for start in range(0, len(latent), BATCH):
-            part = latent[start : start + BATCH]
-            for vector, decoded in zip(part, self._decode(part, bins[start : start + BATCH]), strict=True):
-                structure = None if decoded.crystal is None else from_arrays(decoded.crystal)
-                yield DecodedCrystal(structure, decoded.reason, vector)
+        latents = self.space.checked(latent)
+        decoded = self.space.decode(latents, self.bins(condition, len(latents)), self.symmetry_tolerance)
+        for each, found in zip(latents, decoded, strict=True):
+            structure = None if found.crystal is None else from_arrays(found.crystal)
+            yield DecodedCrystal(structure, found.reason, each, found.certainty)
 
-    @torch.no_grad()
-    def decode_grids(self, latent: np.ndarray, condition: float | None = None) -> DecodedGrids:
-        """Return the grids that up to 32 latent vectors decode to, before atoms are looked for, on the CPU."""
-        latent = np.atleast_2d(latent)[:BATCH]
-        grids = self.network.decode(*self._padded(latent, self.bins(condition, len(latent))))
-        return DecodedGrids(*(tensor[: len(latent)].cpu() for tensor in grids))
-
-    def _padded(self, latent: np.ndarray, bins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        vectors = torch.as_tensor(latent, dtype=torch.float32, device=self.device)
-        return padded(vectors, bins.to(self.device))
-
-    def _decode(self, latent: np.ndarray, bins: torch.Tensor) -> list[Decoded]:
-        return decode_crystals(
-            self.network, *self._padded(latent, bins), count=len(latent), symmetry_tolerance=self.symmetry_tolerance
-        )
+    def decode_maps(self, latent: Latents, condition: float | None = None) -> list[DecodedMap]:
+        """Return what up to 32 latents decode to before atoms are looked for."""
+        latents = self.space.checked(latent)[:BATCH]
+        return self.space.maps(latents, self.bins(condition, len(latents)))
 
     def reconstruct(
         self, crystals: Sequence[Crystal], condition: Sequence[float | None] | float | None = None
@@ -344,7 +319,7 @@ class CrystalGenerator:
             InputError: as in :meth:`encode`.
         """
         located = self.place(crystals, condition)
-        decoded = self.decode(np.stack([each.latent for each in located]), condition)
+        decoded = self.decode([each.latent for each in located], condition)
         return CrystalList(made.in_setting(each.setting) for made, each in zip(decoded, located, strict=True))
 
     def sample_around(
@@ -374,16 +349,18 @@ class CrystalGenerator:
         latent = self.latent_around(base, n, scale, seed)
         return (decoded.in_setting(base.setting) for decoded in self.iter_decode(latent))
 
-    def latent_around(self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0) -> np.ndarray:
-        """Return the latent vectors that :meth:`sample_around` decodes, shape (n, latent)."""
+    def latent_around(self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0) -> Latents:
+        """Return the latents that :meth:`sample_around` decodes."""
         _check_count(n)
         if not 0 < scale <= 1:
             msg = f"the scale is a noise level above 0 and up to 1, got {scale}"
             raise InputError(msg)
         base = self.placed(structure)
-        return self.density.around(base.latent, n, scale, seed, _number_of(base.arrays))
+        return self.space.around(base.latent, base.arrays, n, scale, seed)
 
-    def sample(self, n: int, condition: float | None = None, seed: int = 0) -> CrystalList[DecodedCrystal]:
+    def sample(
+        self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
+    ) -> CrystalList[DecodedCrystal]:
         """Decode draws from the density of the training crystals in latent space.
 
         Args:
@@ -391,20 +368,28 @@ class CrystalGenerator:
             condition: Energy asked for, in eV/atom; what counts is the bin in which it lies
                 (:meth:`icsg3d.models.generator.GeneratorConfig.energy_range`).
             seed: Of the draws.
+            elements: Symbols of the elements asked for, where the model can be asked for them.
 
         Raises:
-            InputError: if ``n`` is below 1, the seed is negative, the condition is no number, or the model has none.
+            InputError: if ``n`` is below 1, the seed is negative, the condition is no number, the model has none, or it
+                does not know an element.
         """
-        return self.decode(self.latent_sample(n, condition, seed), condition)
+        return self.decode(self.latent_sample(n, condition, seed, elements), condition)
 
-    def latent_sample(self, n: int, condition: float | None = None, seed: int = 0) -> np.ndarray:
-        """Return the latent vectors that :meth:`sample` decodes, shape (n, latent)."""
+    def latent_sample(
+        self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
+    ) -> Latents:
+        """Return the latents that :meth:`sample` decodes."""
         _check_count(n)
         if condition is not None and not np.isfinite(condition):
             msg = f"the energy to ask for is a number in eV per atom, got {condition}"
             raise InputError(msg)
-        config = self.network.config
-        return self.density.sample(n, int(self.bins(condition, 1)[0]), seed, config.guidance, config.temperature)
+        unknown = [symbol for symbol in elements if symbol not in self.elements]
+        if unknown:
+            msg = f"the model {self.name} does not know {', '.join(unknown)}; it knows {self._elements()}"
+            raise InputError(msg)
+        numbers = frozenset(symbols().index(symbol) for symbol in elements)
+        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers)
 
     def interpolate(
         self, start: Crystal | Located, end: Crystal | Located, steps: int = 10
@@ -423,21 +408,15 @@ class CrystalGenerator:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
         first, last = self.placed(start).latent, self.placed(end).latent
-        return self.decode(self.density.path(first, last, steps))
+        return self.decode(self.space.path(first, last, steps))
 
-    def latent_distance(self, latent: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    def latent_distance(self, latent: Latents, origin: Any) -> np.ndarray:
         """Return root-mean-square distances in standard deviations of the training crystals, shape (n,)."""
-        return np.sqrt((((latent - origin) / self.density.scale()) ** 2).mean(-1))
+        return self.space.distance(latent, origin)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the model: its name and the hash of its weights."""
         return {"model": self.name, "model_sha256": self.digest}
-
-
-def _number_of(crystal: CrystalArrays) -> int:
-    """Return a number that belongs to the composition of a primitive cell, so that each base meets noise of its own."""
-    numbers = np.sort(crystal.numbers).astype("<i8")
-    return int(sha256(numbers.tobytes())[:8], 16)
 
 
 def _check_count(n: int) -> None:

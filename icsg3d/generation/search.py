@@ -85,7 +85,7 @@ def optimize_property(
         given = f"{rounds}, {draws}, {scale}, {target}"
         msg = f"a search needs rounds >= 1, draws >= 2, a scale above 0 and up to 1, and a finite target; got {given}"
         raise InputError(msg)
-    density, base = generator.density, generator.placed(start)
+    density, base = generator.vectors.density, generator.placed(start)
     points, values, visited = list[np.ndarray](), list[np.ndarray](), list[Visited]()
     current = base.latent
     for number in track(range(rounds), "searching"):

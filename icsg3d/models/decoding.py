@@ -41,10 +41,12 @@ class Decoded:
     Attributes:
         crystal: The crystal, or None.
         reason: Why there is none; empty if there is one.
+        certainty: Probability of the least certain atom's element; None where the networks do not tell.
     """
 
     crystal: CrystalArrays | None
     reason: str = ""
+    certainty: float | None = None
 
 
 def padded(latent: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

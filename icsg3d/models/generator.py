@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 GeneratorPreset = Literal["paper", "periodic"]
 
 
+def energy_range(energy: float, inner: tuple[float, ...]) -> tuple[float, float]:
+    """Return the edges of the bin in which an energy lies, of the inner edges of all bins, the outer ones infinite."""
+    edges = (-math.inf, *inner, math.inf)
+    above = bisect.bisect_left(edges, energy, 1, len(edges) - 1)
+    return edges[above - 1], edges[above]
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Everything that shapes a generator's networks.
@@ -85,9 +92,7 @@ class GeneratorConfig:
 
     def energy_range(self, energy: float) -> tuple[float, float]:
         """Return the edges in eV/atom of the bin of the condition in which an energy lies, the outer ones infinite."""
-        edges = (-math.inf, *self.energy_edges, math.inf)
-        above = bisect.bisect_left(edges, energy, 1, len(edges) - 1)
-        return edges[above - 1], edges[above]
+        return energy_range(energy, self.energy_edges)
 
     @classmethod
     def preset(cls, name: GeneratorPreset, *, grid: int | None = None) -> GeneratorConfig:

@@ -23,23 +23,23 @@ _FOLDER = Path(__file__).parent
 _log = logging.getLogger(__name__)
 
 
-def available(format_name: str | None = None) -> list[str]:
-    """Return the names of the shipped models, all or those of one format, in alphabetical order."""
+def available(*formats: str) -> list[str]:
+    """Return the names of the shipped models, all or those of some formats, in alphabetical order."""
     folders = sorted(path.parent for path in _FOLDER.glob(f"*/{CONFIG_FILE}"))
-    return [folder.name for folder in folders if format_name in (None, read_format(folder))]
+    return [folder.name for folder in folders if not formats or read_format(folder) in formats]
 
 
-def find(model: str | Path, format_name: str | None = None) -> Path:
+def find(model: str | Path, *formats: str) -> Path:
     """Return the folder of a model.
 
     Args:
         model: Name of a shipped model, or path of a folder; for a property a usual short name will do.
-        format_name: That a shipped model must have.
+        formats: Of which a shipped model must have one.
 
     Raises:
         InputError: if there is neither.
     """
-    names = available(format_name)
+    names = available(*formats)
     if str(model) in names:
         return _FOLDER / str(model)
     if Path(model).is_dir():

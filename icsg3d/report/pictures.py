@@ -11,38 +11,36 @@ from icsg3d.report.figures import save_figure
 from icsg3d.report.folders import PICTURE_FILE, unique_structures
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.generation.spaces import Latents
     from icsg3d.report.folders import CandidateFolder
 
 _COLUMNS = 6
 
 
 def draw_candidates(
-    generator: CrystalGenerator, folder: CandidateFolder, latent: np.ndarray, condition: float | None = None
+    generator: CrystalGenerator, folder: CandidateFolder, latent: Latents, condition: float | None = None
 ) -> None:
     """Draw the first different candidates of a folder: decoded density, species map and structure.
 
     Args:
         generator: What decoded them.
         folder: Where they are and the picture goes.
-        latent: The latent vectors of all draws.
+        latent: The latents of all draws.
         condition: Formation energy asked for, in eV/atom.
     """
     shown = [(c, c.structure) for c in unique_structures(folder.candidates)[:_COLUMNS] if c.structure]
     if not shown:
         return
-    grids = generator.decode_grids(latent[[c.index for c, _ in shown]], condition)
-    heights = generator.network.config.voxels.axis()
+    maps = generator.decode_maps([latent[c.index] for c, _ in shown], condition)
     figure = Figure(figsize=(2.4 * len(shown) + 0.6, 7.6), layout="constrained")
-    for column, (candidate, structure) in enumerate(shown):
-        species = grids.species[column].numpy()
+    for column, ((candidate, structure), decoded) in enumerate(zip(shown, maps, strict=True)):
+        species = decoded.species
         plane = int((species > 0).sum((0, 1)).argmax())
         titles = ("density", "species map") if column == 0 else ("", "")
         axes = figure.add_subplot(3, len(shown), 1 + column)
-        plot.density_slice(grids.grid[column, 0].numpy(), plane, axes)
-        axes.set_title(f"{candidate.index}: {candidate.formula}\nplane at {heights[plane]:.2f} c", fontsize=10)
+        plot.density_slice(decoded.density, plane, axes)
+        axes.set_title(f"{candidate.index}: {candidate.formula}\nplane at {decoded.heights[plane]:.2f} c", fontsize=10)
         axes.set_ylabel(titles[0])
         axes = plot.species_slice(species, plane, figure.add_subplot(3, len(shown), 1 + len(shown) + column))
         axes.set_ylabel(titles[1])

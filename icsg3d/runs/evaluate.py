@@ -134,7 +134,8 @@ def evaluate_reconstruction(
             delayed(reconstruction.compare)(true, made) for true, made in pairs
         )
         results = list(track(compared, "comparing", len(found)))
-        figures = reconstruction.summarise(results)
+        sizes = [len(structure) for structure in crystals.structures]
+        figures = reconstruction.summarise(results) | reconstruction.match_rates_by_size(results, sizes)
         formulas = [structure.composition.reduced_formula for structure in crystals.structures]
         table = reconstruction.table(crystals.ids, formulas, results)
         _write(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
@@ -279,7 +280,7 @@ def evaluate_condition(
         Interrupted: on Ctrl-C; finished bins are kept.
     """
     generator, judged_by = CrystalGenerator.from_pretrained(model, device), PropertyPredictor.from_pretrained(judge, device)
-    config = generator.network.config
+    config = generator.config
     if judged_by.property.name != config.condition:
         raise InputError(f"{model} is asked by {config.condition}, but {judge} predicts {judged_by.property.name}")
     bins = conditioning.bin_centres(config.energy_edges)

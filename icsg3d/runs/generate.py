@@ -149,7 +149,7 @@ def _described_base(structure: Structure) -> str:
 
 def _described_condition(generator: CrystalGenerator, condition: float) -> str:
     """Return which energies count as the one asked for: the model knows ten ranges and no more."""
-    config = generator.network.config
+    config = generator.config
     low, high = config.energy_range(condition)
     limits = [f"above {low:.2f}"] if math.isfinite(low) else []
     limits += [f"up to {high:.2f}"] if math.isfinite(high) else []

@@ -124,11 +124,9 @@ def test_a_perfect_model_puts_every_atom_back_where_it_was(tiny, monkeypatch):
         seen[:] = centred(CrystalBatch.from_arrays(arrays)).arrays()  # as the networks are given them
         return np.zeros((len(arrays), 16))
 
-    monkeypatch.setattr(tiny, "encode_arrays", encode)
-    monkeypatch.setattr(
-        "icsg3d.generation.generator.refined_latents", lambda _network, _crystals, _bins, latent: latent
-    )
-    monkeypatch.setattr(tiny, "_decode", lambda latent, bins: [Decoded(each) for each in seen])
+    monkeypatch.setattr(tiny.space, "encode", encode)
+    monkeypatch.setattr("icsg3d.generation.spaces.refined_latents", lambda _network, _crystals, _bins, latent: latent)
+    monkeypatch.setattr(tiny.space, "decode", lambda latent, bins, tolerance: [Decoded(each) for each in seen])
     for true, rebuilt in zip(crystals, tiny.reconstruct(crystals), strict=True):
         assert len(rebuilt.structure) == len(true)
         assert misplaced(true, rebuilt.structure) < 1e-4
@@ -152,8 +150,8 @@ def test_the_origin_is_an_atom_of_the_rarest_and_least_electronegative_element(t
 
 
 def test_without_periodic_grids_the_origin_is_the_given_one(tiny, monkeypatch):
-    config = dataclasses.replace(tiny.network.config, voxels=VoxelConfig.preset("paper"))
-    monkeypatch.setattr(tiny.network, "config", config)
+    config = dataclasses.replace(tiny.space.network.config, voxels=VoxelConfig.preset("paper"))
+    monkeypatch.setattr(tiny.space.network, "config", config)
     crystal = elsewhere()[0]
     arrays, setting = tiny.prepare(crystal)
     assert setting.origin.tolist() == [0, 0, 0]
@@ -199,7 +197,7 @@ def test_the_tolerance_of_symmetry_reaches_the_decoder(tiny, tiny_model, monkeyp
         asked.append(symmetry_tolerance)
         return [Decoded(None, "nothing")] * count
 
-    monkeypatch.setattr("icsg3d.generation.generator.decode_crystals", decode)
+    monkeypatch.setattr("icsg3d.generation.spaces.decode_crystals", decode)
     tiny.decode(np.zeros((1, 16)))
     CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=0.0).decode(np.zeros((1, 16)))
     assert asked == [SYMMETRY_TOLERANCE, 0.0]
@@ -214,7 +212,7 @@ def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
 def test_draws_with_a_condition_follow_guidance_and_temperature_of_the_model(tiny, monkeypatch):
     given = []
     monkeypatch.setattr(LatentDensity, "sample", lambda self, *arguments: given.append(arguments) or np.zeros((1, 16)))
-    network = tiny.network
+    network = tiny.space.network
     monkeypatch.setattr(network, "config", dataclasses.replace(network.config, guidance=3.5, temperature=0.6))
     tiny.latent_sample(1, -0.1, 4)
     assert given == [(1, 9, 4, 3.5, 0.6)]
@@ -222,9 +220,10 @@ def test_draws_with_a_condition_follow_guidance_and_temperature_of_the_model(tin
 
 def test_condition_reaches_the_decoder(tiny):
     latent = tiny.latent_sample(3, seed=0)
-    low, high = tiny.decode_grids(latent, -2.9).grid, tiny.decode_grids(latent, -0.1).grid
+    low, high, same = (  # the last is of the first bin
+        np.stack([each.density for each in tiny.decode_maps(latent, energy)]) for energy in (-2.9, -0.1, -2.95)
+    )
     assert not np.allclose(low, high)
-    same = tiny.decode_grids(latent, -2.95).grid  # the same bin
     np.testing.assert_array_equal(low, same)
 
 

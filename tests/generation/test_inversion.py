@@ -49,14 +49,14 @@ def batch(*crystals: CrystalArrays) -> CrystalBatch:
 
 def test_what_comes_back_is_left_alone(cubic, strontium_titanate):
     latent = torch.as_tensor(cubic.encode_arrays([strontium_titanate], UNKNOWN))
-    assert torch.equal(refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, latent), latent)
+    assert torch.equal(refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent), latent)
 
 
 def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_titanate):
     other = cubic.prepare(prototype_structure("CaTiO3"))[0]
     latent = torch.as_tensor(cubic.encode_arrays([strontium_titanate, other], torch.tensor([-1, -1])))
     crystals = batch(strontium_titanate, strontium_titanate)
-    found = refined_latents(cubic.network, crystals, torch.tensor([-1, -1]), latent)
+    found = refined_latents(cubic.space.network, crystals, torch.tensor([-1, -1]), latent)
     assert torch.equal(found[0], latent[0])
     assert not torch.equal(found[1], latent[1])
     decoded = cubic.decode(found[1:].numpy())[0].structure
@@ -69,19 +69,19 @@ def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate, monk
     other = cubic.prepare(prototype_structure("NaCl"))[0]
     wrong = torch.as_tensor(cubic.encode_arrays([cubic.prepare(prototype_structure("CaTiO3"))[0]], UNKNOWN))
     crystals, latent, unknown = batch(strontium_titanate, other), torch.cat([wrong, wrong]), torch.tensor([-1, -1])
-    together = refined_latents(cubic.network, crystals, unknown, latent)
-    alone = refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, wrong)
+    together = refined_latents(cubic.space.network, crystals, unknown, latent)
+    alone = refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, wrong)
     assert not torch.equal(together[:1], wrong)
     assert torch.equal(together[:1], alone)
 
 
 def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_titanate, monkeypatch):
     monkeypatch.setattr(inversion, "STEPS", 3)
-    before = {name: value.clone() for name, value in cubic.network.state_dict().items()}
-    latent = torch.zeros(1, cubic.network.config.vae.latent)
-    refined_latents(cubic.network, batch(strontium_titanate), UNKNOWN, latent)
-    assert all(torch.equal(before[name], value) for name, value in cubic.network.state_dict().items())
-    assert all(parameter.grad is None for parameter in cubic.network.parameters())
+    before = {name: value.clone() for name, value in cubic.space.network.state_dict().items()}
+    latent = torch.zeros(1, cubic.space.network.config.vae.latent)
+    refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent)
+    assert all(torch.equal(before[name], value) for name, value in cubic.space.network.state_dict().items())
+    assert all(parameter.grad is None for parameter in cubic.space.network.parameters())
     assert not latent.any()
 
 
@@ -124,21 +124,21 @@ def test_what_comes_back_is_judged_by_parts_and_by_distance():
 def test_descent_brings_back_what_the_mean_does_not(cubic):
     arrays = cubic.prepare(from_arrays(CARBON_MONOXIDE))[0]
     mean = torch.as_tensor(cubic.encode_arrays([arrays], UNKNOWN))
-    found = refined_latents(cubic.network, batch(arrays), UNKNOWN, mean)
+    found = refined_latents(cubic.space.network, batch(arrays), UNKNOWN, mean)
     crystal = centred(batch(arrays))
-    assert inversion._judged(cubic.network, crystal, UNKNOWN, mean)[0].rank < 3
-    assert inversion._judged(cubic.network, crystal, UNKNOWN, found)[0].rank == 3
+    assert inversion._judged(cubic.space.network, crystal, UNKNOWN, mean)[0].rank < 3
+    assert inversion._judged(cubic.space.network, crystal, UNKNOWN, found)[0].rank == 3
 
 
 def test_both_ways_down_are_what_each_is_alone(cubic, monkeypatch):
     """The vectors share a batch, not a loss: where the weights are the same, so are the ways."""
     monkeypatch.setattr(inversion, "STEPS", 3)
     arrays = cubic.prepare(prototype_structure("NaCl"))[0]
-    latent, unknown = torch.zeros(2, cubic.network.config.vae.latent), torch.tensor([-1, -1])
-    moved = inversion._descend(cubic.network, batch(arrays), unknown, latent)
+    latent, unknown = torch.zeros(2, cubic.space.network.config.vae.latent), torch.tensor([-1, -1])
+    moved = inversion._descend(cubic.space.network, batch(arrays), unknown, latent)
     assert not torch.allclose(moved[0], moved[1], atol=1e-4)
     monkeypatch.setattr(inversion, "atoms_alike", lambda atoms: torch.ones(atoms.shape))
-    plain = inversion._descend(cubic.network, batch(arrays), unknown, latent)
+    plain = inversion._descend(cubic.space.network, batch(arrays), unknown, latent)
     assert torch.allclose(plain[0], moved[0], atol=1e-4)
     assert (moved[0].abs() > 0.01).any()
 

@@ -84,9 +84,9 @@ def test_a_coordinate_beyond_reason_costs_its_row_alone(tmp_path, bad):
 def test_a_column_named_twice_is_refused(tmp_path):
     (tmp_path / "f.json").write_text(json.dumps(frame(salt(), columns=("structure", "structure"))))
     (tmp_path / "t.csv").write_text("cif,band_gap,band_gap\nx,1,2\n")
-    with pytest.raises(InputError, match="f.json has more than one column 'structure'; give"):
+    with pytest.raises(InputError, match=r"f.json has more than one column 'structure'; give"):
         load_structures(tmp_path / "f.json")
-    with pytest.raises(InputError, match="t.csv has more than one column 'band_gap'; give"):
+    with pytest.raises(InputError, match=r"t.csv has more than one column 'band_gap'; give"):
         load_structures(tmp_path / "t.csv")
 
 

@@ -84,11 +84,11 @@ def decode_again(
     n = 1 + max(candidate.index for candidate in candidates)
     draws = Draws.make(generator, structure, n, scale=scale or 0.8, condition=condition, seed=seed)
     shown = [each.index for each in unique_structures(candidates)[:count]]
-    reference = generator.density.sample(_REFERENCE, -1, seed)
+    reference = generator.vectors.density.sample(_REFERENCE, -1, seed)
     points = LatentPoints(draws.latent, reference, None if draws.base is None else draws.base.latent[None])
     if not shown:
         return Decodings({}, points)
-    grids = generator.decode_grids(draws.latent[shown], condition)
+    grids = generator.vectors.grids(draws.latent[shown], generator.bins(condition, len(shown)))
     sprites = {index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)}
     return Decodings(sprites, points)
 

@@ -1,0 +1,38 @@
+"""The cell in which latent-grid networks see a crystal."""
+
+from __future__ import annotations
+
+import numpy as np
+import spglib
+
+from icsg3d.crystals.arrays import CrystalArrays, wrapped
+from icsg3d.errors import InputError
+
+_EDGES = (1e-5, 1e-4, 1e-3)
+"""Tolerances of the Niggli reduction, tried in turn."""
+
+
+_LEAST_VOLUME = 1e-3
+"""Cubic angstrom; a cell of less is none."""
+
+
+def reduced_cell(crystal: CrystalArrays) -> CrystalArrays:
+    """Return a crystal in its Niggli cell with right-handed vectors of ascending length.
+
+    Coordinates follow the cell; atoms keep their order and the crystal its orientation in space.
+
+    Raises:
+        InputError: if the vectors enclose no volume.
+    """
+    # Float32 cells can lie on the edge between two cases of the algorithm, which then circles; a wider edge ends that.
+    flat = abs(np.linalg.det(crystal.lattice)) < _LEAST_VOLUME
+    found = () if flat else (spglib.niggli_reduce(crystal.lattice, eps=eps) for eps in _EDGES)
+    reduced = next((cell for cell in found if cell is not None), None)
+    if reduced is None:
+        msg = "the lattice vectors of a crystal enclose no volume; give a crystal with a proper cell"
+        raise InputError(msg)
+    lengths = np.linalg.norm(reduced, axis=1)
+    lattice = reduced[np.argsort(np.round(lengths, 5), kind="stable")]
+    lattice = lattice * np.sign(np.linalg.det(lattice))  # all three turned round: angles stay, the handedness does not
+    frac = crystal.frac_coords @ crystal.lattice @ np.linalg.inv(lattice)
+    return CrystalArrays(crystal.numbers, wrapped(frac), lattice)

@@ -1,0 +1,144 @@
+"""A complete training of a generator for crystals of any cell: from compact tables to a model's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from icsg3d import pretrained
+from icsg3d.crystals.compact import read_compact
+from icsg3d.crystals.structures import from_arrays
+from icsg3d.data.reduced_cells import reduced_formula, reduced_table
+from icsg3d.models.grid_generator import (
+    GRID_GENERATOR_FORMAT,
+    GridGeneratorConfig,
+    GridNetworks,
+    load_grid_networks,
+    save_grid_networks,
+)
+from icsg3d.models.grid_losses import GridLossConfig
+from icsg3d.runs.config import RunConfig
+from icsg3d.training.grid_data import GridSet, balanced_weights
+from icsg3d.training.grid_flow import GridFlowOptions
+from icsg3d.training.grid_vae import GridTrainingOptions
+from icsg3d.training.long_runs import STATE_FILE
+from icsg3d.training.materials import MaterialsData, fit_autoencoder, fit_density, untrained
+from icsg3d.training.resuming import begin_training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_log = logging.getLogger(__name__)
+
+_ENERGY = "formation_energy_per_atom"
+
+
+class MaterialsTrainingConfig(RunConfig):
+    """Options of :func:`train_materials`."""
+
+    data: tuple[Path, ...] = Field(description="Compact tables (.npz) of crystals to learn from", min_length=1)
+    validation: Path = Field(description="Compact table of crystals to judge by; crystals of their formulas are left out")
+    start: str | None = Field(None, description="Model whose weights are the first ones (--from)")
+    autoencoder_steps: int = Field(30_000, ge=0, description="Steps of the autoencoder in all, some 20 crystals each")
+    density_steps: int = Field(30_000, ge=0, description="Steps of the density in all, some 40 crystals each")
+    learning_rate: float = Field(2e-3, ge=1e-7, description="Highest learning rate of both")
+    cooling: float = Field(0.6, gt=0, le=1, description="Share of the steps over which the learning rate falls to nothing")
+    divergence: float = Field(0.01, ge=0, description="Weight of the divergence of latent grids from noise")
+    budget: int = Field(40_000, ge=1, description="Grid points of a batch of the autoencoder")
+    half: bool = Field(True, description="Compute in bfloat16, which takes a processor with units for it")  # noqa: FBT003
+    seed: int = Field(0, ge=0, description="Of everything random")
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that a training depends on but its length: it may go on for longer than was planned."""
+        values = self.model_dump(mode="json", exclude={"autoencoder_steps", "density_steps", "cooling"})
+        return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()
+
+
+def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool = False) -> Path:
+    """Train the autoencoder, then the density of its latent grids, and write the model.
+
+    Args:
+        config: What to train on, and how.
+        out: Folder of ``autoencoder/`` and ``density/``, each with its state and learning curve, ``config.yaml`` and,
+            in ``model/``, the trained model.
+        resume: Go on from the states; more steps than before may be asked for.
+
+    Returns:
+        Folder of the model.
+
+    Raises:
+        InputError: if a table or the model to start from cannot be used, or the folder has another training.
+    """
+    data, ids = read_crystals(config.data, config.validation)
+    begin_training(out, config.fingerprint(), resume=resume)
+    config.write(out)
+    networks = _first(config, data)
+    if not resume:
+        for part in ("autoencoder", "density"):
+            (out / part / STATE_FILE).unlink(missing_ok=True)
+    shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling, "seed": config.seed, "half": config.half}
+    if config.autoencoder_steps:
+        losses = GridLossConfig(divergence=config.divergence)
+        steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)
+        fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
+    if config.density_steps:
+        density = GridFlowOptions(config.density_steps, **shared)
+        fit_density(networks, data, density, out / "density", _told("density", density.steps))
+    save_grid_networks(networks, out / "model")
+    formulas = [from_arrays(each).composition.reduced_formula for each in data.training.crystals]
+    pretrained.write_training_crystals(out / "model", ids, formulas)
+    return out / "model"
+
+
+def _first(config: MaterialsTrainingConfig, data: MaterialsData) -> GridNetworks:
+    """Return the first networks: those of a model, or untrained ones."""
+    if config.start is None:
+        return untrained(GridGeneratorConfig(), data, config.seed)
+    return load_grid_networks(pretrained.find(config.start, GRID_GENERATOR_FORMAT))[0]
+
+
+def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[MaterialsData, list[str]]:
+    """Return reduced cells to learn from and to judge by, and the names of the former.
+
+    Raises:
+        InputError: if a table cannot be read.
+    """
+    config = GridGeneratorConfig()
+    fields = config.vae.fields
+    judged, columns = read_compact(validation)
+    judged, kept = reduced_table(judged, fields, config.most_points)
+    judged_energies = _column(columns, _ENERGY, np.nan, kept)
+    apart = {reduced_formula(crystal.numbers) for crystal in judged}
+    crystals, ids = [], list[str]()
+    energies, groups = list[np.ndarray](), list[np.ndarray]()
+    for table in tables:
+        found, columns = read_compact(table)
+        found, kept = reduced_table(found, fields, config.most_points)
+        own = np.array([reduced_formula(crystal.numbers) not in apart for crystal in found], dtype=bool)
+        kept = kept[own]
+        crystals += [crystal for crystal, used in zip(found, own, strict=True) if used]
+        ids += _column(columns, "ids", table.stem, kept).astype(str).tolist()
+        energies.append(_column(columns, _ENERGY, np.nan, kept))
+        groups.append(_column(columns, "space_group", 0, kept))
+    weights = balanced_weights(crystals, np.concatenate(groups))
+    training = GridSet.make(crystals, fields, weights)
+    _log.info("%d crystals to learn from, %d to judge by", len(training), len(judged))
+    return MaterialsData(training, GridSet.make(judged, fields), np.concatenate(energies), judged_energies), ids
+
+
+def _column(columns: Mapping[str, np.ndarray], name: str, missing: Any, rows: np.ndarray) -> np.ndarray:
+    """Return some rows of a column, a constant where there is no such column."""
+    return columns[name][rows] if name in columns else np.full(len(rows), missing)
+
+
+def _told(name: str, steps: int) -> Callable[[int, Mapping[str, float]], None]:
+    def tell(step: int, row: Mapping[str, float]) -> None:
+        figures = ", ".join(f"{key} {value:.3g}" for key, value in row.items() if key not in {"points", "seconds"})
+        _log.info("%s %d/%d: %s", name, step, steps, figures)
+
+    return tell

@@ -1,0 +1,148 @@
+"""Training of a latent-grid autoencoder: goes on for as long as it is left to, and resumes exactly.
+
+What a step does depends on the seed and the number of the step alone, so a training that was broken off and resumed
+does what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from icsg3d.crystals.comparison import site_distances
+from icsg3d.models.grid_decoding import crystals_of, sites_of
+from icsg3d.models.grid_losses import GridLossConfig, grid_losses
+from icsg3d.training.grid_data import epoch_batches, moved
+from icsg3d.training.optimizers import take_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from icsg3d.models.grid_vae import GridVAE
+    from icsg3d.training.grid_data import GridSet
+
+REBUILT_DISTANCE = 0.5
+"""Angstrom; a site farther from the true one is a miss."""
+
+
+@dataclass(frozen=True)
+class GridTrainingOptions:
+    """How to train.
+
+    Attributes:
+        steps: In all. The learning rate rises over ``warm``, stays, and falls to nothing over the last ``cooling``.
+        learning_rate: At its highest.
+        warm: Steps.
+        cooling: Share of the steps.
+        budget: Grid points of a batch.
+        epoch: Crystals of an epoch.
+        weight_decay: Of matrices.
+        ramp: Share of the steps over which the divergence's weight rises.
+        loss: Weights of the loss.
+        seed: Of weights, order, translations and noise.
+        half: Whether the layers compute in bfloat16.
+    """
+
+    steps: int
+    learning_rate: float = 2e-3
+    warm: int = 100
+    cooling: float = 0.5
+    budget: int = 40_000
+    epoch: int = 20_000
+    weight_decay: float = 0.02
+    ramp: float = 0.2
+    loss: GridLossConfig = field(default_factory=GridLossConfig)
+    seed: int = 0
+    half: bool = True
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        left = (self.steps - step) / (self.cooling * self.steps)
+        return self.learning_rate * min(1.0, (step + 1) / self.warm, max(left, 0.0))
+
+
+def training_batches(data: GridSet, options: GridTrainingOptions, start: int) -> Iterator[np.ndarray]:
+    """Give the rows of one batch after the other, from step ``start`` on."""
+    epoch, step = 0, 0
+    while True:
+        batches = epoch_batches(data.shapes, data.weights, options.budget, options.epoch, (options.seed, epoch))
+        if step + len(batches) > start:
+            yield from batches[max(0, start - step) :]
+        step += len(batches)
+        epoch += 1
+
+
+def train_grid_vae(
+    network: GridVAE,
+    data: GridSet,
+    options: GridTrainingOptions,
+    optimizer: Sequence[torch.optim.Optimizer],
+    *,
+    start: int = 0,
+    report: Callable[[int, dict[str, float]], None],
+) -> None:
+    """Train from step ``start`` to the last.
+
+    Args:
+        network: What is trained, in place.
+        data: Crystals to learn from.
+        options: How.
+        optimizer: As :func:`icsg3d.training.optimizers.matrix_optimizers` gives, with their states.
+        start: Steps that were done already.
+        report: Called after each step with the number of steps done and its figures: the parts of the loss, crystals
+            and points of the batch, seconds.
+    """
+    network.train()
+    dtype = torch.bfloat16 if options.half else torch.float32
+    batches = training_batches(data, options, start)
+    for step in range(start, options.steps):
+        begun = time.perf_counter()
+        batch, shape = data.batch(next(batches))
+        random = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
+        batch = moved(batch, random)
+        posterior = network.encode(batch, shape, dtype)
+        decoded = network.decode(posterior.draw(random), batch.lattice, dtype)
+        parts = grid_losses(network, decoded, posterior, batch, shape, options.loss)
+        loss = parts.total(options.loss, min(1.0, (step + 1) / (options.ramp * options.steps)))
+        take_step(optimizer, loss, options.rate(step))
+        figures: dict[str, float] = {name: value.item() for name, value in parts._asdict().items()}
+        figures |= {"loss": loss.item(), "crystals": len(batch), "points": len(batch) * math.prod(shape)}
+        report(step + 1, figures | {"seconds": time.perf_counter() - begun})
+
+
+@torch.no_grad()
+def judge(network: GridVAE, data: GridSet, *, budget: int = 40_000, half: bool = True) -> dict[str, float]:
+    """Return how well crystals come back straight through the networks, their cells given.
+
+    Returns:
+        Share with the right number of atoms, with the right species besides, rebuilt (each site within 0.5 angstrom
+        besides); the root mean square distance of the sites of these in angstrom; nats an atom that latent grids carry.
+    """
+    network.eval()
+    dtype = torch.bfloat16 if half else torch.float32
+    counts, species, rebuilt, squares, nats, atoms = 0, 0, 0, list[np.ndarray](), 0.0, 0
+    for rows in epoch_batches(data.shapes, np.ones(len(data)), budget, len(data), (0,)):
+        batch, shape = data.batch(rows)
+        posterior = network.encode(batch, shape, dtype)
+        nats += float(posterior.divergence().sum())
+        atoms += int(batch.mask.sum())
+        decoded = network.decode(posterior.mean, batch.lattice, dtype)
+        found = crystals_of(sites_of(network, decoded, batch.lattice), batch.lattice)
+        for row, crystal in zip(rows, found, strict=True):
+            distances = site_distances(data.crystals[row], crystal)
+            counts += len(crystal) == len(data.crystals[row])
+            species += distances is not None
+            if distances is not None and (distances < REBUILT_DISTANCE).all():
+                rebuilt += 1
+                squares.append(distances**2)
+    network.train()
+    size = len(data)
+    off = float(np.sqrt(np.concatenate(squares).mean())) if squares else math.nan
+    return {
+        "count": counts / size, "species": species / size, "rebuilt": rebuilt / size, "off": off, "nats": nats / atoms
+    }  # fmt: skip

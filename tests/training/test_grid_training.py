@@ -1,0 +1,198 @@
+"""Trainings of the latent-grid networks: exact resume, batches of one shape, weights, and learning at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
+from icsg3d.crystals.comparison import site_distances
+from icsg3d.errors import InputError
+from icsg3d.models.grid_flow import GridFlow, GridFlowConfig
+from icsg3d.models.grid_losses import GridLossConfig
+from icsg3d.models.grid_vae import GridVAE, GridVAEConfig
+from icsg3d.training.grid_data import GridSet, balanced_weights, epoch_batches, moved
+from icsg3d.training.grid_flow import (
+    GridFlowOptions,
+    averaged,
+    encode_set,
+    held_out_loss,
+    set_scale,
+    train_grid_flow,
+)
+from icsg3d.training.grid_vae import GridTrainingOptions, judge, train_grid_vae
+from icsg3d.training.long_runs import LearningCurve, load_state, save_state
+from icsg3d.training.optimizers import load_state_tensors, matrix_optimizers, state_tensors
+
+TINY = GridVAEConfig(
+    latent=4, species=8, embedding=8, encoder=(8, 8, 8), decoder=(8, 8, 8), encoder_blocks=(0, 1, 1),
+    decoder_blocks=(0, 1, 1),
+)  # fmt: skip
+OPTIONS = GridTrainingOptions(steps=6, warm=2, budget=3000, epoch=10, half=False)
+
+
+def crystals(count=10):
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        size = int(random.integers(1, 5))
+        lattice = np.diag(np.sort(random.uniform(2.5, 6.5, 3)))
+        made.append(CrystalArrays(random.integers(1, 95, size), random.random((size, 3)), lattice))
+    return made
+
+
+def trained(folder, stops):
+    """Train in pieces, each from what the last one left in a folder; return weights and learning curve."""
+    data = GridSet.make(crystals(), TINY.fields)
+    for stop in stops:
+        torch.manual_seed(0)
+        network = GridVAE(TINY)
+        optimizers = matrix_optimizers(network, OPTIONS.learning_rate, OPTIONS.weight_decay)
+        state = load_state(folder)
+        start = 0
+        if state:
+            start, tensors = state
+            load_state_tensors({"vae": network}, optimizers, tensors)
+        curve = LearningCurve(folder, start)
+
+        def report(step, figures, stop=stop, curve=curve, network=network, optimizers=optimizers):
+            curve.add(step, {"loss": figures["loss"]})
+            if step == stop:
+                save_state(folder, step, state_tensors({"vae": network}, optimizers))
+                raise StopIteration
+
+        with pytest.raises(StopIteration):
+            train_grid_vae(network, data, OPTIONS, optimizers, start=start, report=report)
+    return network.state_dict(), curve.path.read_text()
+
+
+def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(tmp_path):
+    whole, curve = trained(tmp_path / "whole", [6])
+    pieces, again = trained(tmp_path / "pieces", [2, 5, 6])
+    for name, weights in whole.items():
+        assert torch.equal(pieces[name], weights), name
+    assert curve == again
+    assert curve.splitlines()[0] == "step,loss"
+    assert len(curve.splitlines()) == 7
+
+
+def test_the_curve_drops_what_is_done_again(tmp_path):
+    curve = LearningCurve(tmp_path)
+    for step in (1, 2, 3):
+        curve.add(step, {"loss": step})
+    LearningCurve(tmp_path, 2).add(3, {"loss": 30.0, "val": 0.5})
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,val\n1,1,\n2,2,\n3,30,0.5\n"
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    assert load_state(tmp_path) is None
+    save_state(tmp_path, 7, {"a": torch.ones(2)})
+    step, tensors = load_state(tmp_path)
+    assert (step, tensors["a"].tolist()) == (7, [1, 1])
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match="is damaged"):
+        load_state(tmp_path)
+
+
+def test_batches_have_one_shape_and_keep_to_the_budget():
+    data = GridSet.make(crystals(40), TINY.fields)
+    batches = epoch_batches(data.shapes, data.weights, 2000, 40, (0, 3))
+    assert sorted(row for batch in batches for row in batch) == list(range(40))
+    for batch in batches:
+        assert len({data.shapes[row] for row in batch}) == 1
+        assert len(batch) == 1 or len(batch) * np.prod(data.shapes[batch[0]]) <= 2000
+    again = epoch_batches(data.shapes, data.weights, 2000, 40, (0, 3))
+    other = epoch_batches(data.shapes, data.weights, 2000, 40, (0, 4))
+    assert [b.tolist() for b in again] == [b.tolist() for b in batches]
+    assert [b.tolist() for b in other] != [b.tolist() for b in batches]
+
+
+def test_weights_say_how_often_a_crystal_is_drawn():
+    data = GridSet.make(crystals(4), TINY.fields, np.array([0.0, 2.0, 1.0, 1.0]))
+    rows = np.concatenate([np.concatenate(epoch_batches(data.shapes, data.weights, 99, 8, (s,))) for s in range(50)])
+    assert (np.bincount(rows, minlength=4) == [0, 200, 100, 100]).all()
+
+
+def test_rare_elements_and_prototypes_weigh_more():
+    salt = [CrystalArrays(np.array([11, 17]), np.array([[0, 0, 0], [0.5] * 3]), 4.0 * np.eye(3))] * 50
+    rare = CrystalArrays(np.array([89, 17]), np.array([[0, 0, 0], [0.5] * 3]), 4.0 * np.eye(3))
+    odd = CrystalArrays(np.array([11, 17, 17]), np.array([[0, 0, 0], [0.5] * 3, [0.2] * 3]), 4.0 * np.eye(3))
+    weights = balanced_weights([*salt, rare, odd], np.array([225] * 51 + [1]))
+    assert weights.mean() == pytest.approx(1)
+    assert weights[50] > 3 * weights[0]
+    assert weights[51] > 1.2 * weights[0]
+
+
+def test_crystals_are_moved_and_inverted_but_stay_the_same():
+    batch = CrystalBatch.from_arrays(crystals(16))
+    other = moved(batch, torch.Generator().manual_seed(0))
+    for before, after in zip(batch.arrays(), other.arrays(), strict=True):
+        first, second = (each.frac_coords[:, None] - each.frac_coords[None] for each in (before, after))
+        gaps = [np.abs(d - np.round(d)).max() for d in (second - first, second + first)]
+        assert min(gaps) < 1e-5
+    assert (other.frac_coords >= 0).all()
+    assert (other.frac_coords < 1).all()
+
+
+def test_sites_are_assigned_by_species():
+    lattice = 5.0 * np.eye(3)
+    true = CrystalArrays(np.array([8, 22]), np.array([[0, 0, 0], [0.5] * 3]), lattice)
+    found = CrystalArrays(np.array([22, 8]), np.array([[0.5, 0.5, 0.52], [0.98, 0, 0]]), lattice)
+    np.testing.assert_allclose(site_distances(true, found), [0.1, 0.1], atol=1e-9)
+    assert site_distances(true, CrystalArrays(np.array([8, 8]), true.frac_coords, lattice)) is None
+
+
+def test_a_crystal_is_learned_wherever_its_origin_lies():
+    """A small network learns one crystal by heart: number of atoms, species and sites come back."""
+    torch.manual_seed(0)
+    config = GridVAEConfig(
+        latent=8, species=8, embedding=8, encoder=(16, 32, 32), decoder=(32, 32, 32), encoder_blocks=(0, 1, 0),
+        decoder_blocks=(0, 1, 1),
+    )  # fmt: skip
+    network = GridVAE(config)
+    iron = CrystalArrays(np.array([26, 26]), np.array([[0, 0, 0], [0.5] * 3]), np.diag([2.6, 2.7, 3.6]))
+    data = GridSet.make([iron], config.fields)
+    assert judge(network, data, half=False)["rebuilt"] == 0
+    options = GridTrainingOptions(
+        steps=150, learning_rate=5e-3, warm=10, budget=2048, epoch=16, half=False, loss=GridLossConfig(divergence=1e-4)
+    )
+    losses = []
+    train_grid_vae(
+        network,
+        data,
+        options,
+        matrix_optimizers(network, options.learning_rate, 0.0),
+        report=lambda step, figures: losses.append(figures["loss"]),
+    )
+    assert losses[-1] < 0.1 * losses[0]
+    figures = judge(network, data, half=False)
+    assert figures["rebuilt"] == 1
+    assert figures["off"] < 0.15
+    assert figures["nats"] > 1
+
+
+def test_the_flow_learns_from_encoded_crystals():
+    torch.manual_seed(0)
+    vae = GridVAE(TINY).eval()
+    data = GridSet.make(crystals(12), TINY.fields)
+    latents = encode_set(vae, data, np.full(12, -1), half=False)
+    assert latents.shapes == [TINY.fields.blocks(shape) for shape in data.shapes]
+    assert latents.conditions.elements.sum(1).tolist() == [len(np.unique(c.numbers)) for c in data.crystals]
+    flow = GridFlow(GridFlowConfig(latent=4, width=32, layers=2, heads=2))
+    set_scale(flow, latents)
+    average = averaged(flow)
+    before = held_out_loss(average, latents, half=False)
+    options = GridFlowOptions(steps=60, learning_rate=5e-3, warm=5, budget=200, epoch=48, half=False)
+    steps = []
+    train_grid_flow(
+        flow,
+        average,
+        latents,
+        options,
+        matrix_optimizers(flow, options.learning_rate, 0.0),
+        report=lambda step, figures: steps.append(step),
+    )
+    assert steps == list(range(1, 61))
+    assert held_out_loss(average, latents, half=False) < 0.8 * before

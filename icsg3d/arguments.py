@@ -22,7 +22,7 @@ def whole_number(value: Any, name: str, least: float = -math.inf) -> int:
         InputError: if it is none, or less than that.
     """
     try:
-        number = operator.index(None if isinstance(value, bool) else value)
+        number = operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
     except TypeError as error:
         raise InputError(f"{name} is a whole number, got {value!r}; give one") from error
     if number < least:

@@ -98,7 +98,8 @@ def read_cif(text: str) -> CifCrystal:
 
 def _read(text: str) -> CifCrystal:
     parser = _Parser.from_str(text)
-    blocks = [block for block in parser._cif.data.values() if "_atom_site_fract_x" in block.data]  # noqa: SLF001
+    cif: Any = parser._cif  # type: ignore[attr-defined]  # noqa: SLF001 (pymatgen has no public name for it)
+    blocks = [block for block in cif.data.values() if "_atom_site_fract_x" in block.data]
     if not blocks:
         raise InputError("the CIF lists no atoms with fractional coordinates")
     block, notes = blocks[0], []
@@ -221,7 +222,7 @@ def _best_setting(
 ) -> tuple[Structure, list[str]]:
     """Return the crystal in the one setting of its space group in which it makes sense."""
     lattice = parser.get_lattice(block)
-    settings = named_settings(names, numbers, lattice.parameters)
+    settings = named_settings(names, numbers, lattice.parameters)  # type: ignore[union-attr]
     if not settings:
         stated = ", ".join([*names, *numbers])
         raise InputError(

@@ -123,7 +123,7 @@ def _standard(entries: Sequence[_Entry]) -> list[_Entry]:
 
 def _by_name(name: str) -> list[_Entry]:
     suffix = _SUFFIX.search(name)
-    symbols = [(name, None)]
+    symbols: list[tuple[str, str | None]] = [(name, None)]
     if suffix:
         symbols.append((name[: suffix.start()], _CHOICES[suffix.group(1).lower()]))
     for symbol, choice in symbols:
@@ -138,7 +138,7 @@ def _by_name(name: str) -> list[_Entry]:
     return []
 
 
-def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:  # noqa: PLR0911 (each spelling of a setting ends its own search)
+def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:  # noqa: PLR0911 (one line for each crystal system)
     """Whether a cell has the metric of a setting."""
     a, b, c = parameters[:3]
     cosines = np.cos(np.radians(parameters[3:]))
@@ -171,7 +171,7 @@ def _setting(entry: _Entry) -> Setting:
         found = spglib.get_symmetry_from_database(entry.hall_number)
     operations = [
         SymmOp.from_rotation_and_translation(rotation, translation)
-        for rotation, translation in zip(found["rotations"], found["translations"], strict=True)
+        for rotation, translation in zip(found["rotations"], found["translations"], strict=True)  # type: ignore[index]
     ]
     named = {"1": "origin 1", "2": "origin 2", "H": "hexagonal axes", "R": "rhombohedral axes"}
     return Setting(f"{entry.symbol} ({named[entry.choice]})" if entry.choice in named else entry.symbol, operations)

@@ -121,8 +121,8 @@ class GridSpace:
         Atoms that stay at their sites are read as one element for each orbit of the crystal
         (:func:`icsg3d.models.grid_decoding.alike_by_orbit`).
 
-        The grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the mixture back to
-        the data, with the crystal's own cell and number of atoms.
+        The grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the mixture back
+        to the data, with the crystal's own cell and number of atoms.
         """
         base = replace(origin, orbits=self._orbits(origin))
         start = 1 - scale * self.config.renoising

@@ -178,7 +178,7 @@ def test_grids_and_latent_map_come_from_the_same_model(tiny_model, tmp_path, wri
     path = write_report(write_folder(tmp_path / "known", found, **settings))
     sprites = data_of(path)["sprites"]
     assert set(sprites) == {"0"}
-    expected = generator.decode_grids(generator.latent_sample(2, seed=1)[:1]).grid[0, 0].numpy()
+    expected = generator.decode_maps(generator.latent_sample(2, seed=1)[:1])[0].density
     low, high = sprites["0"]["range"]
     assert (low, high) == pytest.approx((expected.min(), expected.max()), abs=1e-4)
     assert "Latent space" in read(path).text

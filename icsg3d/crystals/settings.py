@@ -105,7 +105,8 @@ def named_settings(names: Sequence[str], numbers: Sequence[str], parameters: tup
         found = [each for each in found if each.choice[:1] == "b"] or found
         if found:
             return [_setting(each) for each in found]
-    if names and not wanted:
+    understood = any(_by_name(name) for name in names)
+    if understood or (names and not wanted):  # name and number, or name and cell, contradict each other
         return []
     found = [each for each in _entries() if each.number in wanted and _fits(each, parameters)]
     return [_setting(each) for each in _standard(found)]

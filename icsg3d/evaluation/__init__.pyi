@@ -1,12 +1,12 @@
 from .conditioning import BinResult
-from .fingerprints import Fingerprint, fingerprints
-from .generation import CUTOFFS, GenerationReport, Validity, coverage, validity
+from .fingerprints import Fingerprint
+from .generation import CUTOFFS, GenerationReport, Validity, coverage
 from .polymorphs import Phase, polymorph_table
 from .property_search import SearchResult, search_from, success_rates
 from .reconstruction import Comparison, benchmark_matcher
 from .relaxation import RelaxationChange, relaxation_change
 from .segmentation import SegmentationReport, evaluate_segmentation
-from .stability import ChgnetEnergies, stability
+from .stability import ChgnetEnergies
 
 __all__ = [
     "CUTOFFS",
@@ -23,11 +23,8 @@ __all__ = [
     "benchmark_matcher",
     "coverage",
     "evaluate_segmentation",
-    "fingerprints",
     "polymorph_table",
     "relaxation_change",
     "search_from",
-    "stability",
     "success_rates",
-    "validity",
 ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from icsg3d.crystals.bounds import check_bounds
 from icsg3d.representation.environments import EnvironmentConfig, Environments, EnvironmentSet, environments
 from icsg3d.representation.graphs import CrystalGraph, GraphConfig, GraphSet, crystal_graph
 
@@ -24,8 +25,9 @@ def describe(crystal: CrystalArrays, config: DescriptionConfig) -> Description:
     """Return what a network takes of a crystal.
 
     Raises:
-        InputError: if it does not fit the settings.
+        InputError: if no material can be such a crystal, or it does not fit the settings.
     """
+    check_bounds(crystal, "the crystal")
     return environments(crystal, config) if isinstance(config, EnvironmentConfig) else crystal_graph(crystal, config)
 
 

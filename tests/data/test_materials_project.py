@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 import re
@@ -23,6 +24,7 @@ import typer
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
+from icsg3d.cli.console import show_messages
 from icsg3d.cli.data import app as data_app
 from icsg3d.data import load_structures, read_frame
 from icsg3d.data import materials_project as module
@@ -413,7 +415,7 @@ def test_failures_are_tried_again(project, fetch, time, fault):
     assert time.waits == [1, 1, 2]
     project.faults = [fault] * 3
     with pytest.raises(
-        InputError, match=r"no usable answer in 3 trials \(.*\); start again later, what was finished is kept"
+        InputError, match=r"no usable answer in 3 trials \(.*\); start again later, what has come is kept"
     ):
         fetch(refresh=True, manners=time.manners(retries=2))
 
@@ -794,6 +796,7 @@ def test_all_that_can_be_asked():
 @pytest.fixture
 def run(project):
     app = typer.Typer()
+    show_messages(logging.INFO)
     app.add_typer(data_app, name="data")
     return lambda *arguments: CliRunner().invoke(app, ["data", "fetch", *map(str, arguments)])
 

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.evaluation import property_search
 from icsg3d.evaluation.property_search import BEST, SHARES, SearchResult, search_from, success_rates
-from icsg3d.generation.generator import DecodedCrystal
+from icsg3d.generation.generator import DecodedCrystal, Located
 from icsg3d.generation.search import Visited
 from icsg3d.report.evaluations import draw_search
 
@@ -85,16 +85,25 @@ def test_the_same_crystal_is_judged_once_by_its_best_value(visit):
     assert [len(s) for s in result.structures] == [2, 4, 2]
 
 
+class Steps:
+    """A density whose neighbours are steps of unit size."""
+
+    def around(self, origin, n, level, *seeds):
+        return origin + level * np.random.default_rng(seeds).standard_normal((n, 1))
+
+    def white(self, latent):
+        return latent
+
+    coloured = white
+
+
 class Line:
     """A latent space of one dimension with another metal in each interval."""
 
-    density = SimpleNamespace(covariance_root=np.eye(1))
+    vectors = SimpleNamespace(density=Steps())
 
-    def prepare(self, crystal):
-        return None, SimpleNamespace(apply=lambda structure: structure)
-
-    def locate(self, crystals):
-        return np.full((1, 1), 5.5)
+    def placed(self, crystal):
+        return Located(crystal, None, SimpleNamespace(apply=lambda structure: structure), np.array([5.5]))
 
     def decode(self, latent):
         metals = [METALS[int(np.clip(x, 0, 11))] for (x,) in latent]

@@ -148,8 +148,8 @@ def test_sites_are_paired_over_the_faces():
 
 
 def test_wrong_counts_are_reported():
-    # 0.75 angstrom apart, less than the radius of caesium: merged into one, on purpose.
-    close = Structure(Lattice.cubic(6), ["Cs", "Cs"], [[0.5] * 3, [0.5, 0.5, 0.625]])
+    # 0.66 angstrom apart, less than the radius of hydrogen: merged into one, on purpose.
+    close = Structure(Lattice.cubic(6), ["H", "H"], [[0.5] * 3, [0.5, 0.5, 0.61]])
     far = Structure(Lattice.cubic(6), ["Cs"], [[0.5] * 3])
     report = evaluate_segmentation([close, far])
     assert report.count_difference == {0: 1, 1: 1}

@@ -32,7 +32,7 @@ class Cloud:
 class Straight:
     """A latent space of four dimensions whose crystals have a volume that tells where they come from."""
 
-    density = Cloud()
+    vectors = SimpleNamespace(density=Cloud())
 
     def __init__(self, failing=0.0):
         self.failing = failing

@@ -302,14 +302,13 @@ def network(tiny_config):
     return GeneratorNetwork(tiny_config).eval()
 
 
-def test_a_density_is_fitted_to_what_the_network_makes_of_crystals(network, tiny_crystals):
+def test_a_density_is_fitted_to_what_the_network_makes_of_crystals(network, tiny_crystals, watched):
     from icsg3d.models.encoding import encode_posteriors
 
     bins = torch.tensor([0, 0, 0, 1, 1, 9, -1, -1, -1, -1, -1, -1])
-    reports = []
-    found = fit_density(network, tiny_crystals.crystals, bins, QUICK, lambda *given: reports.append(given))
+    found = fit_density(network, tiny_crystals.crystals, bins, QUICK)
     assert found.shares == pytest.approx([1 / 4, 1 / 6, *[0] * 7, 1 / 12])
-    assert reports[-1] == (20, 20)
+    assert watched["fitting the latent density"][-1] == (20, 20)
     latent = encode_posteriors(network, tiny_crystals.crystals, torch.full((12,), -1)).mean  # without the conditions
     assert found.flow.mean.numpy() == pytest.approx(latent.mean(0).numpy(), abs=1e-5)
     assert (found.flow.config.components, found.flow.config.width, found.flow.config.bins) == (6, 16, 11)

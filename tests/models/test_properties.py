@@ -187,7 +187,9 @@ def folder(model, tmp_path):
 
 def rewrite(folder, **changes):
     path = folder / CONFIG_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    settings = json.loads(path.read_text()) | changes
+    settings.pop("config_sha256", None)  # as models of older versions are
+    path.write_text(json.dumps(settings))
 
 
 def settings_of(folder):

@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
 from icsg3d.errors import InputError
-from icsg3d.evaluation import validity
+from icsg3d.screening import validity
 from icsg3d.screening.validity import composition_valid, structure_valid
 
 # Distances and volume

@@ -62,7 +62,7 @@ OPTIONS = TrainingOptions(unet_epochs=1, vae_epochs=1, joint_epochs=1, batch_siz
 
 
 def train(out, options=OPTIONS, **changes):
-    settings = {"accelerator": "cpu", "devices": 1, "progress": False} | changes
+    settings = {"accelerator": "cpu", "devices": 1} | changes
     return train_generator(CONFIG, CRYSTALS, CRYSTALS.subset([0, 6, 7]), out, options, **settings)
 
 
@@ -459,7 +459,7 @@ def test_conditions_are_hidden_from_substituted_crystals_and_at_random(monkeypat
 
 def test_validation_crystals_are_never_learned_from(tmp_path):
     """Another validation set gives the same weights."""
-    settings = {"accelerator": "cpu", "devices": 1, "progress": False}
+    settings = {"accelerator": "cpu", "devices": 1}
     options = dataclasses.replace(OPTIONS, augmentation=Augmentation(substitute=0.0))
     networks = [
         train_generator(CONFIG, CRYSTALS, CRYSTALS.subset(keep), tmp_path / str(keep[0]), options, **settings)
@@ -519,7 +519,7 @@ def test_variants_are_learned_beside_the_crystals_without_a_condition():
 def test_an_epoch_is_as_long_as_the_balanced_set(tmp_path):
     options = dataclasses.replace(OPTIONS, unet_epochs=0, vae_epochs=0, balance=0.5)
     few = CRYSTALS.subset([0, *range(6, 12), *range(18, 24)])
-    settings = {"accelerator": "cpu", "devices": 1, "progress": False}
+    settings = {"accelerator": "cpu", "devices": 1}
     train_generator(CONFIG, few, few.subset([0, 1]), tmp_path, options, **settings)
     steps = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert steps == (12 + 7) // 8

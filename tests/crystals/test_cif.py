@@ -56,7 +56,7 @@ READ = {
     "old symbol": (cubic(5.64, NAME.format("F m 3 m"), sites=SALT), {"Na": 4, "Cl": 4}, None, 2.82),
     "dots for occupancies": (
         cubic(4.212, NAME.format("F m -3 m"), columns=DOT, sites=("Mg1 Mg2+ 0 0 0 .", "O1 O2- .5 .5 .5 .")),
-        {"Mg2+": 4, "O2-": 4},
+        {"Mg": 4, "O": 4},
         None,
         2.106,
     ),
@@ -181,7 +181,7 @@ READ = {
     ),
     "deuterium and tritium": (
         cubic(4.08, NUMBER.format(225), FORMULA.format("Li H"), sites=("Li1 Li 0 0 0", "D1 D .5 .5 .5")),
-        {"Li": 4, "D": 4},
+        {"Li": 4, "H": 4},
         None,
         2.04,
     ),

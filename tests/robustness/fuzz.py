@@ -70,7 +70,7 @@ def seeds() -> dict[str, bytes]:
 
 def _salt_places() -> np.ndarray:
     corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    return np.stack([corners, corners + [0.5, 0, 0]], axis=1).reshape(-1, 3) % 1
+    return np.stack([corners, corners + np.array([0.5, 0, 0])], axis=1).reshape(-1, 3) % 1
 
 
 def mutant(data: bytes, rng: random.Random) -> bytes:

@@ -64,7 +64,9 @@ class _Parser(CifParser):
     operations: list[SymmOp] | None = None
 
     def _sanitize_data(self, data: CifBlock) -> CifBlock:
-        """Replace numbers of hydrogens that are not known, which pymatgen cannot read, by none."""
+        """Replace numbers of hydrogens that are not known, and labels that are missing: pymatgen needs both."""
+        if "_atom_site_label" not in data.data and "_atom_site_type_symbol" in data.data:
+            data.data["_atom_site_label"] = list(data.data["_atom_site_type_symbol"])
         hydrogens = data.data.get("_atom_site_attached_hydrogens")
         if hydrogens:
             values = [hydrogens] if isinstance(hydrogens, str) else hydrogens
@@ -129,8 +131,6 @@ def _text(value: Any) -> str:
 def _mended(block: CifBlock) -> list[str]:
     """Bring a block's sites into the form that pymatgen reads rightly, and say what is to be known of it."""
     data, notes = block.data, []
-    if "_atom_site_label" not in data and "_atom_site_type_symbol" in data:
-        data["_atom_site_label"] = list(data["_atom_site_type_symbol"])
     if "_atom_site_label" not in data:
         raise InputError("the CIF names neither labels nor types of its atoms")
     notes += _without_dummies(data)
@@ -234,6 +234,9 @@ def _best_setting(
     reasons = []
     # Where pymatgen's choice is one of them and makes sense, it is the crystal that always came out.
     settings = sorted(settings, key=lambda each: not _same_operations(default, each.operations))
+    if len(settings) == 1:
+        parser.operations = default if _same_operations(default, settings[0].operations) else settings[0].operations
+        return _checked(_parsed(parser, block), block, [])
     for setting in settings:
         parser.operations = default if _same_operations(default, setting.operations) else setting.operations
         try:

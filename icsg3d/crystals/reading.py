@@ -270,7 +270,10 @@ def _by_ase_instead(path: Path, first: Exception) -> Structure:
     if atoms.cell.rank != 3:
         msg = f"{path} holds atoms without a cell; give a CIF or POSCAR, or extended XYZ with its Lattice"
         raise InputError(msg)
-    return from_atoms(atoms)
+    try:
+        return from_atoms(atoms)
+    except InputError as error:
+        raise InputError(f"{path} holds no crystal: {error}") from error
 
 
 def _check_announced(path: Path, kind: str | None) -> None:

@@ -98,15 +98,16 @@ def named_settings(names: Sequence[str], numbers: Sequence[str], parameters: tup
         parameters: a, b, c in angstrom and alpha, beta, gamma in degrees.
     """
     wanted = {int(each) for each in numbers if each.isdigit()}
+    understood = False
     for name in names:
-        found = [each for each in _by_name(name) if not wanted or each.number in wanted]
-        found = [each for each in found if _fits(each, parameters)]
+        found = _by_name(name)
+        understood |= bool(found)
+        found = [each for each in found if (not wanted or each.number in wanted) and _fits(each, parameters)]
         # Where a short symbol stands for two axes, P 21/a for b and c, b is meant, unless the angles say otherwise.
         found = [each for each in found if each.choice[:1] == "b"] or found
         if found:
             return [_setting(each) for each in found]
-    understood = any(_by_name(name) for name in names)
-    if understood or (names and not wanted):  # name and number, or name and cell, contradict each other
+    if understood or (names and not wanted):
         return []
     found = [each for each in _entries() if each.number in wanted and _fits(each, parameters)]
     return [_setting(each) for each in _standard(found)]
@@ -139,7 +140,7 @@ def _by_name(name: str) -> list[_Entry]:
     return []
 
 
-def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:  # noqa: PLR0911 (one line for each crystal system)
+def _fits(entry: _Entry, parameters: tuple[float, ...]) -> bool:  # noqa: PLR0911 (a line per crystal system)
     """Whether a cell has the metric of a setting."""
     a, b, c = parameters[:3]
     cosines = np.cos(np.radians(parameters[3:]))

@@ -35,7 +35,7 @@ def read_cif_table(path: Path) -> pd.DataFrame:
     except InputError:
         raise
     except DAMAGE as error:
-        msg = f"{path} cannot be read as a CSV table ({error}); give an undamaged file"
+        msg = f"{path} cannot be read as a CSV table ({' '.join(str(error).split())}); give an undamaged file"
         raise InputError(msg) from error
     if "cif" not in frame.columns:
         msg = f"{path} has no column 'cif', only {', '.join(map(str, frame.columns))}; name the column of CIF texts so"

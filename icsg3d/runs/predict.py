@@ -123,7 +123,9 @@ def _predict(
     """Return predictions and refusals, chunk by chunk, those of an earlier run taken as they are."""
     starts = range(0, len(table), _CHUNK)
     missing = [start for start in starts if start not in partial.rows]
-    with task("predicting", total=len(table), done=sum(len(table.ids[s : s + _CHUNK]) for s in partial.rows)) as running:
+    with task(
+        "predicting", total=len(table), done=sum(len(table.ids[s : s + _CHUNK]) for s in partial.rows)
+    ) as running:
         for start in missing:
             rows = slice(start, start + _CHUNK)
             frame, skipped = predict_table(table.structures[rows], predictors, table.ids[rows])

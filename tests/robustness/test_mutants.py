@@ -113,9 +113,9 @@ def test_pipes_are_not_waited_for(tmp_path):
 def test_the_limit_on_bytes_is_said_and_can_be_raised(tmp_path, monkeypatch):
     (tmp_path / "f.json").write_text(json.dumps(frame(salt())))
     (tmp_path / "f.json.gz").write_bytes(gzip.compress(json.dumps(frame(*[salt()] * 9)).encode()))
-    monkeypatch.setenv("ICSG3D_MAX_BYTES", "900")
+    monkeypatch.setenv("ICSG3D_MAX_BYTES", "300")
     for name in ("f.json", "f.json.gz"):
-        with pytest.raises(InputError, match=f"{name} has more than the 900 bytes .* ICSG3D_MAX_BYTES"):
+        with pytest.raises(InputError, match=f"{name} has more than the 300 bytes .* ICSG3D_MAX_BYTES"):
             load_structures(tmp_path / name)
     monkeypatch.setenv("ICSG3D_MAX_BYTES", "100000")
     assert [len(load_structures(tmp_path / name)) for name in ("f.json", "f.json.gz")] == [1, 9]

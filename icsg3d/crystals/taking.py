@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ def is_one_crystal(given: Any) -> bool:
     """Whether something stands for one crystal rather than for several, such as a list or a column of a table."""
     if isinstance(given, IStructure | Atoms | str | Path | Mapping):
         return True
-    return not isinstance(given, Sequence) and _held(given) is not None
+    several = hasattr(given, "__len__") and not hasattr(given, "final_structure")
+    return not several and _held(given) is not None
 
 
 def is_text(crystal: str) -> bool:

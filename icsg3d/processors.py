@@ -25,7 +25,7 @@ def available_processors(cgroups: Path = _CGROUPS) -> int:
         cgroups: Where Linux tells of the quota.
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(own, math.ceil(_quota(cgroups))))
+    return max(1, math.ceil(min(own, _quota(cgroups))))
 
 
 def _quota(cgroups: Path) -> float:

@@ -44,7 +44,7 @@ def is_one_crystal(given: Any) -> bool:
     """Whether something stands for one crystal rather than for several, such as a list or a column of a table."""
     if isinstance(given, IStructure | Atoms | str | Path | Mapping):
         return True
-    return not hasattr(given, "__len__") and _held(given) is not None
+    return not hasattr(given, "iloc") and _held(given) is not None  # a dataframe has columns as attributes
 
 
 def is_text(crystal: str) -> bool:

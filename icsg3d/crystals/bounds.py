@@ -32,7 +32,7 @@ MIN_DISTANCE = 0.4
 
 MIN_DISTANCE_RATIO = 0.4
 """Least distance between two atoms as a share of the sum of their covalent radii, where that is more. None of 98,774
-crystals in public tables is below; seven are below a half."""
+crystals in public tables is below; a few are below a half."""
 
 MAX_COORDINATE = 1000.0
 """Largest fractional coordinate, up or down; sites of a trajectory may have left their cell, but not by this much."""

@@ -28,7 +28,6 @@ NASTY = (
     *("0", "-0", "-1", "1e6", "1e308", "-1e308", "1e-308", "nan", "inf", "-inf", "?", ".", "''", "999999999"),
     *("9" * 400, "0.333", "1e400", "0.11", "179.99", "\x00", "\ufeff", "Og", "X", "D", "Am"),
 )
-NUMBER_CHARACTERS = frozenset("0123456789+-.eE")
 
 
 def seeds() -> dict[str, bytes]:
@@ -74,10 +73,19 @@ def _salt_places() -> np.ndarray:
 
 
 def mutant(data: bytes, rng: random.Random) -> bytes:
-    """Return a file with one to four changes."""
-    for _ in range(rng.randint(1, 4)):
-        data = rng.choice((_token, _token, _flip, _cut, _line, _double))(data, rng)
+    """Return a file with one to three changes, most of them of single digits, so that many are still read."""
+    for _ in range(rng.randint(1, 3)):
+        data = rng.choice((_digit, _digit, _digit, _digit, _token, _flip, _cut, _line, _double))(data, rng)
     return data
+
+
+def _digit(data: bytes, rng: random.Random) -> bytes:
+    """Exchange a digit, a decimal point or a sign."""
+    places = [place for place, byte in enumerate(data) if byte in b"0123456789.-"]
+    if not places:
+        return data
+    place = rng.choice(places)
+    return data[:place] + rng.choice(b"0123456789.-").to_bytes() + data[place + 1 :]
 
 
 def _token(data: bytes, rng: random.Random) -> bytes:

@@ -63,7 +63,6 @@ def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):
     assert code == 0
     assert "1 candidates were not validated: 1 for no crystal (screening.csv)" in said  # for its energy, too: told once
     assert "no candidate is left to validate; draw more" in said
-    screening = pd.read_csv(tmp_path / "out" / "screening.csv")
 
 
 def test_several_sources_are_numbered_anew(run, crystals, tmp_path):

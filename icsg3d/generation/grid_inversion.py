@@ -39,7 +39,7 @@ def located_grid(
 ) -> LatentGrid:
     """Return a latent grid that decodes to a crystal: the encoder's mean or, where that does not, a better one.
 
-    The crystal is known, so whether it comes back can be told. Where it does not, its grid goes down the gradient of
+    The crystal is known, so it is seen whether it comes back. Where it does not, its grid goes down the gradient of
     the loss of the training until it does, at most :data:`STEPS` steps. Of all grids that were looked at, that one is
     taken whose crystal is nearest.
 

@@ -98,7 +98,7 @@ def _read(weights: Path) -> Mapping[str, Any]:
         msg = f"there is no file {weights}; give a checkpoint of the official CGCNN"
         raise InputError(msg) from error
     except Exception as error:  # a damaged pickle may raise anything; the loader runs no code of the file
-        # What torch says goes on with how to load it all the same.
+        # The rest of what torch says is advice on how to load it all the same.
         raise InputError(
             f"{weights} is refused: it is damaged or holds more than tensors and numbers ({type(error).__name__}); "
             "give a checkpoint of the official CGCNN"

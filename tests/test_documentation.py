@@ -74,6 +74,7 @@ def test_most_blocks_run():
     assert sorted(left) == [
         "install-gpaw.md",
         "materials-project.md",
+        "materials.md",
         "validation.md",
         "validation.md",
         "validation.md",

@@ -16,7 +16,9 @@ def validate(
     engine: Annotated[
         str, typer.Option(metavar="NAME|MODULE:MAKER", help="chgnet, gpaw, vasp, or an atomate2 maker that relaxes.")
     ] = "chgnet",
-    top: Annotated[int, typer.Option(min=1, help="Candidates to validate, lowest predicted energy first.")] = 10,
+    top: Annotated[
+        int, typer.Option(min=1, help="Candidates to validate, nearest to the hull of known phases first.")
+    ] = 10,
     fixed: Annotated[bool, typer.Option("--fixed", help="Take the crystals as they are, relax nothing.")] = False,
     screen: Annotated[
         bool, typer.Option(help="Leave out what is too close, unbalanced, repeated or uncertain; elements never pass.")

@@ -116,7 +116,7 @@ def validate(
         candidates: Files of candidates, or any crystals.
         out: Folder of the results.
         engine: ``chgnet``, ``gpaw``, ``vasp``, or ``module:Maker`` of an atomate2 maker that relaxes.
-        top: Candidates to validate, lowest predicted energy first.
+        top: Candidates to validate, nearest to the hull of known phases first.
         fixed: Take the crystals as they are, relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
         scale_cells: First scale each cell to where the predicted energy is lowest.

@@ -125,6 +125,8 @@ def test_reconstruction_compares_what_was_rebuilt(run, tmp_path, rebuilt):
         "angle_error": 0.0,
         "position_error_true": 0.05 / 3,  # one of two atoms in one of three crystals
         "position_error_found": 0.05 / 3,
+        "match_rate_1_to_4_atoms": 1 / 3,  # caesium chloride of three crystals of two atoms
+        "match_rate_5_to_8_atoms": 1.0,  # the perovskite
     }
     assert figures == pytest.approx(expected, rel=1e-5, abs=1e-9)
 

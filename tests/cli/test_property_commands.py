@@ -184,7 +184,7 @@ def test_a_generator_does_not_predict(run, tmp_path, data, tiny_model):
 # Training
 
 
-SET = ("--set", "width=8", "--set", "layers=1", "--set", "batch_size=4")
+SET = ("--set", "preset=gated", "--set", "width=8", "--set", "layers=1", "--set", "batch_size=4")
 SMALL = ("--target", "band_gap", *SET, "--accelerator", "cpu")
 FAST = (*SMALL, "--members", 2, "--epochs", 2)
 

@@ -39,9 +39,9 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     screening = pd.read_csv(out / "screening.csv")
     assert len(table) == screening["validated"].sum()
     assert len(screening) == 3
-    close = screening[~screening["validated"] & screening["reason"].notna()].iloc[0]  # 1.3 angstrom apart: no crystal
-    assert "angstrom apart" in close["reason"]
-    assert "no crystal" in said
+    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.3 angstrom apart
+    assert "distances" in close["failed_on"]
+    assert "distances" in said
     assert (table["engine"] == ENGINE[1]).all()
     relaxed = load_structures(out / "relaxed")
     assert len(relaxed) == len(table)
@@ -61,8 +61,10 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
 def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):
     code, said = run("validate", crystals / "PdAg.cif", *ENGINE, "--no-scale-cells", "--out", tmp_path / "out")
     assert code == 0
-    assert "1 candidates were not validated: 1 for no crystal (screening.csv)" in said  # for its energy, too: told once
+    assert "1 candidates were not validated: 1 for distances (screening.csv)" in said  # for its energy, too: told once
     assert "no candidate is left to validate; draw more" in said
+    screening = pd.read_csv(tmp_path / "out" / "screening.csv")
+    assert len(screening["failed_on"].iloc[0].split(",")) > 1
 
 
 def test_several_sources_are_numbered_anew(run, crystals, tmp_path):

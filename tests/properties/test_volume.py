@@ -10,6 +10,7 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
+from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.structures import to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
@@ -110,7 +111,9 @@ def test_shaking_keeps_volume_and_elements_and_is_repeatable():
 
 
 def test_sets_hold_true_volumes_and_graphs_without_scale():
-    crystals = [to_arrays(rock_salt(edge)) for edge in (4.0, 5.64, 30.0)]  # the last has 3375 cubic angstrom per atom
+    crystals = [to_arrays(rock_salt(edge)) for edge in (4.0, 5.64)]
+    salt = crystals[1]  # and with 3375 cubic angstrom per atom
+    crystals.append(CrystalArrays(salt.numbers, salt.frac_coords, 30.0 / 5.64 * salt.lattice))
     made = volume_set(crystals, list("abc"), ["NaCl"] * 3, GraphConfig(), scale=2)
     assert made.ids == ["a", "b"]
     assert made.values == pytest.approx([8.0, 5.64**3 / 8])

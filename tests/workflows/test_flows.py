@@ -34,12 +34,12 @@ def outcome(maker, store, tmp_path, **arguments) -> ValidationSummaryDoc:
     return run_flow(maker.make(**arguments), store, tmp_path / "jobs").output
 
 
-def test_candidates_are_validated_in_order_of_their_predicted_energy(flow_maker, candidates, store, tmp_path):
+def test_candidates_are_validated_in_order_of_their_distance_from_the_hull(flow_maker, candidates, store, tmp_path):
     found = outcome(flow_maker, store, tmp_path, candidates=candidates)
     assert isinstance(found, ValidationSummaryDoc)
     assert found.finished == 3
-    energies = [row.predicted_formation_energy_per_atom for row in found.rows]
-    assert energies == sorted(energies)
+    distances = [row.candidate.predictions["energy_above_hull"] for row in found.rows]
+    assert distances == sorted(distances)
     assert {row.candidate.index for row in found.rows} == {0, 1, 2}
     for row in found.rows:
         difference = abs(row.formation_energy_per_atom - row.predicted_formation_energy_per_atom)
@@ -132,7 +132,7 @@ def test_one_odd_crystal_is_left_out_with_the_reason(flow_maker, candidates, sto
 
 
 def test_all_may_be_screened_out(flow_maker, crystal, store, tmp_path):
-    too_close = CandidateDoc.from_candidate(Candidate(0, crystal("Cu", "Au", 1.2)))
+    too_close = CandidateDoc.from_candidate(Candidate(0, crystal("Cu", "Au", 1.3)))
     found = outcome(flow_maker, store, tmp_path, candidates=[too_close])
     assert (found.finished, found.rows, found.mean_delta_e_form) == (0, [], None)
     assert found.screened_out[0].screening["failed_on"] == ["distances"]

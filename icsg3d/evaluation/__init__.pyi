@@ -1,7 +1,7 @@
 from .conditioning import BinResult
 from .fingerprints import Fingerprint
 from .generation import CUTOFFS, GenerationReport, Validity, coverage
-from .polymorphs import Phase, polymorph_table
+from .polymorphs import Polymorph, polymorph_table
 from .property_search import SearchResult, search_from, success_rates
 from .reconstruction import Comparison, benchmark_matcher
 from .relaxation import RelaxationChange, relaxation_change
@@ -15,7 +15,7 @@ __all__ = [
     "Comparison",
     "Fingerprint",
     "GenerationReport",
-    "Phase",
+    "Polymorph",
     "RelaxationChange",
     "SearchResult",
     "SegmentationReport",

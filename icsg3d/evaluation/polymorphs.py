@@ -25,7 +25,7 @@ _TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
-class Phase:
+class Polymorph:
     """A crystal with what is known of it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Phase:
     e_form: float | None = None
 
 
-def polymorph_table(candidates: Sequence[Phase], known: Sequence[Phase]) -> pd.DataFrame:
+def polymorph_table(candidates: Sequence[Polymorph], known: Sequence[Polymorph]) -> pd.DataFrame:
     """Compare candidates with known crystals of the same reduced formula.
 
     A row stands for one formula and one crystal system of known crystals. Its errors are means over all pairs of a
@@ -55,7 +55,7 @@ def polymorph_table(candidates: Sequence[Phase], known: Sequence[Phase]) -> pd.D
         system, then by formula. ``ids`` are those of the known crystals, ``same_as`` of those that StructureMatcher
         takes for the same crystal as a candidate.
     """
-    by_formula: dict[str, list[Phase]] = defaultdict(list)
+    by_formula: dict[str, list[Polymorph]] = defaultdict(list)
     wanted = {phase.structure.composition.reduced_formula for phase in candidates}
     for phase in known:
         if phase.structure.composition.reduced_formula in wanted:

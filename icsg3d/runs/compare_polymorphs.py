@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError
-from icsg3d.evaluation.polymorphs import Phase, polymorph_table
+from icsg3d.evaluation.polymorphs import Polymorph, polymorph_table
 from icsg3d.evaluation.relaxation import mean_of_known
 from icsg3d.files import locked, saving, write_atomically
 from icsg3d.refusals import log_refused
@@ -74,7 +74,7 @@ def compare_polymorphs(
         energies = [_number(value) for value in table.frame[energy_column]]
     else:
         _log.warning("%s has no column %s: energies are not compared", polymorphs, energy_column)
-    known = [Phase(*row) for row in zip(table.ids, table.structures, energies, strict=True)]
+    known = [Polymorph(*row) for row in zip(table.ids, table.structures, energies, strict=True)]
     rows = polymorph_table(found, known)
     if rows.empty:
         raise InputError(f"no formula of {candidates} is in {polymorphs}; give other known crystals")
@@ -88,7 +88,7 @@ def compare_polymorphs(
     return compared
 
 
-def _candidates(path: Path) -> list[Phase]:
+def _candidates(path: Path) -> list[Polymorph]:
     """Return validated candidates as relaxed, with the engine's energies; others as they are."""
 
     if path.is_file() and path.name.endswith((".json", ".json.gz")):
@@ -97,18 +97,18 @@ def _candidates(path: Path) -> list[Phase]:
             return _validated(content, path)
     energy = "formation_energy_per_atom"
     return [
-        Phase(str(each.index), each.structure, each.predictions.get(energy))
+        Polymorph(str(each.index), each.structure, each.predictions.get(energy))
         for each in read_candidates_or_crystals(path)
         if each.structure is not None
     ]
 
 
-def _validated(content: dict[str, Any], path: Path) -> list[Phase]:
+def _validated(content: dict[str, Any], path: Path) -> list[Polymorph]:
 
     try:
         rows = [row for row in content["rows"] if row["state"] == "finished"]
         found = [
-            Phase(
+            Polymorph(
                 str(row["candidate"]["index"]),
                 structure_from_dict(row["relaxed"]),
                 _number(row["formation_energy_per_atom"]),

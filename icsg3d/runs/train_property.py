@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from icsg3d.models.properties import NetworkConfig, PropertyModel
     from icsg3d.models.targets import Property
     from icsg3d.representation.description import DescriptionConfig
-    from icsg3d.training.properties import Phase
+    from icsg3d.training.properties import TrainingPhase
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _network(config: PropertyTrainingConfig, start: PropertyModel | None, goal: 
     return dataclasses.replace(network, pooling=pooling) if isinstance(network, EnvironmentNetConfig) else network
 
 
-def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[Phase, ...]:
+def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[TrainingPhase, ...]:
     if transfers and config.transfer is Transfer.PAPER:
         return paper_transfer(config.learning_rate)
     first = 1 + len(config.other_scale)

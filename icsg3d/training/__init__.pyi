@@ -4,7 +4,7 @@ from .ensembles import train_ensemble
 from .flow import Cloud, FlowOptions, fit_flow
 from .generator import train_generator
 from .options import Stage, TrainingOptions
-from .properties import Phase, PropertyOptions, from_scratch, paper_transfer, train_network
+from .properties import PropertyOptions, TrainingPhase, from_scratch, paper_transfer, train_network
 from .variants import symmetric_variants
 from .widening import widened
 
@@ -13,11 +13,11 @@ __all__ = [
     "Cloud",
     "CrystalSet",
     "FlowOptions",
-    "Phase",
     "PropertyOptions",
     "PropertySet",
     "Stage",
     "TrainingOptions",
+    "TrainingPhase",
     "fit_flow",
     "from_scratch",
     "paper_transfer",

@@ -43,7 +43,7 @@ _VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """A part of a training.
 
     Attributes:
@@ -70,12 +70,12 @@ class Phase:
         return 0.5 + 0.5 * math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))
 
 
-def from_scratch(epochs: int, learning_rate: float) -> tuple[Phase, ...]:
+def from_scratch(epochs: int, learning_rate: float) -> tuple[TrainingPhase, ...]:
     """Return the single phase of a training from scratch, or of a fine-tuning of everything."""
-    return (Phase("everything", epochs, learning_rate),)
+    return (TrainingPhase("everything", epochs, learning_rate),)
 
 
-def after_teachers(teachers: tuple[int, ...], learning_rate: float, epochs: int = 8) -> tuple[Phase, ...]:
+def after_teachers(teachers: tuple[int, ...], learning_rate: float, epochs: int = 8) -> tuple[TrainingPhase, ...]:
     """Return the phase that follows where another model labelled crystals: without them, at 15 % of the rate.
 
     Args:
@@ -83,14 +83,14 @@ def after_teachers(teachers: tuple[int, ...], learning_rate: float, epochs: int 
         learning_rate: Highest of the phases before.
         epochs: Passes over the other crystals.
     """
-    return (Phase("without_teachers", epochs, 0.15 * learning_rate, left_out=teachers),) if teachers else ()
+    return (TrainingPhase("without_teachers", epochs, 0.15 * learning_rate, left_out=teachers),) if teachers else ()
 
 
-def paper_transfer(learning_rate: float, epochs: int = 120, last_epochs: int = 10) -> tuple[Phase, ...]:
+def paper_transfer(learning_rate: float, epochs: int = 120, last_epochs: int = 10) -> tuple[TrainingPhase, ...]:
     """Return the phases of section 2.6: the dense layers, then all but the norms at a hundredth of the rate."""
     return (
-        Phase("dense", epochs, learning_rate, "dense"),
-        Phase("all", last_epochs, learning_rate / 100, "not_norms"),
+        TrainingPhase("dense", epochs, learning_rate, "dense"),
+        TrainingPhase("all", last_epochs, learning_rate / 100, "not_norms"),
     )
 
 
@@ -106,7 +106,7 @@ class PropertyOptions:
         seed: Of everything random; each member adds its number.
     """
 
-    phases: tuple[Phase, ...]
+    phases: tuple[TrainingPhase, ...]
     batch_size: int = 64
     weight_decay: float = 1e-2
     reference_penalty: float = 1e-2
@@ -140,7 +140,7 @@ class PropertyTraining(lightning.LightningModule):
         references: nn.Parameter,
         config: PropertyModelConfig,
         sets: dict[str, PropertySet],
-        phase: Phase,
+        phase: TrainingPhase,
         options: PropertyOptions,
         seed: int,
     ) -> None:

@@ -6,7 +6,7 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.data.paper import paper_table
 from icsg3d.errors import InputError
-from icsg3d.evaluation.polymorphs import S2_COLUMNS, Phase, polymorph_table
+from icsg3d.evaluation.polymorphs import S2_COLUMNS, Polymorph, polymorph_table
 from icsg3d.generation.prototypes import prototype_structure
 
 
@@ -18,11 +18,11 @@ def perovskite(a, c=None):
 
 def test_errors_by_hand():
     found = polymorph_table(
-        [Phase("0", perovskite(3.9), -3.5), Phase("1", perovskite(4.1), -3.1)],
+        [Polymorph("0", perovskite(3.9), -3.5), Polymorph("1", perovskite(4.1), -3.1)],
         [
-            Phase("mp-1", perovskite(4.0), -3.4),
-            Phase("mp-2", perovskite(3.9, 4.2), None),
-            Phase("mp-9", prototype_structure("NaCl"), -2.0),
+            Polymorph("mp-1", perovskite(4.0), -3.4),
+            Polymorph("mp-2", perovskite(3.9, 4.2), None),
+            Polymorph("mp-9", prototype_structure("NaCl"), -2.0),
         ],
     )
     assert list(found.columns) == list(S2_COLUMNS)
@@ -38,13 +38,13 @@ def test_errors_by_hand():
 
 def test_cells_are_compared_as_conventional_ones():
     primitive = prototype_structure("NaCl").get_primitive_structure()
-    found = polymorph_table([Phase("0", primitive)], [Phase("k", prototype_structure("NaCl"))])
+    found = polymorph_table([Polymorph("0", primitive)], [Polymorph("k", prototype_structure("NaCl"))])
     assert found["mae_a"][0] == pytest.approx(0, abs=1e-6)
     assert found["same_as"][0] == "k"
 
 
 def test_no_common_formula_is_an_empty_table():
-    assert polymorph_table([Phase("0", perovskite(3.9))], [Phase("k", prototype_structure("NaCl"))]).empty
+    assert polymorph_table([Polymorph("0", perovskite(3.9))], [Polymorph("k", prototype_structure("NaCl"))]).empty
 
 
 def test_the_paper_s_tables():

@@ -17,7 +17,7 @@ from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training import ensembles
 from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import calibrated, coverage, errors, fit_spread, train_ensemble, transformed
-from icsg3d.training.properties import Phase, PropertyOptions, from_scratch
+from icsg3d.training.properties import PropertyOptions, TrainingPhase, from_scratch
 
 NETWORK = CrystalGraphConfig.preset("gated", layers=1, width=8, hidden=8)
 OFFICIAL = CrystalGraphConfig.preset("cgcnn", layers=1, width=8, hidden=8)
@@ -301,7 +301,7 @@ def test_processes_give_the_same_weights(tmp_path, watched):
 
 
 def test_an_error_in_a_member_is_told(tmp_path):
-    bad = dataclasses.replace(OPTIONS, phases=(Phase("everything", 1, -1.0),))
+    bad = dataclasses.replace(OPTIONS, phases=(TrainingPhase("everything", 1, -1.0),))
     with pytest.raises(ValueError, match="learning rate"):
         train(tmp_path, options=bad)
 
@@ -309,7 +309,7 @@ def test_an_error_in_a_member_is_told(tmp_path):
 def test_members_start_from_those_of_another_model_in_turn(tmp_path):
     torch.manual_seed(5)
     start = PropertyModel(config(OFFICIAL)).eval()
-    options = dataclasses.replace(OPTIONS, phases=(Phase("dense", 1, 1e-2, "dense"),))
+    options = dataclasses.replace(OPTIONS, phases=(TrainingPhase("dense", 1, 1e-2, "dense"),))
     model = train(tmp_path, config(OFFICIAL, members=3), options, start=start)
     layers = [member.graph_layers().state_dict() for member in model.members]
     origin = [member.graph_layers().state_dict() for member in start.members]

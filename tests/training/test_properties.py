@@ -17,9 +17,9 @@ from icsg3d.models.targets import PROPERTIES, unknown_property
 from icsg3d.representation.graphs import GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
 from icsg3d.training.properties import (
-    Phase,
     PropertyOptions,
     PropertyTraining,
+    TrainingPhase,
     after_teachers,
     from_scratch,
     paper_transfer,
@@ -76,7 +76,7 @@ def config(network=GATED, of=None, **changes):
 
 
 def options(*phases, **changes):
-    return PropertyOptions(phases or (Phase("everything", 2, 1e-2),), **({"batch_size": 8} | changes))
+    return PropertyOptions(phases or (TrainingPhase("everything", 2, 1e-2),), **({"batch_size": 8} | changes))
 
 
 def train(out, settings=None, network=GATED, training=TRAINING, **changes):
@@ -104,14 +104,14 @@ def last(out, member, phase):
 
 def test_the_paper_transfers_in_two_phases():
     assert paper_transfer(3e-3) == (
-        Phase("dense", 120, 3e-3, "dense"),
-        Phase("all", 10, pytest.approx(3e-5), "not_norms"),
+        TrainingPhase("dense", 120, 3e-3, "dense"),
+        TrainingPhase("all", 10, pytest.approx(3e-5), "not_norms"),
     )
-    assert from_scratch(7, 1e-3) == (Phase("everything", 7, 1e-3, "everything"),)
+    assert from_scratch(7, 1e-3) == (TrainingPhase("everything", 7, 1e-3, "everything"),)
 
 
 def test_the_rate_rises_and_falls():
-    phase = Phase("x", 1, 1.0, warm_up=0.2)
+    phase = TrainingPhase("x", 1, 1.0, warm_up=0.2)
     assert phase.rate(0.0) == 0
     assert phase.rate(0.05) == pytest.approx(0.25)
     assert phase.rate(0.2) == pytest.approx(1.0)
@@ -129,7 +129,7 @@ def test_the_optimizer_follows_the_rate(tmp_path, monkeypatch):
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(PropertyTraining, "training_step", watched)
-    train(tmp_path, options(Phase("everything", 20, 4e-3)))
+    train(tmp_path, options(TrainingPhase("everything", 20, 4e-3)))
     assert len(rates) == 40  # 16 crystals, batches of 8
     top = int(np.argmax(rates))
     assert 0 < top < 8
@@ -173,7 +173,7 @@ def after(start, out, *phases, **changes):
 def test_only_dense_layers_learn_in_dense(start, tmp_path):
     before = begun(start)
     assert {"dense.weight", "output.weight"} <= differing(before, start.state_dict())  # they start anew
-    moved = differing(before, after(start, tmp_path, Phase("dense", 2, 1e-2, "dense")))
+    moved = differing(before, after(start, tmp_path, TrainingPhase("dense", 2, 1e-2, "dense")))
     assert moved == HEAD
 
 
@@ -183,7 +183,7 @@ def norm_tensors(state):
 
 def test_all_but_norms_learn_in_not_norms(start, tmp_path):
     before = begun(start)
-    moved = differing(before, after(start, tmp_path, Phase("all", 2, 1e-2, "not_norms")))
+    moved = differing(before, after(start, tmp_path, TrainingPhase("all", 2, 1e-2, "not_norms")))
     still = norm_tensors(before)
     assert len(still) >= 6
     assert moved == set(before) - still - {"features"}
@@ -191,7 +191,7 @@ def test_all_but_norms_learn_in_not_norms(start, tmp_path):
 
 def test_everything_learns_in_everything(start, tmp_path):
     before = begun(start)
-    moved = differing(before, after(start, tmp_path, Phase("everything", 2, 1e-2)))
+    moved = differing(before, after(start, tmp_path, TrainingPhase("everything", 2, 1e-2)))
     assert moved == set(before) - {"features"}
 
 
@@ -209,7 +209,7 @@ def test_the_phases_of_a_transfer_follow_each_other(start, tmp_path):
 
 def test_the_start_is_not_touched(start, tmp_path):
     before = state_of(start)
-    after(start, tmp_path, Phase("everything", 1, 1e-2))
+    after(start, tmp_path, TrainingPhase("everything", 1, 1e-2))
     assert differing(before, state_of(start)) == set()
 
 
@@ -238,7 +238,7 @@ def module(network, phase, training=TRAINING, references=None, **changes):
 
 
 def test_pooling_once_gives_the_loss_of_the_whole_network(start):
-    made = module(start, Phase("dense", 1, 1e-2, "dense"))
+    made = module(start, TrainingPhase("dense", 1, 1e-2, "dense"))
     start.train()
     made.on_train_epoch_start()
     batch = torch.tensor([15, 0, 3, 11])
@@ -257,7 +257,7 @@ def test_pooling_once_gives_the_loss_of_the_whole_network(start):
 
 
 def test_crystals_are_pooled_once_and_without_change(start, monkeypatch):
-    made = module(start, Phase("dense", 1, 1e-2, "dense"))
+    made = module(start, TrainingPhase("dense", 1, 1e-2, "dense"))
     before = state_of(start)
     calls, embed = [], CrystalGraphNet.embed
     monkeypatch.setattr(CrystalGraphNet, "embed", lambda self, batch: calls.append(len(batch)) or embed(self, batch))
@@ -292,7 +292,7 @@ def test_validation_is_judged_in_the_unit(tmp_path):
 
 
 def test_a_network_learns_its_crystals(tmp_path):
-    network = train(tmp_path, options(Phase("everything", 60, 1e-2)))
+    network = train(tmp_path, options(TrainingPhase("everything", 60, 1e-2)))
     with torch.no_grad():
         predicted = network(TRAINING.graphs.batch(np.arange(len(TRAINING)))).numpy() * 0.4 - 2.3
     guess = np.abs(TRAINING.values - np.median(TRAINING.values)).mean()
@@ -302,7 +302,7 @@ def test_a_network_learns_its_crystals(tmp_path):
 # Chance, and interruption
 
 
-PHASES = (Phase("dense", 2, 1e-2, "dense"), Phase("all", 2, 1e-3, "not_norms"))
+PHASES = (TrainingPhase("dense", 2, 1e-2, "dense"), TrainingPhase("all", 2, 1e-3, "not_norms"))
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +409,7 @@ def test_references_shift_the_crystals_of_their_scale_alone():
     references = torch.randn(2, 95)
     references[:, 0] = 1000.0  # of no element
     network = CrystalGraphNet(GATED).eval()
-    made = module(network, Phase("everything", 1, 1e-2), training, references, reference_penalty=0.0)
+    made = module(network, TrainingPhase("everything", 1, 1e-2), training, references, reference_penalty=0.0)
     graphs = training.graphs.batch(np.arange(4))
     found = made._shift(torch.arange(4)).detach().numpy()
     expected = shifts(training, references[1].numpy()) * np.array([0, 1, 1, 0])
@@ -425,7 +425,7 @@ def test_references_shift_the_crystals_of_their_scale_alone():
 
 def test_references_of_the_own_scale_never_learn_from_crystals():
     training = dataclasses.replace(TRAINING, scales=np.arange(16) % 2)
-    made = module(CrystalGraphNet(GATED), Phase("everything", 1, 1e-2), training, torch.ones(2, 95))
+    made = module(CrystalGraphNet(GATED), TrainingPhase("everything", 1, 1e-2), training, torch.ones(2, 95))
     made.training_step(torch.arange(16), 0).backward()
     penalty = 2 * made.options.reference_penalty
     assert torch.allclose(made.references.grad[0], torch.full((95,), penalty))
@@ -451,7 +451,7 @@ def test_constants_of_another_scale_are_learned(tmp_path):
     settings = config(dataclasses.replace(GATED, layers=1), mean=2.2, scale=1.0)
     errors = {}
     for name, learned in (("scales", training), ("mixed", dataclasses.replace(training, scales=0 * scales))):
-        how = options(Phase("everything", 30, 3e-2), batch_size=10, weight_decay=0.0)
+        how = options(TrainingPhase("everything", 30, 3e-2), batch_size=10, weight_decay=0.0)
         network = train_network(settings, learned, judged, tmp_path / name, how, accelerator="cpu")
         with torch.no_grad():
             predicted = network(judged.graphs.batch(np.arange(len(judged)))).numpy() + 2.2
@@ -471,7 +471,9 @@ def test_references_count_in_the_dense_phase_too():
     references[1] = 5.0
     network = CrystalGraphNet(GATED).eval()
     losses = [
-        module(network, Phase("x", 1, 1e-2, learns), training, references).training_step(torch.arange(16), 0).item()
+        module(network, TrainingPhase("x", 1, 1e-2, learns), training, references)
+        .training_step(torch.arange(16), 0)
+        .item()
         for learns in ("everything", "dense")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -507,7 +509,7 @@ def test_other_seeds_hide_other_features():
     network = CrystalGraphNet(dataclasses.replace(GATED, dropout=0.5))
     losses = []
     for seed in (0, 1, 1000, 1000 * DATE):
-        made = module(network, Phase("everything", 1, 1e-2))
+        made = module(network, TrainingPhase("everything", 1, 1e-2))
         made.seed = seed
         losses.append(made.training_step(torch.arange(16), 0).item())
     assert len(set(losses)) == 4
@@ -524,7 +526,7 @@ def test_resuming_does_not_go_on_with_an_older_training(whole, tmp_path, monkeyp
 
 
 def test_statistics_learn_again_in_a_later_phase(tmp_path):
-    phases = (Phase("dense", 2, 1e-2, "dense"), Phase("everything", 1, 1e-2))
+    phases = (TrainingPhase("dense", 2, 1e-2, "dense"), TrainingPhase("everything", 1, 1e-2))
     torch.manual_seed(0)
     start = CrystalGraphNet(OFFICIAL)
     moved = differing(state_of(start), after(start, tmp_path, *phases))

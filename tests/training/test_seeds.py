@@ -10,9 +10,9 @@ import torch
 from icsg3d.errors import InputError
 from icsg3d.training.data import check_seed, seed_of
 from icsg3d.training.options import TrainingOptions
-from icsg3d.training.properties import Phase, PropertyOptions
+from icsg3d.training.properties import PropertyOptions, TrainingPhase
 
-PHASES = (Phase("everything", 1, 1e-3),)
+PHASES = (TrainingPhase("everything", 1, 1e-3),)
 OPTIONS = [lambda seed: TrainingOptions(seed=seed), lambda seed: PropertyOptions(PHASES, seed=seed)]
 
 

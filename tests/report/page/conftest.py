@@ -109,7 +109,7 @@ def chromium() -> str:
     pytest.skip("no browser here: install Debian's chromium, or name one with ICSG3D_CHROMIUM")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_browser():
     """Start a browser with flags; each is started once, and all end with the tests."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")

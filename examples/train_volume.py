@@ -23,7 +23,7 @@ import torch
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.data.frames import read_frame
-from icsg3d.data.targets import kept_back
+from icsg3d.data.targets import is_held_out
 from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModelConfig
@@ -76,7 +76,7 @@ def make_sets(folder: Path, network: CrystalGraphConfig, seed: int) -> tuple[Pro
         files.append(describe_file(path, "training" if scale == 0 else "other scale", len(ids)))
         for shake in (None, seed):
             made = volume_set(crystals, ids, formulas, network.graph, scale=scale, shake=shake)
-            apart = np.array([kept_back(formula) for formula in made.formulas])
+            apart = np.array([is_held_out(formula) for formula in made.formulas])
             training.append(made.subset(np.flatnonzero(~apart)))
             if scale == 0:
                 held_out.append(made.subset(np.flatnonzero(apart)))

@@ -25,9 +25,10 @@ from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.crystals.structures import primitive_cell
 from icsg3d.data import load_structures
-from icsg3d.data.compact_arrays import CompactCrystals, read_compact
+from icsg3d.data.compact_arrays import CompactCrystals, read_compact, reduced_formula
 from icsg3d.data.targets import is_held_out
 from icsg3d.errors import InputError
+from icsg3d.hull import ReferenceHull
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.representation.description import describe
 
@@ -62,11 +63,13 @@ class Judged:
         name: Of the set.
         crystals: Cells.
         values: In the property's unit.
+        ids: A name of each, where they are needed.
     """
 
     name: str
     crystals: Sequence[CrystalArrays]
     values: np.ndarray
+    ids: Sequence[str] = ()
 
 
 def predicted(predictor: PropertyPredictor, crystals: Sequence[CrystalArrays]) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +125,7 @@ def validation(folder: Path, learned: CompactCrystals, name: str) -> Judged:
     known = set(zip(learned.formulas, learned.columns["space_group"], strict=True))
     names = zip(data.formulas, data.columns["space_group"], strict=True)
     rows = [i for i, each in enumerate(names) if each not in known and np.isfinite(values[i])]
-    return Judged("mp20_val", [data.crystal(i) for i in rows], values[rows])
+    return Judged("mp20_val", [data.crystal(i) for i in rows], values[rows], [data.ids[i] for i in rows])
 
 
 def older(folder: Path, source: str, name: str) -> Judged:
@@ -181,6 +184,27 @@ def elements(predictor: PropertyPredictor, data: CompactCrystals) -> list[dict[s
     ]  # fmt: skip
 
 
+def hull_distances(predictor: PropertyPredictor, folder: Path, learned: CompactCrystals) -> dict[str, object]:
+    """Return the errors of distances from the shipped hull by predicted energies, against the published ones."""
+    data = read_compact(folder / "mp20_val.npz")
+    published = dict(zip(data.ids, data.columns["e_above_hull"], strict=True))
+    judged = validation(folder, learned, ENERGY)
+    some = np.random.default_rng(0).permutation(len(judged.crystals))[:1000]
+    values, _ = predicted(predictor, [judged.crystals[i] for i in some])
+    hull = ReferenceHull.shipped()
+    errors = np.array(
+        [
+            abs(
+                hull.place(reduced_formula(judged.crystals[i].numbers), value).energy_above_hull
+                - published[judged.ids[i]]
+            )
+            for i, value in zip(some, values, strict=True)
+        ]
+    )
+    return {"property": ENERGY, "set": "distance from the hull, mp20_val", "crystals": len(errors),
+            "mae": float(errors.mean()), "median": float(np.median(errors))}  # fmt: skip
+
+
 def volumes(predictor: PropertyPredictor, folder: Path, count: int) -> list[dict[str, object]]:
     """Return the median deviation of the volume of lowest energy, over all crystals and over iodides."""
     data = read_compact(folder / "mp20_val.npz")
@@ -231,6 +255,7 @@ def main() -> None:
         rows += [row_of(predictor, each) for each in sets if len(each.values)]
         if name == ENERGY:
             rows += [on_own_scale(predictor, arguments.data, each) for each in ("mp_perovskites", "oqmd_heuslers")]
+            rows.append(hull_distances(predictor, arguments.data, learned))
             rows += elements(predictor, learned) + volumes(predictor, arguments.data, arguments.volumes)
         if arguments.out:
             arguments.out.write_text(json.dumps(rows, indent=1))

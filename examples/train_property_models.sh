@@ -4,7 +4,7 @@
 #     examples/train_property_models.sh DATA RUNS [PROPERTY ...]
 #
 # DATA is the folder of the data sets, RUNS gets one folder per training. Without names all are trained: the formation
-# energy first (25 minutes on one core), from whose networks the others start (1 to 8 minutes each).
+# energy first (45 minutes on one core), from whose networks the others start (1 to 8 minutes each).
 set -euo pipefail
 
 data=$1 runs=$2
@@ -27,12 +27,13 @@ for name in "$@"; do
     case $name in
     formation_energy_per_atom)
         if [ ! -f "$runs/strained.npz" ]; then
-            python examples/label_strained_cells.py --data "$data/mp_structures.npz" --count 2500 --out "$runs/part.npz"
+            python examples/label_strained_cells.py --data "$data/mp_structures.npz" --count 12000 --out "$runs/part.npz"
             mv "$runs/part.npz" "$runs/strained.npz"
         fi
-        icsg3d train property --data "$data/mp_structures.npz" --data "$data/mp_perovskites.json.gz" \
-            --data "$data/wbm_random.json.gz" --data "$runs/strained.npz" --other-scale "$data/oqmd_heuslers.json.gz" \
-            --target "$name" --resume --set preset=environments --set members=1 --set epochs=20 --set batch_size=128 \
+        icsg3d train property --data "$data/mp_structures.npz" --data "$data/wbm_random.json.gz" \
+            --data "$runs/strained.npz" --other-scale "$data/mp_perovskites.json.gz" \
+            --other-scale "$data/oqmd_heuslers.json.gz" \
+            --target "$name" --resume --set preset=environments --set members=1 --set epochs=24 --set batch_size=128 \
             --set learning_rate=0.0015 --set element_copies=5 --set skip_bad_rows=true --out "$runs/$name"
         ;;
     band_gap) fine_tune "$name" 6 128 1 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;

@@ -93,7 +93,8 @@ def generation(
         int, typer.Option(min=0, help="Valid, different crystals to relax with CHGNet, for the share that is stable.")
     ] = 0,
     phases: Annotated[
-        list[Path] | None, typer.Option(help="Known crystals that compete with them, beside the elements; repeatable.")
+        list[Path] | None,
+        typer.Option(help="Known crystals that compete with them, instead of the shipped hull; repeatable."),
     ] = None,
     model: ModelOption = "perovskites",
     seed: Annotated[int, typer.Option(help="Of the draws, and of the choice of 1,000 valid ones.")] = 0,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition, Structure
 
+    from icsg3d.hull.reference import ReferenceHull
+
 METASTABLE = 0.1
 """eV/atom above the hull up to which a crystal counts as metastable."""
 
@@ -59,42 +61,87 @@ class ChgnetEnergies:
 
     def relaxed(self, structure: Structure) -> float:
         """Return the energy after relaxation to forces below 0.1 eV/angstrom or for 200 steps, NaN where it fails."""
+        return self.relax(structure)[1]
+
+    def relax(self, structure: Structure) -> tuple[Structure | None, float]:
+        """Return a crystal relaxed as by :meth:`relaxed` and its energy, None and NaN where that fails."""
         with contextlib.suppress(ValueError, RuntimeError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = self._optimizer.relax(structure, fmax=0.1, steps=200, verbose=False)
-            return float(found["trajectory"].energies[-1]) / len(structure)
-        return float("nan")
+            return found["final_structure"], float(found["trajectory"].energies[-1]) / len(structure)
+        return None, float("nan")
 
 
 def stability(
     samples: Sequence[Structure],
     phases: Sequence[Structure],
     energies: Energies,
+    hull: ReferenceHull | None = None,
 ) -> dict[str, Any]:
     """Relax crystals and place them above or below the hull of known phases and the elements.
 
     Args:
         samples: Generated crystals.
-        phases: Known crystals; ordered ones of the samples' chemical systems compete. Too few make everything look
-            stable.
-        energies: Of the engine; all energies are its own.
+        phases: Known crystals; ordered ones of the samples' chemical systems compete, with energies of the engine. Too
+            few make everything look stable.
+        energies: Of the engine.
+        hull: Taken instead of ``phases``: formation energies of the engine are placed against it, which must be on its
+            scale.
 
     Returns:
         ``chgnet_samples``; ``chgnet_failed``, the share without an energy or with an element that has no reference;
         ``stable``, the share at most 0 eV/atom above the hull; ``metastable``, at most 0.1; and the median distance.
     """
     known: dict[str, float] = {}
-    entries = _entries(phases, samples, energies)
-    found = np.array([_above_hull(each, entries, known, energies) for each in track(samples, "relaxing with CHGNet")])
+    entries = [] if hull is not None else _entries(phases, samples, energies)
+
+    def distance(sample: Structure) -> float:
+        if hull is None:
+            return _above_hull(sample, entries, known, energies)
+        return above_reference_hull(sample, energies.relaxed(sample), hull, known, energies)
+
+    found = np.array([distance(each) for each in track(samples, "relaxing with CHGNet")])
     good = found[np.isfinite(found)]
     return {
         "chgnet_samples": len(samples),
         "chgnet_failed": float(1 - len(good) / len(samples)),
-        "chgnet_phases": len(entries),
+        "chgnet_phases": len(entries) if hull is None else len(hull),
         "stable": float((good <= 0).sum() / len(samples)),
         "metastable": float((good <= METASTABLE).sum() / len(samples)),
         "median_above_hull": float(np.median(good)) if len(good) else None,
     }
+
+
+def above_reference_hull(
+    sample: Structure, energy: float, hull: ReferenceHull, known: dict[str, float], energies: Energies
+) -> float:
+    """Return a crystal's distance from a hull in eV/atom, NaN without an energy or where an element has no reference.
+
+    Args:
+        sample: The crystal.
+        energy: Its energy by the engine, in eV/atom.
+        hull: Of formation energies on the engine's scale.
+        known: Energies of the elements in eV/atom by symbol; those that are missing are added.
+        energies: Of the engine.
+    """
+    composition = _neutral(sample)
+    if not np.isfinite(energy) or not _add_references(_symbols(composition), known, energies):
+        return float("nan")
+    elements = sum(known[str(each)] * composition.get_atomic_fraction(each) for each in composition.elements)
+    try:
+        return hull.place(composition, energy - elements).energy_above_hull
+    except InputError:
+        return float("nan")
+
+
+def _add_references(symbols: frozenset[str], known: dict[str, float], energies: Energies) -> bool:
+    """Add the energies of elements that are missing, and return whether all of them have one."""
+    references = elemental_ground_states()
+    if not symbols <= set(references):
+        return False
+    for symbol in sorted(symbols - set(known)):
+        known[symbol] = float(energies.static([references[symbol]])[0])
+    return all(np.isfinite(known[symbol]) for symbol in symbols)
 
 
 def _entries(phases: Sequence[Structure], samples: Sequence[Structure], energies: Energies) -> list[PDEntry]:
@@ -112,13 +159,10 @@ def _entries(phases: Sequence[Structure], samples: Sequence[Structure], energies
 def _above_hull(sample: Structure, entries: Sequence[PDEntry], known: dict[str, float], energies: Energies) -> float:
     """Return eV/atom above the hull of elements and phases, NaN where there is no energy or reference."""
     symbols = _symbols(_neutral(sample))
-    references = elemental_ground_states()
-    if not symbols <= set(references):
+    if not _add_references(symbols, known, energies):
         return float("nan")
-    for symbol in sorted(symbols - set(known)):
-        known[symbol] = float(energies.static([references[symbol]])[0])
     value = energies.relaxed(sample)
-    if not np.isfinite(value) or not all(np.isfinite(known[symbol]) for symbol in symbols):
+    if not np.isfinite(value):
         return float("nan")
     competing = [entry for entry in entries if _symbols(entry.composition) <= symbols]
     elements = [PDEntry(symbol, known[symbol]) for symbol in symbols]

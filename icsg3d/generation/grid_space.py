@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
+from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin, centred
 from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import CellSetting, primitive_cell
 from icsg3d.errors import InputError
@@ -40,7 +40,7 @@ class GridSpace:
     """Latent grids of crystals of any cell. A translation by a block is a roll of the grid.
 
     Args:
-        networks: Autoencoder, density and known cells.
+        networks: Autoencoder, density and known crystals.
         device: Where the autoencoder runs; the density runs on the processor.
     """
 
@@ -141,31 +141,39 @@ class GridSpace:
         return None if decoded.crystal is None else Orbits.of(decoded.crystal, SYMMETRY_TOLERANCE)
 
     def sample(self, n: int, condition: int, seed: int, elements: frozenset[int]) -> list[LatentGrid]:
-        """Return draws: cells and numbers of atoms near those of training crystals, then grids from the flow.
+        """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
         Raises:
             InputError: if the seed is negative, or no training crystal has an energy in the bin.
         """
-        randoms = _randoms(n, seed)
-        rows = self.networks.cells.rows(condition, elements)
-        chosen = np.array([rows[random.integers(len(rows))] for random in randoms])
-        spread = self.config.volume_spread / 3
-        stretch = np.exp([spread * random.standard_normal() for random in randoms])
-        lattices = self.networks.cells.lattices(chosen) * stretch[:, None, None]
-        atoms = self.networks.cells.atoms[chosen].astype(int)
-        shapes = [self.networks.blocks(lattice) for lattice in lattices]
-        temperature = self.config.temperature if condition >= 0 else 1.0
+        rows = self.networks.known.rows(condition, elements)
+        begins, noises = [], []
+        for random in _randoms(n, seed):
+            begins.append(self._begin(rows[random.integers(len(rows))]))
+            noises.append(random.standard_normal(begins[-1].grid.shape, dtype=np.float32))
         drawn: dict[int, LatentGrid] = {}
-        for shape in sorted(set(shapes)):
-            alike = [row for row in range(n) if shapes[row] == shape]
-            size = (*shape, self.config.vae.latent)
-            noise = np.stack([randoms[row].standard_normal(size, dtype=np.float32) for row in alike])
-            conditions = self.networks.conditions(lattices[alike], atoms[alike], condition, elements)
-            grids = self._carry(torch.as_tensor(temperature * noise, dtype=torch.float32), conditions, 0.0)
-            drawn |= {
-                row: LatentGrid(grid, lattices[row], int(atoms[row])) for row, grid in zip(alike, grids, strict=True)
-            }
+        for shape in sorted({noise.shape for noise in noises}):
+            alike = [row for row in range(n) if noises[row].shape == shape]
+            chosen = [begins[row] for row in alike]
+            noise = np.stack([noises[row] for row in alike])
+            drawn |= dict(zip(alike, self._renoised(chosen, noise, condition, elements), strict=True))
         return [drawn[row] for row in range(n)]
+
+    def _renoised(
+        self, begins: list[LatentGrid], noise: np.ndarray, condition: int, elements: frozenset[int]
+    ) -> list[LatentGrid]:
+        """Return neighbours of crystals with latent grids of one shape, one for each."""
+        start = 1 - self.config.free_scale * self.config.renoising
+        latents = torch.as_tensor(np.stack([begin.grid for begin in begins]))
+        points = self.flow.between(latents, torch.as_tensor(noise), torch.full((len(begins),), start))
+        lattices, atoms = np.stack([begin.lattice for begin in begins]), np.array([begin.atoms for begin in begins])
+        grids = self._carry(points, self.networks.conditions(lattices, atoms, condition, elements), start)
+        return [replace(begin, grid=grid) for begin, grid in zip(begins, grids, strict=True)]
+
+    def _begin(self, row: int) -> LatentGrid:
+        """Return the latent grid of a training crystal, with its orbits."""
+        crystal = centred(CrystalBatch.from_arrays([self.networks.known.crystal(row)])).arrays()[0]
+        return replace(encode_crystal(self.vae, crystal, self.device), orbits=Orbits.of(crystal, SYMMETRY_TOLERANCE))
 
     def _carry(self, points: torch.Tensor, conditions: GridConditions, start: float) -> list[np.ndarray]:
         """Carry points of one shape to the data in batches of one size."""

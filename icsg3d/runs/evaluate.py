@@ -22,6 +22,7 @@ from icsg3d.evaluation.segmentation import run as segment_and_compare
 from icsg3d.evaluation.stability import ChgnetEnergies, stability
 from icsg3d.files import saving, write_atomically
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.hull import ReferenceHull
 from icsg3d.progress import track
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import log_refused, usable
@@ -180,7 +181,8 @@ def evaluate_generation(
         n: Crystals to generate without ``samples``.
         cutoffs: Of the coverage: a key of :data:`icsg3d.evaluation.generation.CUTOFFS`.
         relax: Valid, different crystals to relax with CHGNet, for the share that is stable.
-        phases: Known crystals that compete with them, beside the elements.
+        phases: Known crystals that compete with them, beside the elements; without any, the shipped hull of the
+            Materials Project.
         model: Shipped generator, or folder of a trained one.
         seed: Of the draws, and of the choice of 1,000 valid ones.
         device: Where the networks run.
@@ -236,7 +238,8 @@ def evaluate_generation(
         good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
         if not good:
             raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
-        figures = result.figures | stability(good[:relax], competing, energies)
+        hull = None if phases else ReferenceHull.shipped()
+        figures = result.figures | stability(good[:relax], competing, energies, hull)
         _write_figures(out, "generation", figures)
     return figures
 

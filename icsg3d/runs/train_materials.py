@@ -115,7 +115,7 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
     judged_energies = _column(columns, _ENERGY, np.nan, kept)
     apart = {reduced_formula(crystal.numbers) for crystal in judged}
     crystals, ids = [], list[str]()
-    energies, groups = list[np.ndarray](), list[np.ndarray]()
+    energies, groups, experimental = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for table in tables:
         found, columns = read_compact(table)
         found, kept = reduced_table(found, fields, config.most_points)
@@ -125,10 +125,12 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
         ids += _column(columns, "ids", table.stem, kept).astype(str).tolist()
         energies.append(_column(columns, _ENERGY, np.nan, kept))
         groups.append(_column(columns, "space_group", 0, kept))
+        experimental.append(_column(columns, "icsd", 1, kept) > 0)
     weights = balanced_weights(crystals, np.concatenate(groups))
     training = GridSet.make(crystals, fields, weights)
     _log.info("%d crystals to learn from, %d to judge by", len(training), len(judged))
-    return MaterialsData(training, GridSet.make(judged, fields), np.concatenate(energies), judged_energies), ids
+    shown = GridSet.make(judged, fields)
+    return MaterialsData(training, shown, np.concatenate(energies), judged_energies, np.concatenate(experimental)), ids
 
 
 def _column(columns: Mapping[str, np.ndarray], name: str, missing: Any, rows: np.ndarray) -> np.ndarray:

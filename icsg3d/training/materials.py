@@ -10,8 +10,9 @@ import torch
 
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.grid_flow import GridFlow
-from icsg3d.models.grid_generator import GridGeneratorConfig, GridNetworks, KnownCells
+from icsg3d.models.grid_generator import GridGeneratorConfig, GridNetworks
 from icsg3d.models.grid_vae import GridVAE
+from icsg3d.models.known_crystals import KnownCrystals
 from icsg3d.training.grid_flow import (
     GridFlowOptions,
     LatentSet,
@@ -46,16 +47,19 @@ class MaterialsData:
         validation: Judged by.
         energies: Of the training crystals in eV/atom, NaN where unknown, shape (n,).
         validation_energies: Of the others.
+        experimental: Whether a training crystal is known from experiment, shape (n,): at these draws begin. None where
+            that is not known; then they begin at all.
     """
 
     training: GridSet
     validation: GridSet
     energies: np.ndarray
     validation_energies: np.ndarray
+    experimental: np.ndarray | None = None
 
 
 def untrained(config: GridGeneratorConfig, data: MaterialsData, seed: int = 0) -> GridNetworks:
-    """Return networks that have learned nothing, with the elements, energy bins and cells of the data."""
+    """Return networks that have learned nothing, with the elements, energy bins and crystals of the data."""
     crystals = data.training.crystals
     edges = np.nanquantile(data.energies, np.linspace(0, 1, _BINS + 1)[1:-1])
     numbers = np.unique(np.concatenate([crystal.numbers for crystal in crystals]))
@@ -68,7 +72,7 @@ def untrained(config: GridGeneratorConfig, data: MaterialsData, seed: int = 0) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae, flow = GridVAE(config.vae), GridFlow(config.flow)
-    return GridNetworks(config, vae, flow, KnownCells.of(crystals, _bins(data.energies, config)))
+    return GridNetworks(config, vae, flow, KnownCrystals.of(crystals, _bins(data.energies, config), data.experimental))
 
 
 def _bins(energies: np.ndarray, config: GridGeneratorConfig) -> np.ndarray:

@@ -6,6 +6,7 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.evaluation.stability import stability
+from icsg3d.hull import Phase, ReferenceHull
 
 
 def crystal(*symbols: str) -> Structure:
@@ -49,6 +50,18 @@ def test_a_phase_in_the_system_raises_the_bar_and_others_do_not_count():
     assert found["chgnet_phases"] == 1
     assert found["median_above_hull"] == pytest.approx(1 / 15)
     assert (found["stable"], found["metastable"]) == (0, 1)
+
+
+def test_a_hull_that_is_given_takes_the_place_of_phases():
+    # MgO at -2.0 eV/atom is formed with -1.0 from elements at -1. The hull has MgO at -1.2: 0.2 above it. At MgO2 the
+    # hull lies at -1.2 * 2 / 3 = -0.8, and -1.9 is -0.9 of formation: 0.1 below.
+    hull = ReferenceHull([Phase("MgO", -1.2), Phase("Mg", 0.0), Phase("O2", 0.0)])
+    found = stability(
+        [crystal("Mg", "O"), crystal("Mg", "O", "O"), crystal("Na", "Cl")], [], Table(MgO=-2.0, MgO2=-1.9, NaCl=-3), hull
+    )
+    assert (found["chgnet_phases"], found["stable"], found["metastable"]) == (len(hull), 1 / 3, 1 / 3)
+    assert found["median_above_hull"] == pytest.approx(0.05)  # of 0.2 and -0.1
+    assert found["chgnet_failed"] == pytest.approx(1 / 3)  # the hull lacks sodium
 
 
 def charged(structure: Structure) -> Structure:

@@ -23,11 +23,11 @@ from icsg3d.models.grid_flow import GridFlowConfig
 from icsg3d.models.grid_generator import (
     GRID_GENERATOR_FORMAT,
     GridGeneratorConfig,
-    KnownCells,
     load_grid_networks,
     save_grid_networks,
 )
 from icsg3d.models.grid_vae import GridVAEConfig
+from icsg3d.models.known_crystals import KnownCrystals
 from icsg3d.training.grid_data import GridSet
 from icsg3d.training.materials import MaterialsData, untrained
 
@@ -128,17 +128,27 @@ def test_the_model_is_read_as_it_was_written(folder, generator):
     assert generator.as_dict() == {"model": "grids", "model_sha256": digest}
     assert networks.config == generator.config
     assert generator.elements == ("O", "F", "Al", "Si", "S", "Ca", "Ti", "Zn", "Mo")
-    cells = networks.cells.lattices(np.arange(6))
-    for cell, given in zip(cells, textbook().values(), strict=True):
-        true = reduced_cell(primitive_cell(given)[0]).lattice
-        np.testing.assert_allclose(cell @ cell.T, true @ true.T, atol=1e-4)
+    for row, given in enumerate(textbook().values()):
+        found, true = networks.known.crystal(row), reduced_cell(primitive_cell(given)[0])
+        np.testing.assert_allclose(found.lattice @ found.lattice.T, true.lattice @ true.lattice.T, atol=1e-4)
+        assert found.numbers.tolist() == true.numbers.tolist()
+        apart = (found.frac_coords - true.frac_coords + 0.5) % 1 - 0.5
+        assert np.abs(apart).max() < 1e-5
 
 
-def test_a_model_without_its_cells_is_refused(folder, tmp_path):
+def test_known_crystals_that_do_not_fit_together_are_refused(folder):
+    tensors = load_grid_networks(folder)[0].known.tensors()
+    with pytest.raises(InputError, match=r"do not fit together \(numbers\)"):
+        KnownCrystals.from_tensors(tensors | {"known.numbers": tensors["known.numbers"][1:]})
+    with pytest.raises(InputError, match="atomic numbers"):
+        KnownCrystals.from_tensors(tensors | {"known.numbers": 0 * tensors["known.numbers"]})
+
+
+def test_a_model_without_its_crystals_is_refused(folder, tmp_path):
     networks, _ = load_grid_networks(folder)
     parts = {"vae": networks.vae, "flow": networks.flow}
     write_model(tmp_path, GRID_GENERATOR_FORMAT, dataclasses.asdict(networks.config), parts)
-    with pytest.raises(InputError, match="lacks its known cells"):
+    with pytest.raises(InputError, match="lacks its known crystals"):
         CrystalGenerator.from_pretrained(tmp_path)
     (tmp_path / CONFIG_FILE).write_text("{}")
     with pytest.raises(InputError, match="is not the configuration"):
@@ -160,15 +170,28 @@ def test_draws_do_not_depend_on_their_number(generator):
         np.testing.assert_array_equal(one.grid, other.grid)
 
 
-def test_drawn_cells_are_known_ones_with_another_volume(generator):
-    known = generator.space.networks.cells
+def test_draws_begin_at_known_crystals_and_have_their_cells(generator):
+    known = generator.space.networks.known
+    lattices = [known.crystal(row).lattice for row in range(len(known))]
     for latent in generator.latent_sample(12, seed=1):
-        parameters = [np.linalg.norm(latent.lattice, axis=1), latent.atoms]
-        ratios = np.exp(known.parameters[:, :3]) / parameters[0]
-        same = (np.ptp(ratios, axis=1) < 1e-5) & (known.atoms == parameters[1])
-        assert same.any()
-        assert abs(np.log(ratios[same][0]).max()) < 0.05
+        same = [np.allclose(latent.lattice, lattice, atol=1e-4) for lattice in lattices]
+        assert sum(same) == 1
+        row = same.index(True)
+        assert latent.atoms == known.atoms[row]
         assert latent.grid.shape == (*generator.space.networks.blocks(latent.lattice), 4)
+        # Orbits are those of the crystal: in each of these, one for each element.
+        begins = known.crystal(row).numbers
+        assert len(np.unique(latent.orbits.labels)) == len(np.unique(begins))
+
+
+def test_at_a_scale_of_nothing_draws_are_known_crystals(generator, monkeypatch):
+    config = replace(generator.space.config, free_scale=1e-6)
+    monkeypatch.setattr(generator.space, "config", config)
+    known = generator.space.networks.known
+    own = [generator.encode([from_arrays(known.crystal(row))])[0] for row in range(len(known))]
+    for latent in generator.latent_sample(6, seed=3):
+        alike = [each for each in own if each.grid.shape == latent.grid.shape]
+        assert min(np.abs(each.grid - latent.grid).max() for each in alike) < 1e-3
 
 
 def test_elements_and_energies_choose_among_known_cells(generator):
@@ -180,19 +203,22 @@ def test_elements_and_energies_choose_among_known_cells(generator):
         generator.latent_sample(1, elements=("Au",))
 
 
-def test_cells_of_as_many_elements_stand_in_for_unknown_sets():
+def test_crystals_of_as_many_elements_stand_in_for_unknown_sets():
     crystals = [
         CrystalArrays(np.array([8]), np.zeros((1, 3)), np.eye(3)),
         CrystalArrays(np.array([8, 22]), np.zeros((2, 3)), np.eye(3)),
         CrystalArrays(np.array([8, 26]), np.zeros((2, 3)), np.eye(3)),
     ]
-    cells = KnownCells.of(crystals, np.array([0, 1, -1]))
+    cells = KnownCrystals.of(crystals, np.array([0, 1, -1]))
     assert cells.rows(-1, frozenset()).tolist() == [0, 1, 2]
     assert cells.rows(-1, frozenset({8, 22})).tolist() == [1]
     assert cells.rows(-1, frozenset({16, 30})).tolist() == [1, 2]
     assert cells.rows(1, frozenset({8})).tolist() == [1]
     with pytest.raises(InputError, match="in bin 5"):
         cells.rows(5, frozenset())
+    marked = KnownCrystals.of(crystals, np.array([0, 1, -1]), np.array([True, False, True]))
+    assert marked.rows(-1, frozenset()).tolist() == [0, 2]
+    assert marked.rows(-1, frozenset({8, 22})).tolist() == [2]
 
 
 def test_the_smaller_the_step_the_nearer(generator):

@@ -1,0 +1,98 @@
+"""Relax draws with CHGNet and say how many are stable, unique and novel at once (S.U.N.), nothing filtered.
+
+python -m benchmarks.sun --model materials -n 200 --seed 0 --out runs/sun.json
+
+Every draw is scaled to its equilibrium volume, as ``icsg3d generate`` does, and relaxed. Its formation energy by
+CHGNet, on the Materials Project's corrected scale, is placed against the shipped hull. Stable is a draw at most 0.1 (or
+0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
+formula neither a training crystal of the model nor the hull has. A draw that does not decode or whose relaxation fails is a
+miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at the same volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from icsg3d.evaluation.generation import repeats
+from icsg3d.evaluation.stability import ChgnetEnergies, above_reference_hull
+from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.hull import ReferenceHull
+from icsg3d.properties.volume import VolumePredictor
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+LEVELS = (0.1, 0.0)
+
+
+def displacement(before: Structure, after: Structure) -> float:
+    """Return the root mean square displacement in angstrom, the volumes made equal; NaN where they do not match."""
+    copy = before.copy()
+    copy.scale_lattice(after.volume)
+    found = StructureMatcher(0.5, 0.7, 20, primitive_cell=False, scale=False).get_rms_dist(copy, after)
+    return float("nan") if found is None else float(found[0]) * (after.volume / len(after)) ** (1 / 3)
+
+
+def main() -> None:
+    """Draw, relax, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="materials")
+    parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of rows and figures")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    generator = CrystalGenerator.from_pretrained(given.model)
+    started = time.perf_counter()
+    draws = [each.structure for each in generator.sample(given.n, seed=given.seed)]
+    seconds = time.perf_counter() - started
+    kept = [row for row, each in enumerate(draws) if each is not None]
+    scaled = VolumePredictor.from_pretrained().settle([draws[row] for row in kept])
+    repeated = repeats([draws[row] for row in kept], jobs=1)[:, 0]
+    hull, energies = ReferenceHull.shipped(), ChgnetEnergies()
+    known = {*hull.formulas, *(generator.training_formulas() or ())}
+    references: dict[str, float] = {}
+    rows: list[dict[str, Any]] = []
+    for row, structure, repeat in zip(kept, scaled, repeated, strict=True):
+        formula = draws[row].composition.reduced_formula
+        found: dict[str, Any] = {"draw": row, "formula": formula, "novel": formula not in known, "unique": not repeat}
+        after, energy = (None, float("nan")) if structure is None else energies.relax(structure)
+        if structure is not None and after is not None:
+            found["above_hull"] = above_reference_hull(after, energy, hull, references, energies)
+            found["volume_change"] = after.volume / structure.volume - 1
+            found["displacement"] = displacement(structure, after)
+        rows.append(found)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps({"rows": rows, "figures": figures(rows, given.n, seconds)}, indent=1))
+    print(json.dumps(figures(rows, given.n, seconds), indent=1))
+
+
+def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, float]:
+    """Return shares of all draws."""
+    above = np.array([row.get("above_hull", np.nan) for row in rows])
+    new = np.array([row["novel"] and row["unique"] for row in rows])
+    found: dict[str, float] = {
+        "draws": n,
+        "judged": int(np.isfinite(above).sum()),
+        "unique": sum(r["unique"] for r in rows) / n,
+    }
+    found["novel"] = sum(row["novel"] for row in rows) / n
+    for level in LEVELS:
+        found[f"within_{level:g}"] = float((above <= level).sum() / n)
+        found[f"sun_{level:g}"] = float(((above <= level) & new).sum() / n)
+    moved = np.array([row.get("displacement", np.nan) for row in rows])
+    changed = np.abs([row.get("volume_change", np.nan) for row in rows])
+    found["mean_displacement"], found["median_volume_change"] = float(np.nanmean(moved)), float(np.nanmedian(changed))
+    return found | {"draws_a_second": n / seconds}
+
+
+if __name__ == "__main__":
+    main()

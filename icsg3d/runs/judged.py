@@ -59,6 +59,8 @@ class Judging:
         Raises:
             InputError: if it is below 1.
         """
+        for name in ("phases", "properties"):  # lists, too
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.keep is not None and self.keep < 1:
             raise InputError(f"--keep is the number of candidates wanted, at least 1; got {self.keep}")
 

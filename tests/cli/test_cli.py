@@ -264,8 +264,8 @@ Cl1 Cl 0.5 0.5 0.5 1
     [
         ("bad.cif", "bad.cif holds no crystal"),
         ("nothing.cif", "no file nothing.cif"),
-        ("SrTiO", "no prototype for SrTiO"),
-        ("Sr2TiO4", "no prototype for Sr2TiO4"),
+        ("SrTiO4", "no prototype for SrTiO4"),
+        ("Sr3Ti2O7", "no prototype for Sr3Ti2O7"),
         ("Xx", "'Xx'"),
         ("XeTiO3", "Xe, which the model"),
         ("partial.cif", "site 0 of"),

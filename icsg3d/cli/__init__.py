@@ -1,4 +1,4 @@
-"""The command line: ``icsg3d generate``, ``reconstruct``, ``predict``, ``validate``, ``evaluate`` and ``train``."""
+"""The command line: ``icsg3d generate``, ``screen``, ``predict``, ``validate``, ``evaluate``, ``train`` and more."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from icsg3d.cli.models import models
 from icsg3d.cli.predict import predict
 from icsg3d.cli.reconstruct import reconstruct
 from icsg3d.cli.report import report
+from icsg3d.cli.screen import screen
 from icsg3d.cli.train import app as train_app
 from icsg3d.cli.validate import validate
 from icsg3d.errors import InputError, Interrupted
@@ -52,11 +53,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Design inorganic crystals: generate, rebuild, predict, validate, evaluate, train.",
+    help="Design inorganic crystals: generate, screen, rebuild, predict, validate, evaluate, train.",
 )
 app.command()(generate)
 app.command()(reconstruct)
 app.command()(predict)
+app.command()(screen)
 app.command()(validate)
 app.command("compare-polymorphs")(compare_polymorphs)
 app.command()(report)

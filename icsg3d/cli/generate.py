@@ -16,59 +16,67 @@ from icsg3d.cli.console import (
     check_device,
     say,
 )
+from icsg3d.cli.constraints import judged
+
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|FORMULA",
+        help="Crystal to start from: a file, or a formula such as NaCl, SrTiO3, TiNiSn or Cs2AgBiBr6. Without it, "
+        "draws are free.",
+    ),
+]
+DrawsOption = Annotated[
+    int | None,
+    typer.Option("-n", "--n", help="Number of draws: 20. With --keep the largest number: 50 for each one kept."),
+]
+ScaleOption = Annotated[
+    float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
+]
+ConditionOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Energy per atom to ask for, in eV (without a base). The model knows ten ranges and takes the one in "
+        "which it lies, which is printed."
+    ),
+]
 
 
+@judged
 def generate(
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|FORMULA",
-            help="Crystal to start from: a file, or an AB, ABX3 or A2BC formula. Without it, draws are free.",
-        ),
-    ] = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="Number of draws.")] = 20,
-    scale: Annotated[
-        float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
-    ] = 0.65,
-    condition: Annotated[
-        float | None,
-        typer.Option(
-            help="Energy per atom to ask for, in eV (without a base). The model knows ten ranges and takes the one in "
-            "which it lies, which is printed."
-        ),
-    ] = None,
+    judging: Any,
+    base: BaseOption = None,
+    n: DrawsOption = None,
+    by: Annotated[str, typer.Option(help="generator, or exchange: of elements on the base.")] = "generator",
+    scale: ScaleOption = 0.65,
+    condition: ConditionOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     model: ModelOption = "cubic",
     device: DeviceOption = "cpu",
     symmetry: SymmetryOption = 0.25,
+    judge: Annotated[bool, typer.Option(help="Size, judge and rank what was drawn; else leave it as decoded.")] = True,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     picture: Annotated[bool, typer.Option(help="Draw the first crystals and their grids.")] = True,
 ) -> None:
-    """Design new crystals around a given one, or freely.
+    """Design new crystals around a given one, or freely, and rank them; with --keep until so many pass.
 
-    Writes `candidates.json.gz`, `candidates.csv`, `cifs/` and `candidates.png`. Every draw has a row; where it gave no
-    crystal the row says why.
+    Writes `candidates.csv` and `candidates.json.gz` in the order of rank, the `cifs/` of those that are kept,
+    `candidates.png`, `report.html` and `judging.json`. Every draw has a row; where it was refused the row says why.
 
     **Examples**
 
         icsg3d generate --base SrTiO3 -n 20 --out runs/strontium-titanate
 
-        icsg3d generate --base my_crystal.cif -n 100 --scale 0.8 --seed 1 --out runs/wider
+        icsg3d generate --base CsPbI3 --exclude-elements Pb --formula ABX3 --band-gap 1.2:1.8 --keep 20 --out runs/pv
 
-        icsg3d generate -n 1000 --condition -1.5 --out runs/stable
+        icsg3d generate -n 1000 --condition -1.5 --no-judge --out runs/draws
     """
     from icsg3d.runs.generate import generate as run
 
     check_device(device)
-    options: dict[str, Any] = {
-        "n": n,
-        "scale": scale,
-        "condition": condition,
-        "seed": seed,
-        "model": model,
-        "device": device,
-    }
-    found = run(out, base, **options, symmetry=symmetry, resume=resume, overwrite=overwrite, picture=picture)
+    given: dict[str, Any] = {"n": n, "by": by, "scale": scale, "condition": condition, "seed": seed, "model": model}
+    given |= {"device": device, "symmetry": symmetry, "judged": judge, "picture": picture}
+    found = run(out, base, judging, **given, resume=resume, overwrite=overwrite)
     say(f"{found}, in [bold]{out}[/]")

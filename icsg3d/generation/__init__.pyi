@@ -1,15 +1,22 @@
 from .candidates import Candidate, Draws
 from .generator import CrystalGenerator, DecodedCrystal
 from .inversion import refined_latents
-from .prototypes import prototype_structure, prototype_structures
+from .prototypes import Prototype, best_prototype, prototype_structure, prototype_structures
 from .search import Visited, optimize_property
+from .sources import ElementExchanges, GivenCandidates, LatentDraws, Source
 
 __all__ = [
     "Candidate",
     "CrystalGenerator",
     "DecodedCrystal",
     "Draws",
+    "ElementExchanges",
+    "GivenCandidates",
+    "LatentDraws",
+    "Prototype",
+    "Source",
     "Visited",
+    "best_prototype",
     "optimize_property",
     "prototype_structure",
     "prototype_structures",

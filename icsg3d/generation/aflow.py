@@ -5,20 +5,22 @@ M. J. Mehl et al., Comput. Mater. Sci. 136, S1 (2017); D. Hicks et al., Comput. 
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
 from functools import cache
 from importlib import resources
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from monty.serialization import loadfn
-from pymatgen.core import Lattice, Structure
+import spglib
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Element, Lattice, Structure
 
 from icsg3d.crystals.matching import Duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pymatgen.core import Element
 
 AFLOW = {
     (1, 2): {
@@ -58,12 +60,76 @@ AFLOW = {
 }
 """Labels in the AFLOW library by the names under which they are shown, by the numbers of the formula in order."""
 
+_CUBIC = {
+    "AB_cF8_225_a_b": "rock salt",
+    "AB_cP2_221_b_a": "caesium chloride",
+    "AB_cF8_216_c_a": "zinc blende",
+    "AB3C_cP5_221_a_c_b": "perovskite",
+    "AB2C_cF16_225_a_c_b": "full Heusler",
+}
+"""The same for the prototypes of :mod:`icsg3d.generation.prototypes`."""
+
+
+_SYMPREC = 0.01
+_MATCHER = StructureMatcher()
+
 
 @cache
-def _library() -> Mapping[str, Structure]:
-    """Return the crystals of the library by label."""
+def _entries() -> Mapping[str, Mapping[str, Any]]:
+    """Return the library by label, crystals as dictionaries: decoding all of them takes seconds."""
     path = resources.files("pymatgen.analysis.prototypes").joinpath("aflow_prototypes.json.gz")
-    return {each["tags"]["aflow"]: each["snl"].structure for each in loadfn(str(path))}
+    return {each["tags"]["aflow"]: each for each in json.loads(gzip.decompress(path.read_bytes()))}
+
+
+@cache
+def _crystal(label: str) -> Structure:
+    """Return the primitive cell of a crystal of the library."""
+    return Structure.from_dict(_entries()[label]["snl"]).get_primitive_structure()
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    """Return the names of the library's crystals by label: ours, else a mineral's, else the label itself."""
+    ours = {label: name for group in AFLOW.values() for name, label in group.items()}
+    minerals = {label: each["tags"]["mineral"] for label, each in _entries().items()}
+    return {label: _CUBIC.get(label) or ours.get(label) or minerals[label] or label for label in _entries()}
+
+
+def prototype_name(structure: Structure | None) -> str:
+    """Return the name of the prototype of a crystal, its elements apart; empty where none of the library fits.
+
+    A crystal that was distorted to a lower space group has lost its prototype. Names are those of the package, else the
+    mineral that the AFLOW library names, else AFLOW's label.
+    """
+    if structure is None:
+        return ""
+    primitive = structure.get_primitive_structure()
+    composition = primitive.composition.remove_charges().reduced_composition
+    parts = sorted(int(amount) for amount in composition.values()), str(_space_group(primitive))
+    for label, name in _names().items():
+        formula, _, group, *_ = label.split("_")
+        numbers = sorted(int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula))
+        if (numbers, group) == parts and _fits(_crystal(label), primitive):
+            return name
+    return next((name for name, known in _more_halides(primitive) if _fits(known, primitive)), "")
+
+
+def _fits(prototype: Structure, primitive: Structure) -> bool:
+    alike = prototype.composition.anonymized_formula == primitive.composition.anonymized_formula
+    return alike and len(prototype) == len(primitive) and bool(_MATCHER.fit_anonymous(prototype, primitive))
+
+
+def _more_halides(structure: Structure) -> list[tuple[str, Structure]]:
+    """Return the prototypes that the library lacks, if the formula is theirs."""
+    amounts = {Element(str(e)): int(n) for e, n in structure.composition.reduced_composition.items()}
+    lacking = tuple(sorted(amounts.values())) in ((1, 2, 6), (1, 1, 2, 6))
+    return list(_halides(amounts).items()) if lacking else []
+
+
+def _space_group(structure: Structure) -> int:
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    found = spglib.get_spacegroup(cell, symprec=_SYMPREC)
+    return int(str(found).rsplit("(", 1)[1].rstrip(")")) if found else 1
 
 
 def stoichiometries() -> list[tuple[int, ...]]:
@@ -84,7 +150,7 @@ def further_prototypes(amounts: Mapping[Element, int]) -> dict[str, Structure]:
         return _halides(amounts)
     found = {}
     for name, label in AFLOW[numbers].items():
-        parent = _library()[label].get_primitive_structure()
+        parent = _crystal(label)
         there = {element: int(n) for element, n in parent.composition.reduced_composition.items()}
         duplicates, number = Duplicates(), 0
         for places in _assignments(there, amounts):

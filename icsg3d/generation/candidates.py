@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from icsg3d.generation.spaces import Latents
 
 
+_ENERGIES = ("energy_above_hull", "formation_energy_per_atom", "band_gap")
+_FIRST = (
+    *("rank", "index", "source", "formula"),
+    *(f"{name}{ending}" for name in _ENERGIES for ending in ("", "_std")),
+    *("oxidation_states", "space_group", "prototype", "scaled_by", "in_training", "known_phase", "novel"),
+    *("decomposition", "passed", "failed_on", "reason"),
+)
+"""Columns that come first in a table."""
+
+
 @dataclass
 class Candidate(MSONable):
     """A latent vector's crystal, or the reason why it has none.
@@ -32,6 +42,7 @@ class Candidate(MSONable):
     index: int = field(metadata={"description": "Number of the draw, from 0"})
     structure: Structure | None = field(metadata={"description": "The crystal; none where decoding failed"})
     reason: str = field(default="", metadata={"description": "Why decoding failed; empty where it did not"})
+    source: str = field(default="", metadata={"description": "Name of the crystal where it was read from"})
     base: str = field(
         default="", metadata={"description": "Formula of the crystal it was drawn around; empty without one"}
     )
@@ -89,8 +100,8 @@ class Candidate(MSONable):
         return html_card(self.structure, self.row())
 
     def row(self) -> dict[str, Any]:
-        """Return the candidate as a row of a table, lengths in angstrom, angles in degrees."""
-        row: dict[str, Any] = {"index": self.index, "formula": self.formula}
+        """Return the candidate as a row of a table, what decides first; lengths in angstrom, angles in degrees."""
+        row: dict[str, Any] = {"index": self.index, "source": self.source, "formula": self.formula}
         lattice = None if self.structure is None else self.structure.lattice
         for position, name in enumerate(("a", "b", "c", "alpha", "beta", "gamma")):
             row[name] = "" if lattice is None else round(lattice.parameters[position], 4)
@@ -98,7 +109,10 @@ class Candidate(MSONable):
         for name in ("latent_distance", "duplicate_of", "in_training", "condition"):
             value = getattr(self, name)
             row[name] = "" if value is None else round(value, 4) if isinstance(value, float) else value
-        return row | {"reason": self.reason} | self.predictions | self.screening
+        row |= {"reason": self.reason} | {name: round(value, 5) for name, value in self.predictions.items()}
+        row |= self.screening
+        first = [name for name in _FIRST if name in row]
+        return {name: row[name] for name in dict.fromkeys((*first, *row))}
 
 
 def _is_kind(value: Any, kind: Any) -> bool:
@@ -123,6 +137,7 @@ class Draws:
         seed: Of the draws.
         scale: Noise level; None for free draws.
         condition: Energy asked for, in eV/atom; None where it was left open.
+        first: Number of the first draw.
     """
 
     latent: Latents
@@ -130,6 +145,7 @@ class Draws:
     seed: int
     scale: float | None
     condition: float | None
+    first: int = 0
 
     @classmethod
     def make(
@@ -141,6 +157,7 @@ class Draws:
         scale: float = SCALE,
         condition: float | None = None,
         seed: int = 0,
+        first: int = 0,
     ) -> Draws:
         """Draw latent vectors around a crystal, or freely; each depends on its number, the seed and the crystal alone.
 
@@ -151,25 +168,28 @@ class Draws:
             scale: Noise level of draws around the crystal, above 0 and up to 1.
             condition: Energy per atom to ask for in free draws, in eV.
             seed: Of the draws.
+            first: Number of the first draw.
 
         Raises:
             InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
         """
         if base is None:
-            return cls(generator.latent_sample(n, condition, seed), None, seed, None, condition)
+            return cls(generator.latent_sample(n, condition, seed, first=first), None, seed, None, condition, first)
         located = generator.placed(base)
-        return cls(generator.latent_around(located, n, scale, seed), located, seed, scale, None)
+        return cls(generator.latent_around(located, n, scale, seed, first), located, seed, scale, None, first)
 
     def candidates(self, generator: CrystalGenerator, numbers: Sequence[int] | None = None) -> Iterator[Candidate]:
         """Decode the vectors of some draws, or of all, in the cell of the crystal they were drawn around."""
-        wanted = list(range(len(self.latent)) if numbers is None else numbers)
+        wanted = list(range(self.first, self.first + len(self.latent)) if numbers is None else numbers)
         formulas = generator.training_formulas()
         base, distances = "", None
         if self.base is not None:
             base = self.base.structure.composition.reduced_formula
             distances = generator.latent_distance(self.latent, self.base.latent)
         decoded_ones = (
-            generator.iter_decode([self.latent[number] for number in wanted], self.condition) if wanted else iter(())
+            generator.iter_decode([self.latent[number - self.first] for number in wanted], self.condition)
+            if wanted
+            else iter(())
         )
         for index, decoded in zip(wanted, decoded_ones, strict=True):
             made = decoded if self.base is None else decoded.in_setting(self.base.setting)
@@ -181,7 +201,7 @@ class Draws:
                 base=base,
                 seed=self.seed,
                 scale=self.scale,
-                latent_distance=None if distances is None else float(distances[index]),
+                latent_distance=None if distances is None else float(distances[index - self.first]),
                 condition=self.condition,
                 **generator.as_dict(),
             )

@@ -102,10 +102,15 @@ def exchanges(
     return found
 
 
+def allowed_elements() -> frozenset[str]:
+    """Return the symbols of the elements up to plutonium, noble gases left out."""
+    return frozenset(symbol for symbol in symbols()[1 : MAX_NUMBER + 1] if not Element(symbol).is_noble_gas)
+
+
 def _allowed(elements: Collection[str] | None) -> frozenset[str]:
     known = symbols()[1 : MAX_NUMBER + 1]
     if elements is None:
-        return frozenset(symbol for symbol in known if not Element(symbol).is_noble_gas)
+        return allowed_elements()
     unknown = sorted(set(elements) - set(known))
     if unknown:
         msg = f"{', '.join(unknown)} is no element up to plutonium; write symbols such as Sr"

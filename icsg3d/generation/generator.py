@@ -349,14 +349,16 @@ class CrystalGenerator:
         latent = self.latent_around(base, n, scale, seed)
         return (decoded.in_setting(base.setting) for decoded in self.iter_decode(latent))
 
-    def latent_around(self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0) -> Latents:
-        """Return the latents that :meth:`sample_around` decodes."""
+    def latent_around(
+        self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0, first: int = 0
+    ) -> Latents:
+        """Return the latents that :meth:`sample_around` decodes, those of the draws from number ``first`` on."""
         _check_count(n)
         if not 0 < scale <= 1:
             msg = f"the scale is a noise level above 0 and up to 1, got {scale}"
             raise InputError(msg)
         base = self.placed(structure)
-        return self.space.around(base.latent, base.arrays, n, scale, seed)
+        return self.space.around(base.latent, base.arrays, n, scale, seed, first)
 
     def sample(
         self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
@@ -377,9 +379,9 @@ class CrystalGenerator:
         return self.decode(self.latent_sample(n, condition, seed, elements), condition)
 
     def latent_sample(
-        self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
+        self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = (), first: int = 0
     ) -> Latents:
-        """Return the latents that :meth:`sample` decodes."""
+        """Return the latents that :meth:`sample` decodes, those of the draws from number ``first`` on."""
         _check_count(n)
         if condition is not None and not np.isfinite(condition):
             msg = f"the energy to ask for is a number in eV per atom, got {condition}"
@@ -389,7 +391,7 @@ class CrystalGenerator:
             msg = f"the model {self.name} does not know {', '.join(unknown)}; it knows {self._elements()}"
             raise InputError(msg)
         numbers = frozenset(symbols().index(symbol) for symbol in elements)
-        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers)
+        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers, first)
 
     def interpolate(
         self, start: Crystal | Located, end: Crystal | Located, steps: int = 10

@@ -115,7 +115,15 @@ class GridSpace:
         """Return what latent grids decode to before atoms are read."""
         return [DecodedMap(*grid_maps(self.vae, each, self.config.reading, self.device)) for each in latents]
 
-    def around(self, origin: LatentGrid, cell: CrystalArrays, n: int, scale: float, seed: int) -> list[LatentGrid]:  # noqa: ARG002
+    def around(
+        self,
+        origin: LatentGrid,
+        cell: CrystalArrays,  # noqa: ARG002
+        n: int,
+        scale: float,
+        seed: int,
+        first: int = 0,
+    ) -> list[LatentGrid]:
         """Return latent grids that a crystal's grid is carried back to after noise was added to it.
 
         Atoms that stay at their sites are read as one element for each orbit of the crystal
@@ -127,7 +135,7 @@ class GridSpace:
         base = replace(origin, orbits=self._orbits(origin))
         start = 1 - scale * self.config.renoising
         latent = torch.as_tensor(base.grid)[None]
-        noise = _noise(n, seed, base.grid.shape)
+        noise = _noise(_randoms(n, seed, first), base.grid.shape)
         points = self.flow.between(latent, noise, torch.full((n,), start))
         conditions = self.networks.conditions(
             np.repeat(base.lattice[None], n, axis=0), np.full(n, base.atoms), -1, frozenset()
@@ -140,7 +148,7 @@ class GridSpace:
         decoded = decode_grid(self.vae, replace(origin, orbits=None), 0.0, self.config.reading, self.device)
         return None if decoded.crystal is None else Orbits.of(decoded.crystal, SYMMETRY_TOLERANCE)
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int]) -> list[LatentGrid]:
+    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> list[LatentGrid]:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
         Raises:
@@ -148,7 +156,7 @@ class GridSpace:
         """
         rows = self.networks.known.rows(condition, elements)
         begins, noises = [], []
-        for random in _randoms(n, seed):
+        for random in _randoms(n, seed, first):
             begins.append(self._begin(rows[random.integers(len(rows))]))
             noises.append(random.standard_normal(begins[-1].grid.shape, dtype=np.float32))
         drawn: dict[int, LatentGrid] = {}
@@ -215,7 +223,7 @@ class GridSpace:
         return np.array([np.sqrt((((each.grid - origin.grid) / scale) ** 2).mean()) for each in latents])
 
 
-def _randoms(n: int, seed: int) -> list[np.random.Generator]:
+def _randoms(n: int, seed: int, first: int) -> list[np.random.Generator]:
     """Return a source of randomness for each draw, so that a draw depends on its number and the seed alone.
 
     Raises:
@@ -224,9 +232,9 @@ def _randoms(n: int, seed: int) -> list[np.random.Generator]:
     if seed < 0:
         msg = f"a seed is a whole number of 0 or more, got {seed}"
         raise InputError(msg)
-    return [np.random.default_rng((seed, index)) for index in range(n)]
+    return [np.random.default_rng((seed, index)) for index in range(first, first + n)]
 
 
-def _noise(n: int, seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _noise(randoms: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:
     """Return standard normal noise for each draw, shape (n, ...)."""
-    return torch.as_tensor(np.stack([random.standard_normal(shape, dtype=np.float32) for random in _randoms(n, seed)]))
+    return torch.as_tensor(np.stack([random.standard_normal(shape, dtype=np.float32) for random in randoms]))

@@ -1,10 +1,11 @@
-"""Base crystals from a formula: the prototype of its stoichiometry with the lowest predicted energy, at its edge."""
+"""Base crystals from a formula: the prototype of its stoichiometry with the lowest predicted energy."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,14 @@ from pymatgen.core import Composition, Element, Lattice, Structure
 
 from icsg3d.crystals.elements import DEFAULT_ATOMIC_RADIUS, DEFAULT_IONIC_RADIUS
 from icsg3d.errors import InputError
-from icsg3d.properties.equilibrium import scale_cells, scaled
+from icsg3d.generation.aflow import further_prototypes, stoichiometries
+from icsg3d.properties.equilibrium import scaled
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.properties.sizing import CellSizer
+from icsg3d.properties.volume import at_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 
@@ -26,40 +30,81 @@ def looks_like_formula(text: str) -> bool:
     return bool(_FORMULA.fullmatch(text))
 
 
-def prototype_structure(formula: str, predictor: PropertyPredictor | None = None) -> Structure:
-    """Return the conventional cell of an AB, ABX3 or A2BC formula in the prototype of lowest predicted energy.
+@dataclass(frozen=True)
+class Prototype:
+    """A crystal of a formula in the prototype of lowest predicted energy.
 
-    Each of :func:`prototype_structures` is scaled to where its predicted energy is lowest
-    (:func:`icsg3d.properties.equilibrium.scale_cells`); the lowest of these counts. A starting point, not a prediction:
-    nothing but these prototypes is tried, and edges are off by some percent.
+    Attributes:
+        name: Of the prototype, such as ``rock salt``.
+        structure: At its equilibrium volume.
+        energy: Predicted energy per atom in eV.
+    """
+
+    name: str
+    structure: Structure
+    energy: float
+
+
+def prototype_structure(
+    formula: str, predictor: PropertyPredictor | None = None, sizer: CellSizer | None = None
+) -> Structure:
+    """Return the crystal of :func:`best_prototype`."""
+    return best_prototype(formula, predictor, sizer).structure
+
+
+def best_prototype(
+    formula: str, predictor: PropertyPredictor | None = None, sizer: CellSizer | None = None
+) -> Prototype:
+    """Return a formula in the prototype of lowest predicted energy.
+
+    Each of :func:`prototype_structures` is brought to its equilibrium volume; the one whose predicted energy is then
+    lowest counts. A starting point, not a prediction: nothing but these prototypes is tried.
 
     Args:
-        formula: Of any order and multiple: NaCl, Cl2Na2, SrTiO3, Cu2MnAl.
+        formula: Of any order and multiple: NaCl, Cl2Na2, SrTiO3, Cu2MnAl, Cs2AgBiBr6.
         predictor: Of an energy per atom in eV; the shipped ``formation_energy_per_atom`` if None.
+        sizer: Estimates the volumes; if None :meth:`icsg3d.properties.sizing.CellSizer.best` or, where a predictor
+            is given, its energy.
 
     Raises:
-        InputError: if the text is no formula, has another stoichiometry, or none of its prototypes has a lowest energy.
+        InputError: if the text is no formula, has another stoichiometry, or none of its prototypes has a volume and an
+            energy.
     """
+    if sizer is None and predictor is not None:
+        sizer = CellSizer(None, predictor)
     predictor = predictor or PropertyPredictor.from_pretrained("formation_energy_per_atom")
-    rough = list(prototype_structures(formula).values())
-    factors = scale_cells([structure.get_primitive_structure() for structure in rough], predictor)
-    settled = [scaled(s, factor) for s, factor in zip(rough, factors, strict=True) if factor is not None]
-    if not settled:
+    sizer = sizer or CellSizer.best(predictor)
+    rough = prototype_structures(formula)
+    volumes = sizer.volumes([structure.get_primitive_structure() for structure in rough.values()]).values
+    settled = {
+        name: at_volume(structure, float(volume))
+        for (name, structure), volume in zip(rough.items(), volumes, strict=True)
+        if np.isfinite(volume)
+    }
+    energies = predictor.predict_possible(list(settled.values())).values if settled else np.array([])
+    if not np.isfinite(energies).any():
         msg = f"no prototype of {formula} has a cell of lowest predicted energy; give the path of a crystal file"
         raise InputError(msg)
-    return settled[int(np.argmin(predictor.predict(settled).values))]
+    best = int(np.nanargmin(energies))
+    name, structure = list(settled.items())[best]
+    return Prototype(name, structure, float(energies[best]))
 
 
 def prototype_structures(formula: str) -> dict[str, Structure]:
-    """Return the conventional cells of the prototypes of an AB, ABX3 or A2BC formula by name, edges from radii.
+    """Return the prototypes of a formula by name; their sizes are rough.
 
     AB: rock salt, caesium chloride, zinc blende. ABX3: the cubic perovskite with either cation on the A site, the
-    larger one first. A2BC: the full and the inverse Heusler crystal.
+    larger one first. A2BC: the full and the inverse Heusler crystal. These are conventional cells with edges from
+    radii. AB2, AB3, ABC, AB2X4, A2BX6 and A2BB'X6: those of :func:`icsg3d.generation.aflow.further_prototypes`, which
+    are primitive.
 
     Raises:
         InputError: if the text is no formula or has another stoichiometry.
     """
-    way_out = "give an AB, ABX3 or A2BC formula such as NaCl, SrTiO3 or Cu2MnAl, or the path of a crystal file"
+    way_out = (
+        "give a formula of AB, AB2, AB3, ABC, ABX3, A2BC, AB2X4 or A2BX6, such as NaCl, SrTiO3 or Cu2MnAl, or the path "
+        "of a crystal file"
+    )
     if not looks_like_formula(formula):
         msg = f"{formula!r} is neither a file nor a formula; {way_out}"
         raise InputError(msg)
@@ -74,12 +119,24 @@ def prototype_structures(formula: str) -> dict[str, Structure]:
         raise InputError(msg)
     # Not pymatgen's reduced formula, which keeps O2, Cl2 and the like together: LiO is AB.
     reduced = composition / math.gcd(*(int(amount) for amount in composition.values()))
-    amounts = sorted(reduced.values())
-    build = {(1, 1): _binaries, (1, 1, 3): _perovskites, (1, 1, 2): _heuslers}.get(tuple(int(a) for a in amounts))
+    amounts = tuple(sorted(int(amount) for amount in reduced.values()))
+    if amounts in stoichiometries():
+        return _roughly_sized(further_prototypes({e: int(reduced[e]) for e in _elements(reduced)}))
+    build = {(1, 1): _binaries, (1, 1, 3): _perovskites, (1, 1, 2): _heuslers}.get(amounts)
     if build is None:
         msg = f"there is no prototype for {reduced.reduced_formula}; {way_out}"
         raise InputError(msg)
     return build(reduced)
+
+
+def _roughly_sized(prototypes: Mapping[str, Structure]) -> dict[str, Structure]:
+    """Return crystals scaled so that the two nearest atoms are as far apart as their radii say."""
+    found = {}
+    for name, structure in prototypes.items():
+        first, second, _, distances = structure.get_neighbor_list(structure.lattice.abc[0])
+        radii = np.array([_atomic_radius(Element(site.specie.symbol)) for site in structure])
+        found[name] = scaled(structure, float((0.95 * (radii[first] + radii[second]) / distances).max()))
+    return found
 
 
 def _cation_radius(element: Element) -> float:

@@ -96,11 +96,11 @@ class LatentSpace(Protocol):
     def maps(self, latents: Latents, bins: torch.Tensor) -> list[DecodedMap]:
         """Return what a few latents decode to before atoms are read."""
 
-    def around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int) -> Latents:
-        """Return draws around the latent of a cell at a noise level; each by its number and the seed."""
+    def around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0) -> Latents:
+        """Return draws around the latent of a cell at a noise level, each by its number and the seed."""
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int]) -> Latents:
-        """Return free draws of a bin of the condition and, if any are given, of elements; each by number and seed."""
+    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> Latents:
+        """Return free draws, from number ``first`` on, of a bin of the condition and, if any are given, of elements."""
 
     def path(self, first: Any, last: Any, steps: int) -> Latents:
         """Return points at equal distances on the way between two latents.
@@ -218,11 +218,13 @@ class VectorSpace:
             for grid, species in zip(grids.grid[: len(latents)], grids.species[: len(latents)], strict=True)
         ]
 
-    def around(self, origin: np.ndarray, cell: CrystalArrays, n: int, scale: float, seed: int) -> np.ndarray:
+    def around(
+        self, origin: np.ndarray, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0
+    ) -> np.ndarray:
         """Return neighbours of a latent vector, (latent,), where crystals are."""
-        return self.density.around(origin, n, scale, seed, _number_of(cell))
+        return self.density.around(origin, n, scale, seed, _number_of(cell), first=first)
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int]) -> np.ndarray:
+    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> np.ndarray:
         """Return draws from the density, shape (n, latent).
 
         Raises:
@@ -231,7 +233,7 @@ class VectorSpace:
         if elements:
             msg = "this model cannot be asked for elements; leave them out, or name another --model"
             raise InputError(msg)
-        return self.density.sample(n, condition, seed, self.config.guidance, self.config.temperature)
+        return self.density.sample(n, condition, seed, self.config.guidance, self.config.temperature, first)
 
     def path(self, first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
         """Return points on an arc in the noise of the flow between two latent vectors."""

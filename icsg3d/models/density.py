@@ -54,7 +54,9 @@ class LatentDensity:
         """Standard deviation of the training crystals along each dimension, shape (latent,)."""
         return np.linalg.norm(self.covariance_root, axis=1)
 
-    def sample(self, n: int, condition: int, seed: int, guidance: float = 1.0, temperature: float = 1.0) -> np.ndarray:
+    def sample(
+        self, n: int, condition: int, seed: int, guidance: float = 1.0, temperature: float = 1.0, first: int = 0
+    ) -> np.ndarray:
         """Draw latent vectors.
 
         Args:
@@ -63,6 +65,7 @@ class LatentDensity:
             seed: Of the draws.
             guidance: How many times the difference that the condition makes is counted, where one is asked for.
             temperature: Standard deviation of the noise, where a condition is asked for.
+            first: Number of the first draw.
 
         Returns:
             Shape (n, latent).
@@ -73,12 +76,12 @@ class LatentDensity:
         if condition >= 0 and self.shares[condition] <= 0:
             msg = f"no training crystal has an energy in bin {condition}; ask for another"
             raise InputError(msg)
-        noise = self._noise(n, (seed,))
+        noise = self._noise(n, (seed,), first)
         if condition >= 0:
             noise *= temperature
         return self._carried(noise, condition, guidance, 0.0)
 
-    def around(self, origin: np.ndarray, n: int, level: float, *seeds: int) -> np.ndarray:
+    def around(self, origin: np.ndarray, n: int, level: float, *seeds: int, first: int = 0) -> np.ndarray:
         """Draw neighbours of a latent vector: it is mixed with noise, and the flow carries the mixture on from there.
 
         At level 0 they are the vector itself, at level 1 free draws. So neighbours stay where crystals are.
@@ -88,6 +91,7 @@ class LatentDensity:
             n: Number of draws; the first of them do not depend on it.
             level: Share of noise in the mixture, 0 to 1.
             seeds: Whole numbers of 0 or more; the same ones give the same noise.
+            first: Number of the first draw.
 
         Returns:
             Shape (n, latent).
@@ -102,7 +106,7 @@ class LatentDensity:
         inside = self.flow.components(vector)
         # What the components do not hold stays with the vector's own share.
         outside = (vector - self.flow.mean - inside @ self.flow.basis).double().numpy()
-        mixed = level * self._noise(n, seeds) + (1 - level) * inside.double().numpy()
+        mixed = level * self._noise(n, seeds, first) + (1 - level) * inside.double().numpy()
         return self._carried(mixed, -1, 1.0, 1 - level) + (1 - level) * outside
 
     def path(self, first: np.ndarray, last: np.ndarray, steps: int) -> np.ndarray:
@@ -133,9 +137,10 @@ class LatentDensity:
         """Return latent vectors, (n, latent), of coordinates, (n, components); the inverse of :meth:`white`."""
         return self.flow.mean.double().numpy() + white @ self.flow.basis.double().numpy()
 
-    def _noise(self, n: int, seeds: Sequence[int]) -> np.ndarray:
+    def _noise(self, n: int, seeds: Sequence[int], first: int = 0) -> np.ndarray:
         """Return normal noise, shape (n, components), each row from the seeds and its number alone."""
-        return np.array([random.standard_normal(self.flow.config.components) for random in _generators(n, seeds)])
+        randoms = _generators(n, seeds, first)
+        return np.array([random.standard_normal(self.flow.config.components) for random in randoms])
 
     def _carried(self, points: np.ndarray, condition: int, guidance: float, start: float) -> np.ndarray:
         """Return the latent vectors to which the flow carries points, shape (n, components), from a time on."""
@@ -196,7 +201,7 @@ def _arc(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return ((1 - shares) * lengths[0] + shares * lengths[1]) * directions
 
 
-def _generators(n: int, seeds: Sequence[int]) -> list[np.random.Generator]:
+def _generators(n: int, seeds: Sequence[int], first: int) -> list[np.random.Generator]:
     """Return a source of randomness for each draw, so that a draw depends on its number and the seeds alone.
 
     Raises:
@@ -206,4 +211,4 @@ def _generators(n: int, seeds: Sequence[int]) -> list[np.random.Generator]:
     if min(seeds) < 0:
         msg = f"a seed is a whole number of 0 or more, got {min(seeds)}"
         raise InputError(msg)
-    return [np.random.default_rng((*seeds, index)) for index in range(n)]
+    return [np.random.default_rng((*seeds, index)) for index in range(first, first + n)]

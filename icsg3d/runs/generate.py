@@ -6,34 +6,50 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from icsg3d.crystals.structures import as_structure
 from icsg3d.errors import InputError, Interrupted
-from icsg3d.generation.candidates import Draws
+from icsg3d.generation.exchange import allowed_elements
 from icsg3d.generation.generator import CrystalGenerator
-from icsg3d.generation.prototypes import looks_like_formula, prototype_structure
+from icsg3d.generation.prototypes import best_prototype, looks_like_formula
+from icsg3d.generation.sources import EXCHANGE, ElementExchanges, LatentDraws
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
 from icsg3d.progress import track
 from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, unique_structures
 from icsg3d.report.page import write_report
-from icsg3d.report.pictures import draw_candidates
+from icsg3d.report.pictures import draw_candidates, shown_first
 from icsg3d.run_folders import run_folder
+from icsg3d.runs.judged import Judged, Judging, check_result, judge_into
+from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.screen import space_group
+from icsg3d.screening.shortlist import Shortlist
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.candidates import Candidate
+    from icsg3d.generation.sources import Source
+    from icsg3d.screening.pipeline import Judge
+
+By = Literal["generator", "exchange"]
+
+_DRAWS = 20
+_DRAWS_PER_KEPT = 50
+"""Draws for each candidate asked for, at most, unless another limit is given."""
+
+_WAY_OUT = "relax a constraint, or allow more draws with -n, and repeat the command with --resume"
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of a run.
+    """What came of a run without judging.
 
     Attributes:
         folder: Of the results.
@@ -57,62 +73,108 @@ class Generated:
 def generate(
     out: Path,
     base: Crystal | None = None,
+    judging: Judging | None = None,
     *,
-    n: int = 20,
+    n: int | None = None,
+    by: By = "generator",
     scale: float = SCALE,
     condition: float | None = None,
     seed: int = 0,
     model: str = "cubic",
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
+    judged: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     picture: bool = True,
-) -> Generated:
-    """Design new crystals around a given one, or freely.
+) -> Generated | Judged:
+    """Design new crystals around a given one, or freely, and rank them.
 
     Args:
         out: Folder of the results.
         base: Crystal to start from: a Structure, Atoms, a file or a formula; None for free draws.
-        n: Number of draws.
+        judging: What is asked for. With ``keep``, crystals are drawn until so many different ones pass.
+        n: Number of draws; with ``keep`` the largest number. By default 20, and 50 for each candidate to be kept.
+        by: Draws of the generator, or exchanges of elements on the base.
         scale: Noise level around the base: near 0 the base itself, at 1 nothing is left of it.
         condition: Energy per atom to ask for, in eV, without a base.
         seed: The same seed gives the same crystals.
         model: Shipped generator, or folder of a trained one.
         device: Where the networks run.
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
+        judged: Whether draws are judged; without it they are left as they were decoded, in their order.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
         picture: Whether to draw the first crystals and their grids, and to write ``report.html``.
 
     Raises:
-        InputError: if an option or the base cannot be used, or the folder holds another run.
+        InputError: if an option or the base cannot be used, the folder holds another run, or nothing passes.
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
-    if n < 1:
-        raise InputError(f"-n must be at least 1, got {n}")
-    if base is not None and condition is not None:
-        raise InputError("--condition goes with free draws; leave out --base or --condition")
+    judging = judging or Judging()
+    n = _limit(n, judging)
+    _check(base, condition, by, judging, judged=judged)
     structure = None if base is None else base_structure(base)
-    generator = CrystalGenerator.from_pretrained(model, device, symmetry)
-    draws = Draws.make(generator, structure, n, scale=scale, condition=condition, seed=seed)
+    judge = judging.judge(structure, device) if judged else None
+    if by == "exchange" and structure is not None and judge is not None:
+        source: Source = _exchanges(structure, n, judge)
+        settings = _base_settings(structure) | {"model": EXCHANGE}
+    else:
+        generator = CrystalGenerator.from_pretrained(model, device, symmetry)
+        judging.constraints.check_known(generator.elements, f"the model {generator.name}")
+        source = LatentDraws(generator, structure, n, scale=scale, condition=condition, seed=seed)
+        settings = _settings(generator, source)
     if structure is not None:
         _log.info(_described_base(structure))
-    if condition is not None:
-        _log.info(_described_condition(generator, condition))
-    settings = _settings(generator, draws)
+    if condition is not None and isinstance(source, LatentDraws):
+        _log.info(_described_condition(source.generator, condition))
     with run_folder(
         out, CANDIDATE_FILES, settings, holds="candidates", resume=resume, overwrite=overwrite
     ) as resumed:
-        folder = CandidateFolder(out, settings, resume=resumed)
+        folder = CandidateFolder(out, settings, resume=resumed, cifs=judge is None)
         if len(folder.candidates) > n:
             raise InputError(f"{out} holds {len(folder.candidates)} draws already; ask for as many or more with -n")
-        _decode(generator, folder, draws)
-        folder.write_tables()
-        if picture:
-            draw_candidates(generator, folder, draws.latent, condition)
-            write_report(out, device=device)
-    return Generated(out, folder.candidates)
+        if judge is None:
+            _decode(folder, source)
+            folder.write_tables()
+            _draw(folder, folder.candidates, source, device, picture=picture)
+            return Generated(out, folder.candidates)
+        shortlist = Shortlist(judge, judging.keep)
+        found = judge_into(folder, source, shortlist)
+        _draw(folder, found.kept or found.candidates, source, device, picture=picture)
+        check_result(found, shortlist, _WAY_OUT)
+    return found
+
+
+def _limit(n: int | None, judging: Judging) -> int:
+    if n is None:
+        return _DRAWS if judging.keep is None else _DRAWS_PER_KEPT * judging.keep
+    if n < 1:
+        raise InputError(f"-n must be at least 1, got {n}")
+    if judging.keep is not None and n < judging.keep:
+        raise InputError(f"{judging.keep} candidates cannot be kept of {n} draws; allow more with -n")
+    return n
+
+
+def _check(base: Crystal | None, condition: float | None, by: str, judging: Judging, *, judged: bool) -> None:
+    if base is not None and condition is not None:
+        raise InputError("--condition goes with free draws; leave out --base or --condition")
+    if by not in get_args(By):
+        raise InputError(f"candidates come by {' or '.join(get_args(By))}, not by {by!r}; give --by one of them")
+    if by == "exchange" and base is None:
+        raise InputError("elements are exchanged on a crystal; give one with --base")
+    if not judged and (by == "exchange" or judging != Judging()):
+        raise InputError("without judging nothing can be asked of candidates; leave out --no-judge or the constraints")
+
+
+def _exchanges(base: Structure, n: int, judge: Judge) -> ElementExchanges:
+    """Return exchanges of elements with those that the constraints allow."""
+    constraints = judge.screening.constraints
+    allowed = constraints.allowed or allowed_elements()
+    if judge.hull is not None:
+        allowed &= judge.hull.elements
+    states = charge_balance(base.composition).means
+    return ElementExchanges(base, n, states or None, allowed - constraints.excluded)
 
 
 def base_structure(base: Crystal) -> Structure:
@@ -122,15 +184,16 @@ def base_structure(base: Crystal) -> Structure:
         InputError: if it is neither.
     """
     if isinstance(base, str) and looks_like_formula(base) and not Path(base).exists():
-        return prototype_structure(base)
+        found = best_prototype(base)
+        found.structure.properties["prototype"] = found.name
+        return found.structure
     return as_structure(base)
 
 
-def _decode(generator: CrystalGenerator, folder: CandidateFolder, draws: Draws) -> None:
-    n, done = len(draws.latent), len(folder.candidates)
-    found = draws.candidates(generator, folder.missing(n))
+def _decode(folder: CandidateFolder, source: Source) -> None:
+    n, done = source.limit, len(folder.candidates)
     try:
-        for candidate in track(found, "generating", total=n, done=done):
+        for candidate in track(source.candidates(folder.missing(n)), "generating", total=n, done=done):
             folder.add(candidate)
     except KeyboardInterrupt as stop:
         folder.write_tables()
@@ -140,11 +203,27 @@ def _decode(generator: CrystalGenerator, folder: CandidateFolder, draws: Draws) 
         ) from stop
 
 
+def _draw(
+    folder: CandidateFolder, candidates: Sequence[Candidate], source: Source, device: str, *, picture: bool
+) -> None:
+    """Draw the first crystals, with their decoded grids where there are any, and write the page."""
+    if not picture:
+        return
+    if not isinstance(source, LatentDraws):
+        write_report(folder.folder, slices=0)
+        return
+    latent = {each.index: source.draws(each.index, 1).latent[0] for each in shown_first(candidates)}
+    draw_candidates(source.generator, folder, candidates, latent, source.condition)
+    write_report(folder.folder, device=device)
+
+
 def _described_base(structure: Structure) -> str:
-    """Return formula, space group and lattice parameters, as a formula alone does not say what was started from."""
+    """Return formula, prototype, space group and lattice parameters, as a formula does not say what was started from."""
     lengths = " x ".join(f"{length:.2f}" for length in structure.lattice.abc)
     symbol = space_group(structure, tolerance=0.1) or "no space group"
-    return f"base: {structure.composition.reduced_formula}, {symbol}, {lengths} angstrom"
+    prototype = structure.properties.get("prototype")
+    named = f"{structure.composition.reduced_formula} ({prototype})" if prototype else structure.composition.reduced_formula
+    return f"base: {named}, {symbol}, {lengths} angstrom"
 
 
 def _described_condition(generator: CrystalGenerator, condition: float) -> str:
@@ -159,13 +238,21 @@ def _described_condition(generator: CrystalGenerator, condition: float) -> str:
     )
 
 
-def _settings(generator: CrystalGenerator, draws: Draws) -> dict[str, Any]:
-    structure = None if draws.base is None else draws.base.structure
+def _settings(generator: CrystalGenerator, draws: LatentDraws) -> dict[str, Any]:
+    return (
+        _base_settings(None if draws.base is None else draws.base.structure)
+        | {
+            "scale": draws.scale,
+            "condition": draws.condition,
+            "seed": draws.seed,
+            "symmetry_tolerance": generator.symmetry_tolerance,
+        }
+        | generator.as_dict()
+    )
+
+
+def _base_settings(structure: Structure | None) -> dict[str, Any]:
     return {
         "base": "" if structure is None else structure.composition.reduced_formula,
         "base_structure": None if structure is None else structure.as_dict(),
-        "scale": draws.scale,
-        "condition": draws.condition,
-        "seed": draws.seed,
-        "symmetry_tolerance": generator.symmetry_tolerance,
-    } | generator.as_dict()
+    }

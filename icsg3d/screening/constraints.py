@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import spglib
+from monty.json import MSONable
 from pymatgen.core import Composition
 
 from icsg3d.crystals.elements import symbols
@@ -15,7 +16,7 @@ from icsg3d.crystals.structures import to_arrays
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from pymatgen.core import Structure
 
@@ -37,7 +38,7 @@ _SYMPREC = 0.01
 
 
 @dataclass(frozen=True)
-class Constraints:
+class Constraints(MSONable):
     """What every candidate has to meet; what is left out may be anything.
 
     Attributes:
@@ -46,6 +47,7 @@ class Constraints:
         excluded: Symbols that must not.
         formula: A formula (SrTiO3), or an anonymous one in capitals of which each stands for an element (ABX3).
         max_atoms: Most atoms of the primitive cell.
+        min_atoms: Fewest.
         crystal_system: Such as ``cubic``.
         space_group: Number of the space group, within 0.01 angstrom.
         ranges: Lowest and highest value by the name of a predicted property; either may be infinite.
@@ -56,6 +58,7 @@ class Constraints:
     excluded: frozenset[str] = frozenset()
     formula: str | None = None
     max_atoms: int | None = None
+    min_atoms: int = 1
     crystal_system: CrystalSystem | None = None
     space_group: int | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -66,12 +69,12 @@ class Constraints:
         Raises:
             InputError: if one makes no sense, or no crystal could meet all of them.
         """
+        for name in ("allowed", "required", "excluded"):  # lists, too, as they come from JSON
+            object.__setattr__(self, name, frozenset(getattr(self, name)))
         self._check_elements()
         if self.formula is not None:
             self._check_formula(self.formula)
-        if self.max_atoms is not None and self.max_atoms < 1:
-            msg = f"a cell has at least 1 atom, got {self.max_atoms} as the most"
-            raise InputError(msg)
+        self._check_atoms()
         if self.crystal_system is not None and self.crystal_system not in get_args(CrystalSystem):
             msg = f"there is no crystal system {self.crystal_system!r}; there are {', '.join(get_args(CrystalSystem))}"
             raise InputError(msg)
@@ -123,6 +126,64 @@ class Constraints:
             msg = f"the formula {formula} does not go with what is said of {', '.join(bad) or 'its elements'}"
             raise InputError(msg)
 
+    def _check_atoms(self) -> None:
+        if self.max_atoms is not None and self.max_atoms < 1:
+            msg = f"a cell has at least 1 atom, got {self.max_atoms} as the most"
+            raise InputError(msg)
+        if self.max_atoms is not None and self.min_atoms > self.max_atoms:
+            msg = f"the number of atoms goes from {self.min_atoms} to {self.max_atoms}; give the lower end first"
+            raise InputError(msg)
+        if self.formula is None or self.max_atoms is None:
+            return
+        unit = sum(_counts(self.formula)) if is_anonymous(self.formula) else _formula_unit(self.formula)
+        if self.max_atoms // unit * unit < self.min_atoms:
+            msg = (
+                f"{self.formula} has {unit} atoms or a multiple of it, and {self.min_atoms} to {self.max_atoms} are "
+                "asked for; leave one of the two out"
+            )
+            raise InputError(msg)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Symbols of the elements without which no candidate meets the constraints."""
+        if self.formula is None or is_anonymous(self.formula):
+            return self.required
+        return self.required | {element.symbol for element in Composition(self.formula).elements}
+
+    def check_known(self, elements: Collection[str], where: str) -> None:
+        """Refuse constraints that can be met with no crystal of some elements.
+
+        Args:
+            elements: Symbols that are known.
+            where: What knows them, such as ``the model cubic``.
+
+        Raises:
+            InputError: if an element that must be there, or all that may, are not among them.
+        """
+        lacking = sorted(self.needed - set(elements))
+        if not lacking and self.allowed and not self.allowed & set(elements):
+            lacking = sorted(self.allowed)
+        if lacking:
+            msg = f"{where} knows no {', '.join(lacking)}, which the constraints ask for; ask for other elements"
+            raise InputError(msg)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the constraints as what JSON can hold; open ends of ranges are None."""
+        sets = {name: sorted(getattr(self, name)) for name in ("allowed", "required", "excluded")}
+        ends = {name: [end if math.isfinite(end) else None for end in both] for name, both in self.ranges.items()}
+        kind = {"@module": type(self).__module__, "@class": type(self).__name__}
+        return {**kind, **vars(self), **sets, "ranges": ends}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Constraints:
+        """Return the constraints of :meth:`as_dict`."""
+        values = {name: value for name, value in d.items() if not name.startswith("@")}
+        values["ranges"] = {
+            name: (-math.inf if low is None else low, math.inf if high is None else high)
+            for name, (low, high) in values.get("ranges", {}).items()
+        }
+        return cls(**values)
+
     def unmet(self, structure: Structure, values: Mapping[str, float]) -> list[str]:
         """Return the names of the constraints that a crystal does not meet.
 
@@ -130,7 +191,12 @@ class Constraints:
             structure: Ordered.
             values: Predicted properties by name; one that is asked for and missing or NaN is not met.
         """
-        composition = structure.composition.remove_charges()
+        found = self.unmet_by_composition(structure.composition) + self.unmet_by_structure(structure)
+        return found + self.unmet_by_values(values)
+
+    def unmet_by_composition(self, composition: Composition) -> list[str]:
+        """Return the names of the constraints on elements and formula that a composition does not meet."""
+        composition = composition.remove_charges()
         elements = {element.symbol for element in composition.elements}
         checks = {
             "allowed elements": not self.allowed or elements <= self.allowed,
@@ -138,15 +204,23 @@ class Constraints:
             "excluded elements": not self.excluded & elements,
             "formula": self.formula is None or matches(composition, self.formula),
         }
-        if self.max_atoms is not None:
-            checks["atoms"] = len(structure.get_primitive_structure()) <= self.max_atoms
+        return [name for name, met in checks.items() if not met]
+
+    def unmet_by_structure(self, structure: Structure) -> list[str]:
+        """Return the names of the constraints on number of atoms and symmetry that a crystal does not meet."""
+        checks = {}
+        if self.max_atoms is not None or self.min_atoms > 1:
+            count = len(structure.get_primitive_structure())
+            checks["atoms"] = self.min_atoms <= count <= (count if self.max_atoms is None else self.max_atoms)
         if self.space_group is not None or self.crystal_system is not None:
             number = _space_group_number(structure)
             checks["space group"] = self.space_group in (None, number)
             checks["crystal system"] = self.crystal_system in (None, crystal_system(number))
-        for name, (low, high) in self.ranges.items():
-            checks[name] = low <= values.get(name, math.nan) <= high
         return [name for name, met in checks.items() if not met]
+
+    def unmet_by_values(self, values: Mapping[str, float]) -> list[str]:
+        """Return the names of the properties that are not within their ranges."""
+        return [name for name, (low, high) in self.ranges.items() if not low <= values.get(name, math.nan) <= high]
 
 
 def crystal_system(space_group: int) -> str:
@@ -170,6 +244,12 @@ def _counts(formula: str) -> list[int]:
     counts = [int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula)]
     divisor = math.gcd(*counts)
     return sorted(count // divisor for count in counts)
+
+
+def _formula_unit(formula: str) -> int:
+    """Return the number of atoms of a formula without a common divisor."""
+    amounts = [round(amount) for amount in Composition(formula).values()]
+    return sum(amounts) // math.gcd(*amounts)
 
 
 def matches(composition: Composition, formula: str) -> bool:

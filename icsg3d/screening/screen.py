@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from icsg3d.generation.candidates import Candidate
 
 
+_BASE = -1
+"""Stands for the base among the numbers of candidates."""
+
+
 @dataclass(frozen=True)
 class Screening:
     """What a candidate must meet before an expensive calculation.
@@ -108,21 +112,15 @@ def screen(candidates: Sequence[Candidate], screening: Screening) -> CrystalList
         Copies in the order given with ``screening`` holding ``space_group``, ``distance_ratio``, ``charge_neutral``,
         ``oxidation_states``, ``duplicate_of``, ``novel``, ``passed`` and ``failed_on``, the names of what was not met.
     """
-    duplicates = Duplicates()
-    screened: dict[int, Candidate] = {}
-    order = sorted(
-        range(len(candidates)), key=lambda row: (merit(candidates[row])[:2], row)
-    )  # of repeats the best stays
-    for row in track(order, "screening"):
-        screened[row] = _screened(candidates[row], screening, duplicates)
-    return CrystalList(screened[row] for row in range(len(candidates)))
+    return without_repeats([checked(each, screening) for each in track(candidates, "screening")], screening)
 
 
-def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates) -> Candidate:
-    if candidate.structure is None:
+def checked(candidate: Candidate, screening: Screening) -> Candidate:
+    """Return a candidate with the results of :func:`screen` for it alone: all but whether it repeats another."""
+    structure = candidate.structure
+    if structure is None:
         failed = {"passed": False, "failed_on": ["no crystal"]}
         return dataclasses.replace(candidate, screening=candidate.screening | failed)
-    structure = candidate.structure
     ratio = smallest_distance_ratio(structure)
     charges = charge_balance(structure.composition)
     neutral = charges.passes if screening.charge_neutral else None
@@ -141,21 +139,44 @@ def _screened(candidate: Candidate, screening: Screening, duplicates: Duplicates
         )
         if bad
     ] + screening.constraints.unmet(structure, candidate.predictions)
-    # Only what passes is remembered: matching ignores the volume, and what failed must not stand in a good one's way.
-    repeats = duplicates.repeated_by(structure) if unmet else duplicates.first_of(candidate.index, structure)
-    if screening.unique and repeats is not None:
-        unmet.append("repeats")
     results: dict[str, Any] = {
         "space_group": space_group(structure),
         "distance_ratio": None if ratio is None else round(ratio, 4),
         "charge_neutral": neutral,
         "oxidation_states": charges.describe(),
-        "duplicate_of": repeats,
+        "duplicate_of": None,
         "novel": novel,
         "passed": not unmet,
         "failed_on": unmet,
     }
     return dataclasses.replace(candidate, screening=candidate.screening | results)
+
+
+def without_repeats(
+    candidates: Sequence[Candidate], screening: Screening, base: Structure | None = None
+) -> CrystalList[Candidate]:
+    """Return candidates of which those that repeat a better one do not pass any more, none left out.
+
+    Only those that pass are compared: what fails must not stand in a good one's way.
+
+    Args:
+        candidates: As :func:`checked` returns them.
+        screening: Says whether repeats pass.
+        base: Crystal that is no candidate either; what repeats it fails on ``the base``.
+    """
+    duplicates, marked = Duplicates(), list(candidates)
+    if base is not None:
+        duplicates.first_of(_BASE, base)
+    passed = [row for row, each in enumerate(candidates) if each.screening.get("passed")]
+    for row in sorted(passed, key=lambda row: (merit(candidates[row])[:2], row)):
+        candidate, structure = candidates[row], candidates[row].structure
+        repeated = None if structure is None else duplicates.first_of(candidate.index, structure)
+        found: dict[str, Any] = {"duplicate_of": None if repeated == _BASE else repeated}
+        if repeated == _BASE or (screening.unique and repeated is not None):
+            unmet = [*candidate.screening["failed_on"], "the base" if repeated == _BASE else "repeats"]
+            found |= {"passed": False, "failed_on": unmet}
+        marked[row] = dataclasses.replace(candidate, screening=candidate.screening | found)
+    return CrystalList(marked)
 
 
 def _novel(candidate: Candidate) -> bool | None:

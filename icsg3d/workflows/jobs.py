@@ -5,8 +5,7 @@ Makers hold plain values; networks load inside the jobs, where they run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
@@ -14,10 +13,10 @@ from pymatgen.core import Structure
 
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
-from icsg3d.generation.candidates import Candidate, Draws
+from icsg3d.generation.candidates import Draws
 from icsg3d.models.density import SCALE
-from icsg3d.screening.judging import placed, ranked
-from icsg3d.screening.screen import Screening, refined, screen
+from icsg3d.screening.constraints import Constraints
+from icsg3d.screening.screen import Screening
 from icsg3d.workflows.calculations import value_of
 from icsg3d.workflows.schemas import (
     CandidateDoc,
@@ -31,8 +30,6 @@ from icsg3d.workflows.schemas import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.hull.reference import ReferenceHull
-    from icsg3d.properties.predictor import PropertyPredictor
 
 ENERGY = "formation_energy_per_atom"
 """Name of the property that is predicted, ranks the candidates and is compared."""
@@ -74,10 +71,9 @@ class GenerateMaker(Maker):
 
         generator = CrystalGenerator.from_pretrained(self.model, self.device)
         draws = Draws.make(
-            generator, structure, start + count, scale=self.scale, condition=self.condition, seed=self.seed
+            generator, structure, count, scale=self.scale, condition=self.condition, seed=self.seed, first=start
         )
-        drawn = draws.candidates(generator, range(start, start + count))
-        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in drawn])
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in draws.candidates(generator)])
 
 
 @dataclass
@@ -88,8 +84,8 @@ class ScreenMaker(Maker):
         name: Of the job.
         screening: What is asked for: the arguments of :class:`icsg3d.screening.screen.Screening`.
         predictor: Shipped model of the formation energy, or folder of a trained one.
-        scale_cells: Whether cells are first scaled to where that energy is lowest
-            (:mod:`icsg3d.properties.equilibrium`).
+        constraints: What else every candidate has to meet.
+        scale_cells: Whether cells are first brought to their equilibrium volumes (:mod:`icsg3d.properties.sizing`).
         symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
         device: Where the network runs.
         hull: Whether candidates are placed against the hull of the Materials Project that the package ships.
@@ -98,6 +94,7 @@ class ScreenMaker(Maker):
 
     name: str = "screen"
     screening: dict[str, Any] = field(default_factory=dict)
+    constraints: Constraints = field(default_factory=Constraints)
     predictor: str = ENERGY
     scale_cells: bool = True
     symmetry_tolerance: float = 0.1
@@ -117,76 +114,29 @@ class ScreenMaker(Maker):
         Raises:
             InputError: if a criterion is none, or the model is missing.
         """
-        from icsg3d.properties.predictor import PropertyPredictor
+        from icsg3d.screening.pipeline import Judge
 
-        model = PropertyPredictor.from_pretrained(self.predictor, self.device)
+        judge = Judge.load(
+            self._criteria(),
+            predictor=self.predictor,
+            scale_cells=self.scale_cells,
+            hull=self.hull,
+            phases=self.phases,
+            symmetry_tolerance=self.symmetry_tolerance,
+            device=self.device,
+        )
         candidates = [each.to_candidate() for part in parts for each in part.candidates]
-        criteria = self._criteria()
-        hull = self._hull()
-        if self.scale_cells:
-            candidates = with_scaled_cells(candidates, model)
-        candidates = [refined(each, self.symmetry_tolerance) for each in candidates]
-        predict_energies(candidates, model)
-        if hull is not None:
-            candidates = placed(candidates, hull)
-        screened = screen(candidates, criteria)
-        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in ranked(screened)])
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in judge.judge(candidates)])
 
     def _criteria(self) -> Screening:
         unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
         if unknown:
             msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.screen.Screening"
             raise InputError(msg)
-        return Screening(**self.screening)
-
-    def _hull(self) -> ReferenceHull | None:
-        from icsg3d.hull.phases import read_phases
-        from icsg3d.hull.reference import ReferenceHull
-
-        if not self.hull:
-            return None
-        phases = [phase for path in self.phases for phase in read_phases(Path(path))]
-        hull = ReferenceHull.shipped()
-        return hull.with_phases(phases, ", ".join(self.phases)) if phases else hull
-
-
-def with_scaled_cells(candidates: Sequence[Candidate], model: PropertyPredictor) -> list[Candidate]:
-    """Return candidates with their cells at the lowest predicted energy, the factor in ``screening["scaled_by"]``.
-
-    Where there is no minimum the cell stays and the factor is None.
-    """
-    from icsg3d.properties.equilibrium import scale_cells, scaled
-
-    crystals = [each.structure for each in candidates if each.structure is not None]
-    factors = iter(scale_cells(crystals, model))
-    result = []
-    for each in candidates:
-        factor = None if each.structure is None else next(factors)
-        crystal = each.structure if factor is None or each.structure is None else scaled(each.structure, factor)
-        screening = each.screening | {"scaled_by": None if factor is None else round(factor, 5)}
-        result.append(replace(each, structure=crystal, screening=screening))
-    return result
-
-
-def predict_energies(candidates: Sequence[Candidate], model: PropertyPredictor) -> None:
-    """Add predicted formation energies, with uncertainties, to the candidates that have a crystal.
-
-    A crystal that the network cannot take, say with an atom far from all others, is left without:
-    ``screening["predicted"]``.
-    """
-    from icsg3d.properties.predictor import predict_table
-
-    with_crystal = [candidate for candidate in candidates if candidate.structure is not None]
-    names = [str(number) for number in range(len(with_crystal))]
-    table, _ = predict_table([candidate.structure for candidate in with_crystal], [model], names)  # type: ignore[misc]
-    name = model.property.name
-    for candidate in with_crystal:
-        candidate.screening = candidate.screening | {"predicted": False}
-    for row in table.to_dict("records"):
-        found = {ENERGY: float(row[name]), f"{ENERGY}_std": float(row[f"{name}_std"])}
-        candidate = with_crystal[int(row["material_id"])]
-        candidate.predictions = candidate.predictions | found
-        candidate.screening = candidate.screening | {"predicted": True}
+        if "constraints" in self.screening:
+            msg = "constraints are an argument of their own; give constraints=Constraints(...) beside the screening"
+            raise InputError(msg)
+        return Screening(**self.screening, constraints=self.constraints)
 
 
 @job(output_schema=ValidationDoc)

@@ -216,7 +216,7 @@ def test_draws_with_a_condition_follow_guidance_and_temperature_of_the_model(tin
     network = tiny.space.network
     monkeypatch.setattr(network, "config", dataclasses.replace(network.config, guidance=3.5, temperature=0.6))
     tiny.latent_sample(1, -0.1, 4)
-    assert given == [(1, 9, 4, 3.5, 0.6)]
+    assert given == [(1, 9, 4, 3.5, 0.6, 0)]
 
 
 def test_condition_reaches_the_decoder(tiny):

@@ -9,9 +9,10 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.screening.judging import ranked
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.formation import FormationEnergyMaker
-from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ranked, summary, validation
+from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, summary, validation
 from icsg3d.workflows.local import run_flow
 from icsg3d.workflows.schemas import CandidateDoc, EngineDoc, ValidationSummaryDoc
 from tests.workflows.emt_makers import CountingMaker, FailingMaker

@@ -1,0 +1,126 @@
+"""Where candidates come from: draws of a generator, or exchanges of elements, each by its number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from icsg3d.generation.candidates import Candidate, Draws
+from icsg3d.generation.exchange import exchanges
+from icsg3d.models.density import SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from pymatgen.core import Structure
+
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.generation.generator import CrystalGenerator, Located
+
+EXCHANGE = "exchange"
+"""Stands for the name of a generator where elements were exchanged."""
+
+
+class Source(Protocol):
+    """Candidates by number; a number always gives the same one."""
+
+    limit: int
+    """How many there are, at most."""
+
+    def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
+        """Yield the candidates of some numbers, ascending and below the limit."""
+
+
+class LatentDraws:
+    """Draws of a generator, around a crystal or free; they depend on their number, the seed and the crystal alone.
+
+    Args:
+        generator: Draws and decodes.
+        base: Where to start; None to draw freely.
+        limit: Number of draws, at most.
+        scale: Noise level of draws around the crystal, above 0 and up to 1.
+        condition: Energy per atom to ask for in free draws, in eV.
+        seed: Of the draws.
+
+    Raises:
+        InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        generator: CrystalGenerator,
+        base: Crystal | Located | None,
+        limit: int,
+        *,
+        scale: float = SCALE,
+        condition: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.generator = generator
+        self.base = None if base is None else generator.placed(base)
+        self.limit = limit
+        self.scale = scale if self.base is not None else None
+        self.condition = condition
+        self.seed = seed
+        self.draws(0, 1)  # what cannot be drawn is refused at once
+
+    def draws(self, first: int, n: int) -> Draws:
+        """Return the latents of ``n`` draws from number ``first`` on."""
+        scale = SCALE if self.scale is None else self.scale
+        return Draws.make(
+            self.generator, self.base, n, scale=scale, condition=self.condition, seed=self.seed, first=first
+        )
+
+    def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
+        """Yield the candidates of some draws, ascending."""
+        if not numbers:
+            return iter(())
+        draws = self.draws(numbers[0], numbers[-1] - numbers[0] + 1)
+        return draws.candidates(self.generator, numbers)
+
+
+class ElementExchanges:
+    """The most probable exchanges of elements on a crystal, the most probable first.
+
+    Args:
+        base: The crystal.
+        limit: How many, at most; there may be fewer.
+        states: Oxidation state of each of its elements, where known.
+        elements: Symbols that may be put in; None for all up to plutonium, noble gases left out.
+
+    Raises:
+        InputError: as :func:`icsg3d.generation.exchange.exchanges`.
+    """
+
+    def __init__(
+        self,
+        base: Structure,
+        limit: int,
+        states: Mapping[str, float] | None = None,
+        elements: Collection[str] | None = None,
+    ) -> None:
+        self.base = base
+        self._found = exchanges(base, limit, states, elements)
+        self.limit = len(self._found)
+
+    def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
+        """Yield the candidates of some exchanges, ascending; their cells are those of the base."""
+        formula = self.base.composition.reduced_formula
+        for number in numbers:
+            structure = self._found[number].apply(self.base)
+            yield Candidate(number, structure, base=formula, model=EXCHANGE)
+
+
+class GivenCandidates:
+    """Candidates that there are already.
+
+    Args:
+        candidates: Numbered from 0, in order.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = list(candidates)
+        self.limit = len(self._candidates)
+
+    def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
+        """Yield the candidates of some numbers."""
+        return (self._candidates[number] for number in numbers)

@@ -13,6 +13,7 @@ from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
 from icsg3d.pretrained import find
+from icsg3d.processors import inference_precision, torch_device
 from icsg3d.progress import track
 from icsg3d.properties.predictor import batches_of
 from icsg3d.refusals import usable
@@ -57,15 +58,16 @@ class VolumePredictor:
     Only ratios of lengths count: a crystal and the same one scaled by any factor have the same answer.
 
     Args:
-        model: The networks.
+        model: The networks, which are moved to the device and its
+            :func:`~icsg3d.processors.inference_precision`.
         digest: SHA-256 of the weights, for provenance.
         device: Where the networks run.
     """
 
     def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
-        self.model = model.to(device).eval()
+        self.device = torch_device(device)
+        self.model = model.to(self.device, inference_precision(self.device)).eval()
         self.digest = digest
-        self.device = torch.device(device)
 
     @classmethod
     def from_pretrained(cls, model: str | Path = MODEL, device: torch.device | str = "cpu") -> VolumePredictor:
@@ -96,7 +98,7 @@ class VolumePredictor:
             batch = GraphBatch.from_graphs([graphs.results[place] for place in part])
             with torch.no_grad():
                 value, std = self.model(batch.to(self.device))
-            values[rows[part]], stds[rows[part]] = value.cpu().numpy(), std.cpu().numpy()
+            values[rows[part]], stds[rows[part]] = value.float().cpu().numpy(), std.float().cpu().numpy()
         made = dict(zip(graphs.rows, graphs.results, strict=True))
         return Volumes(values, stds, tuple(self._unseen(made.get(row)) for row in range(len(crystals))))
 

@@ -20,6 +20,7 @@ from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
 from icsg3d.files import sha256
+from icsg3d.limits import ROWS
 from icsg3d.refusals import log_noted
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _load_one(path: Path) -> _Part:
 def _compact_frame(path: Path) -> pd.DataFrame:
     """Return compact arrays as a dataframe."""
     crystals = read_compact(path)
+    ROWS.check(len(crystals), f"{path} has", "split it")
     structures = [from_arrays(crystals.crystal(row)) for row in range(len(crystals))]
     return pd.DataFrame({"material_id": crystals.ids, "structure": structures, **crystals.columns})
 

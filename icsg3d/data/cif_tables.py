@@ -12,6 +12,7 @@ from icsg3d.crystals.reading import DAMAGE, crystal_of_cif, unpacked
 from icsg3d.data.frames import BadCell, check_names
 from icsg3d.errors import InputError
 from icsg3d.limits import ROWS
+from icsg3d.refusals import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def read_cif_table(path: Path) -> pd.DataFrame:
         msg = f"{path} cannot be read as a CSV table ({' '.join(str(error).split())}); give an undamaged file"
         raise InputError(msg) from error
     if "cif" not in frame.columns:
-        msg = f"{path} has no column 'cif', only {', '.join(map(str, frame.columns))}; name the column of CIF texts so"
+        msg = f"{path} has no column 'cif', only {listed(frame.columns)}; name the column of CIF texts so"
         raise InputError(msg)
     ROWS.check(len(frame), f"{path} has", "split it")
     structures = [_structure(text) for text in frame["cif"]]

@@ -179,3 +179,11 @@ def test_a_cif_of_five_thousand_atoms_is_read_or_refused_at_once(tmp_path, monke
         read_quietly(tmp_path / "a.cif")
     assert time.monotonic() - middle < 2
     assert middle - started < 60
+
+
+def test_names_of_columns_cannot_break_a_message(tmp_path):
+    (tmp_path / "t.csv").write_text('"a\n\x1b[31mred",b' + ",c" + "x" * 999 + "\n1,2,3\n")
+    with pytest.raises(InputError, match=r"only a \[31mred, b, cx+ \.\.\.; name the column") as caught:
+        load_structures(tmp_path / "t.csv")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

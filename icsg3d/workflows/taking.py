@@ -128,7 +128,7 @@ def _flat(given: Any) -> Iterator[Any]:
         yield a_candidate(given, "a candidate")
     elif isinstance(given, CandidatesDoc) or _is_document(given, "CandidatesDoc"):
         yield from _flat(CandidatesDoc.model_validate(given).candidates)
-    elif isinstance(given, Sequence) and not isinstance(given, str):
+    elif isinstance(given, Sequence) and not is_one_crystal(given):  # a Structure is a sequence of sites
         for each in given:
             yield from _flat(each)
     else:

@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test lint format fuzz bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test test-quick coverage lint format fuzz bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,8 +61,17 @@ demo: install ## design crystals around SrTiO3 into runs/demo
 examples: install-dev ## run the examples, pictures into runs/examples
 	@for example in examples/0*.py; do echo "== $$example"; MPLBACKEND=Agg $(BIN)/python $$example || exit 1; done
 
+# A process for each processor, with one thread; files stay whole, as their tests share what is slow to make.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: install-dev ## run the tests
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
+
+test-quick: install-dev ## run the tests that take no more than some seconds each
+	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
+
+coverage: install-dev ## run the tests and list the lines that none of them reaches
+	$(PYTEST) --cov=icsg3d --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
 
 fuzz: install-dev ## read N mutants of crystal files (N=1000)
 	$(BIN)/python tests/robustness/fuzz.py --cases $(or $(N),1000)

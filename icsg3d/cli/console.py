@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -29,6 +30,11 @@ SymmetryOption = Annotated[
     float,
     typer.Option("--symmetry", help="Bring crystals to the symmetry within this distance in angstrom; 0 for none."),
 ]
+TrainingDataOption = Annotated[
+    list[Path] | None, typer.Option("--data", help="Crystals to learn from: dataframe, file or folder; repeatable.")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Of everything random: 0.")]
+AcceleratorOption = Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")]
 ConfigOption = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="YAML file of options, such as the config.yaml of another run."),

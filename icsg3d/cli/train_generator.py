@@ -7,34 +7,46 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import ConfigOption, ResumeOption, SetOption, check_accelerator, needs, say, this_command
+from icsg3d.cli.console import (
+    AcceleratorOption,
+    ConfigOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    TrainingDataOption,
+    check_accelerator,
+    needs,
+    say,
+    this_command,
+)
+
+ConditionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the energies per atom, in eV, that crystals can later be asked for by; else "
+        "formation_energy_per_atom, if there is such a column."
+    ),
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="bfloat16, float32 or auto: bfloat16 where the processor has it in hardware.")
+]
 
 
 def generator(
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, log and, in model/, the trained model.")],
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Crystals to learn from: dataframe, file or folder; repeatable.")
-    ] = None,
+    data: TrainingDataOption = None,
     validation: Annotated[
         Path | None, typer.Option(help="Crystals to judge by. Without it, a twentieth of the formulas is held out.")
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="NAME|PATH", help="Generator whose weights are the first ones.")
     ] = None,
-    condition_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column with the energies per atom, in eV, that crystals can later be asked for by; else "
-            "formation_energy_per_atom, if there is such a column."
-        ),
-    ] = None,
+    condition_column: ConditionOption = None,
     joint_epochs: Annotated[int | None, typer.Option(help="Epochs of both networks, end to end: 60.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random: 0.")] = None,
-    accelerator: Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")] = None,
+    seed: SeedOption = None,
+    accelerator: AcceleratorOption = None,
     devices: Annotated[int | None, typer.Option(help="Number of devices that share each epoch: 1.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="bfloat16, float32 or auto: bfloat16 where the processor has it in hardware.")
-    ] = None,
+    precision: PrecisionOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
@@ -59,14 +71,9 @@ def generator(
     with needs("train", "training"):
         from icsg3d.runs.train_generator import GeneratorTrainingConfig, train_generator
 
-    given: dict[str, Any] = {
-        "data": data or None,
-        "validation": validation,
-        "start": start,
-        "condition_column": condition_column,
-    }
-    given |= {"joint_epochs": joint_epochs, "seed": seed, "accelerator": accelerator, "devices": devices}
-    given["precision"] = precision
+    given: dict[str, Any] = {"data": data or None, "validation": validation, "start": start, "precision": precision}
+    given |= {"condition_column": condition_column, "joint_epochs": joint_epochs, "seed": seed}
+    given |= {"accelerator": accelerator, "devices": devices}
     chosen = GeneratorTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
     model = train_generator(chosen, out, command=this_command(), resume=resume)

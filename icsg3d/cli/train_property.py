@@ -7,28 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import ConfigOption, ResumeOption, SetOption, check_accelerator, needs, say, this_command
+from icsg3d.cli.console import (
+    AcceleratorOption,
+    ConfigOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    TrainingDataOption,
+    check_accelerator,
+    needs,
+    say,
+    this_command,
+)
+
+OtherScaleOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Crystals whose values have other references: a constant per element is learned; repeatable."),
+]
+TeacherOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Crystals with pseudo-labels of another model: as --other-scale, but not in the last epochs; repeatable."
+    ),
+]
 
 
 def property_(
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, log and, in model/, the trained model.")],
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Crystals to learn from: dataframe, file or folder; repeatable.")
-    ] = None,
+    data: TrainingDataOption = None,
     target: Annotated[str | None, typer.Option(help="Column of the property.")] = None,
-    other_scale: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Crystals whose values have other references: a constant per element is learned; repeatable."
-        ),
-    ] = None,
-    teacher: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Crystals with pseudo-labels of another model: as --other-scale, but not in the last epochs; "
-            "repeatable."
-        ),
-    ] = None,
+    other_scale: OtherScaleOption = None,
+    teacher: TeacherOption = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="NAME|PATH", help="Property model to start from.")
     ] = None,
@@ -37,9 +46,9 @@ def property_(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each network: 100.")] = None,
     members: Annotated[int | None, typer.Option(help="Networks of the ensemble: 4.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random: 0.")] = None,
+    seed: SeedOption = None,
     jobs: Annotated[int | None, typer.Option(help="Networks trained at the same time: 1.")] = None,
-    accelerator: Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")] = None,
+    accelerator: AcceleratorOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
@@ -60,14 +69,9 @@ def property_(
     with needs("train", "training"):
         from icsg3d.runs.train_property import PropertyTrainingConfig, train_property
 
-    given: dict[str, Any] = {
-        "data": data or None,
-        "target": target,
-        "other_scale": other_scale or None,
-        "teacher": teacher or None,
-    }
-    given |= {"start": start, "held_out": held_out, "epochs": epochs, "members": members, "seed": seed, "jobs": jobs}
-    given |= {"accelerator": accelerator}
+    given: dict[str, Any] = {"data": data or None, "target": target, "start": start, "held_out": held_out}
+    given |= {"other_scale": other_scale or None, "teacher": teacher or None, "accelerator": accelerator}
+    given |= {"epochs": epochs, "members": members, "seed": seed, "jobs": jobs}
     chosen = PropertyTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
     trained = train_property(chosen, out, command=this_command(), resume=resume)

@@ -27,7 +27,7 @@ def validate(
         bool, typer.Option(help="First bring each cell to the volume at which the predicted energy is lowest.")
     ] = True,
     novel: Annotated[
-        bool, typer.Option("--novel", help="Leave out compositions that the generator has learned, too.")
+        bool, typer.Option("--novel", help="Leave out compositions that the generator has learned as well.")
     ] = False,
     element: Annotated[
         list[Path] | None, typer.Option(help="Crystal of an element, as its reference; repeatable.")
@@ -56,14 +56,8 @@ def validate(
         from icsg3d.runs.validate import validate as run
 
     check_device(device)
-    options: dict[str, Any] = {
-        "engine": engine,
-        "top": top,
-        "fixed": fixed,
-        "screen": screen,
-        "scale_cells": scale_cells,
-    }
-    options |= {"novel": novel, "elements": element or [], "shard_size": shard_size, "device": device}
+    options: dict[str, Any] = {"engine": engine, "top": top, "fixed": fixed, "screen": screen, "novel": novel}
+    options |= {"scale_cells": scale_cells, "elements": element or [], "shard_size": shard_size, "device": device}
     found = run(candidates, out, **options, resume=resume, overwrite=overwrite)
     if found.summary.rows:
         say(f"{found} (Table S1 in [bold]{out}[/])")

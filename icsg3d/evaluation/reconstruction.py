@@ -88,7 +88,7 @@ def match_rates_by_size(results: Sequence[Comparison], sizes: Sequence[int]) -> 
 
     Args:
         results: One for each crystal.
-        sizes: Atoms in the cell of each.
+        sizes: Atoms in the primitive cell of each.
     """
     found = {}
     for low, high in zip((0, *SIZES), (*SIZES, np.inf), strict=True):

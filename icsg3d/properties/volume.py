@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
 from icsg3d.pretrained import find
-from icsg3d.processors import inference_precision, torch_device
-from icsg3d.progress import track
-from icsg3d.properties.predictor import batches_of
+from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import usable
-from icsg3d.representation.graphs import GraphBatch, crystal_graph
+from icsg3d.representation.description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import torch
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.properties import PropertyModel
-    from icsg3d.representation.graphs import CrystalGraph, GraphConfig
 
 MODEL = "volume"
 """Name of the shipped model."""
@@ -58,15 +54,14 @@ class VolumePredictor:
     Only ratios of lengths count: a crystal and the same one scaled by any factor have the same answer.
 
     Args:
-        model: The networks, which are moved to the device and its
-            :func:`~icsg3d.processors.inference_precision`.
+        model: The networks.
         digest: SHA-256 of the weights, for provenance.
         device: Where the networks run.
     """
 
     def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
-        self.device = torch_device(device)
-        self.model = model.to(self.device, inference_precision(self.device)).eval()
+        self._networks = PropertyPredictor(model, digest, device)
+        self.model = self._networks.model
         self.digest = digest
 
     @classmethod
@@ -83,24 +78,18 @@ class VolumePredictor:
         return cls(*load_volume_model(find(model, VOLUME_FORMAT)), device)
 
     def predict(self, crystals: Sequence[Crystal]) -> Volumes:
-        """Predict the equilibrium volumes of crystals, NaN for those that have no graph.
+        """Predict the equilibrium volumes of crystals, NaN for those that the networks cannot take.
 
         Args:
             crystals: Structures, ase.Atoms or paths of files, at any scale.
         """
-        config = cast("GraphConfig", self.model.config.network.graph)
-        graphs = usable(
-            crystals, lambda crystal: crystal_graph(without_scale(to_arrays(as_structure(crystal))), config)
-        )
+        config = self.model.config.network.graph
+        taken = usable(crystals, lambda crystal: describe(without_scale(to_arrays(as_structure(crystal))), config))
+        found = self._networks.predict_graphs(taken.results)
         values, stds = np.full((2, len(crystals)), np.nan)
-        rows = np.array(graphs.rows, dtype=int)
-        for part in track(batches_of(graphs.results), "predicting volumes"):
-            batch = GraphBatch.from_graphs([graphs.results[place] for place in part])
-            with torch.no_grad():
-                value, std = self.model(batch.to(self.device))
-            values[rows[part]], stds[rows[part]] = value.float().cpu().numpy(), std.float().cpu().numpy()
-        made = dict(zip(graphs.rows, graphs.results, strict=True))
-        return Volumes(values, stds, tuple(self._unseen(made.get(row)) for row in range(len(crystals))))
+        values[taken.rows], stds[taken.rows] = found.values, found.stds
+        unseen = dict(zip(taken.rows, found.unseen, strict=True))
+        return Volumes(values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))))
 
     def settle(self, crystals: Sequence[Structure]) -> list[Structure | None]:
         """Return copies of crystals scaled to their equilibrium volumes, None where there is none."""
@@ -109,12 +98,6 @@ class VolumePredictor:
             None if np.isnan(volume) else at_volume(crystal, float(volume))
             for crystal, volume in zip(crystals, volumes, strict=True)
         ]
-
-    def _unseen(self, graph: CrystalGraph | None) -> tuple[str, ...]:
-        if graph is None:
-            return ()
-        known = set(self.model.config.elements)
-        return tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
 
 
 def at_volume(crystal: Structure, volume_per_atom: float) -> Structure:

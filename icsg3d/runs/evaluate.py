@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from icsg3d.crystals.structures import structure_from_dict, to_arrays
+from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.evaluation import conditioning, reconstruction
@@ -134,7 +134,7 @@ def evaluate_reconstruction(
             delayed(reconstruction.compare)(true, made) for true, made in pairs
         )
         results = list(track(compared, "comparing", len(found)))
-        sizes = [len(structure) for structure in crystals.structures]
+        sizes = [len(primitive_cell(structure)[0]) for structure in crystals.structures]
         figures = reconstruction.summarise(results) | reconstruction.match_rates_by_size(results, sizes)
         formulas = [structure.composition.reduced_formula for structure in crystals.structures]
         table = reconstruction.table(crystals.ids, formulas, results)

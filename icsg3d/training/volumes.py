@@ -1,4 +1,4 @@
-"""What a model of equilibrium volumes learns from: graphs without scale, of crystals as they are and shaken."""
+"""What a model of equilibrium volumes learns from: environments without scale, of crystals as they are and shaken."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME, volume_per_atom, without_scale
-from icsg3d.representation.graphs import GraphSet, crystal_graph
+from icsg3d.representation.description import describe, described
 from icsg3d.training.data import PropertySet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.representation.graphs import GraphConfig
+    from icsg3d.representation.description import DescriptionConfig
 
 SHIFT = 0.1
 """Angstrom; largest standard deviation of the shifts of atoms along each axis, at the crystal's own volume."""
@@ -45,20 +45,20 @@ def volume_set(
     crystals: Sequence[CrystalArrays],
     ids: Sequence[str],
     formulas: Sequence[str],
-    config: GraphConfig,
+    config: DescriptionConfig,
     *,
     scale: int = 0,
     shake: int | None = None,
 ) -> PropertySet:
-    """Return graphs without scale with the volumes per atom that belong to them.
+    """Return what networks take of crystals without scale, with the volumes per atom that belong to them.
 
-    Crystals without a graph (an isolated atom) or with a volume out of range are left out.
+    Crystals that networks cannot take, or with a volume out of range, are left out.
 
     Args:
         crystals: Relaxed crystals, best in primitive cells.
         ids: A name of each.
         formulas: Reduced formula of each.
-        config: Which atoms are neighbours.
+        config: How crystals are described.
         scale: 0 for volumes of the functional that is predicted, another number for each other source.
         shake: Seed with which the crystals are :func:`shaken`; None to take them as they are.
 
@@ -70,7 +70,7 @@ def volume_set(
         value = volume_per_atom(crystal)
         moved = crystal if shake is None else shaken(crystal, np.random.default_rng((shake, row)))
         try:
-            graph = crystal_graph(without_scale(moved), config)
+            graph = describe(without_scale(moved), config)
         except InputError:
             continue
         if VOLUME.low <= value <= VOLUME.high:
@@ -78,10 +78,9 @@ def volume_set(
             values.append(value)
             kept.append(row)
     if not kept:
-        msg = f"none of {len(crystals)} crystals has a graph and a sensible volume; give crystals with close neighbours"
-        raise InputError(msg)
+        raise InputError(f"none of {len(crystals)} crystals has a sensible volume and fits the networks; give others")
     return PropertySet(
-        GraphSet.from_graphs(graphs),
+        described(graphs),
         np.array(values),
         [ids[row] for row in kept],
         [formulas[row] for row in kept],

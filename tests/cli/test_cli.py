@@ -301,9 +301,9 @@ def test_unwritable_folder_and_damaged_weights_are_named(run, tmp_path, tiny_mod
     ("content", "expected"),
     [
         (b"not gzip", "cannot be read as JSON"),
-        (gzip.compress(b'{"columns": ["x"], "data": [[1]], "index": [0]}'), "no column 'structure', only x"),
-        (gzip.compress(b'{"columns": ["structure"], "data": [[null]], "index": [0]}'), "holds no crystal"),
-        (gzip.compress(b"[1, 2]"), "no dataframe in matminer's format"),
+        (gzip.compress(b'{"columns": ["x"], "data": [[1]], "index": [0]}', mtime=0), "no column 'structure', only x"),
+        (gzip.compress(b'{"columns": ["structure"], "data": [[null]], "index": [0]}', mtime=0), "holds no crystal"),
+        (gzip.compress(b"[1, 2]", mtime=0), "no dataframe in matminer's format"),
     ],
 )
 def test_bad_data_is_named(run, tmp_path, tiny_model, content, expected):

@@ -177,10 +177,11 @@ def test_path_begins_and_ends_at_the_crystals(cubic):
 
 
 def test_each_base_meets_noise_of_its_own(cubic):
-    origin = cubic.locate([perovskite("Sr")])
-    own, other = (cubic.latent_around(perovskite(a), 2, 0.5, 0, origin) for a in ("Sr", "Ba"))
+    base = cubic.place([perovskite("Sr")])[0]
+    cells = [cubic.prepare(perovskite(a, edge=edge))[0] for a, edge in (("Sr", 3.9), ("Ba", 3.9), ("Sr", 4.1))]
+    own, other, stretched = (cubic.space.around(base.latent, cell, 2, 0.5, 0) for cell in cells)
     assert not np.allclose(own, other, atol=1e-2)
-    np.testing.assert_array_equal(own, cubic.latent_around(perovskite("Sr", edge=4.1), 2, 0.5, 0, origin))
+    np.testing.assert_array_equal(own, stretched)
 
 
 def test_most_neighbours_differ_and_keep_the_stoichiometry(cubic):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from rich.progress import track
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.targets import PROPERTIES
+from icsg3d.pretrained import find, is_shipped
 from icsg3d.properties.predictor import PropertyPredictor, graph_of
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class LatentFeaturizer(NetworkFeaturizer):
         return self.generator.encode_arrays(prepared, self.generator.bins(None, len(prepared)))
 
     def feature_labels(self) -> list[str]:
-        """Return ``latent_0_cubic``, ``latent_1_cubic``, ..., with the name of the model."""
-        size = self.generator.vectors.config.vae.latent
-        return [f"latent_{number}_{Path(self.model).name}" for number in range(size)]
+        """Return ``latent_0_cubic``, ``latent_1_cubic``, ..., with the name of the model (:func:`model_label`)."""
+        label = model_label(self.model, self.generator.digest)
+        return [f"latent_{number}_{label}" for number in range(self.generator.vectors.config.vae.latent)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article."""
@@ -258,10 +258,9 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         return self.predictor.embed_graphs(prepared)
 
     def feature_labels(self) -> list[str]:
-        """Return ``graph_0_band_gap``, ``graph_1_band_gap``, ..., with the name of the model."""
-        return [
-            f"graph_{number}_{Path(self.model).name}" for number in range(self.predictor.model.config.network.pooled)
-        ]
+        """Return ``graph_0_band_gap``, ``graph_1_band_gap``, ..., with the name of the model (:func:`model_label`)."""
+        label = model_label(self.model, self.predictor.digest)
+        return [f"graph_{number}_{label}" for number in range(self.predictor.model.config.network.pooled)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article and of the network's origin."""
@@ -318,8 +317,12 @@ class PropertyFeaturizer(NetworkFeaturizer):
         return {predictor.model.config.network.graph for predictor in self.predictors}
 
     def feature_labels(self) -> list[str]:
-        """Return ``predicted_<property>`` and ``predicted_<property>_std`` of each property."""
-        names = [predictor.property.name for predictor in self.predictors]
+        """Return ``predicted_<property>`` and ``predicted_<property>_std`` of each property.
+
+        Behind the property of a model that is not shipped stand the first digits of its hash.
+        """
+        models = PROPERTIES if self.properties is None else self.properties
+        names = [_property_label(model, each) for model, each in zip(models, self.predictors, strict=True)]
         return [label for name in names for label in (f"predicted_{name}", f"predicted_{name}_std")]
 
     def citations(self) -> list[str]:
@@ -329,6 +332,24 @@ class PropertyFeaturizer(NetworkFeaturizer):
 
 def _predictors(names: Sequence[str], device: str) -> list[PropertyPredictor]:
     return [PropertyPredictor.from_pretrained(name, device) for name in names]
+
+
+def model_label(model: str, digest: str) -> str:
+    """Return what labels call a model: the name of a shipped one, of another its folder and the begin of its hash.
+
+    Trained models often lie in folders of one name, and columns of two of them must not have one label.
+
+    Args:
+        model: Shipped model, or folder of a trained one.
+        digest: SHA-256 of its weights.
+    """
+    folder = find(model)
+    return folder.name if is_shipped(folder) else f"{folder.name}_{digest[:8]}"
+
+
+def _property_label(model: str, predictor: PropertyPredictor) -> str:
+    name = predictor.property.name
+    return name if is_shipped(find(model)) else f"{name}_{predictor.digest[:8]}"
 
 
 def _check_preset(preset: str) -> None:

@@ -93,6 +93,18 @@ def torch_device(device: torch.device | str) -> torch.device:
     return found
 
 
+def inference_precision(device: torch.device | str) -> torch.dtype:
+    """Return the precision that predictions are computed in: double, where the device has it.
+
+    The last bits of a sum depend on how many rows are computed together and on the number of threads. In single
+    precision these are digits that a table shows, in double precision they vanish when the result is rounded to single.
+    Property networks take less time than finding the neighbours, so that it costs little.
+    """
+    import torch
+
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
 def bfloat16_wanted(precision: Precision, device: str) -> bool:
     """Whether to compute in bfloat16 where a choice is left.
 

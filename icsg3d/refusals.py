@@ -15,6 +15,15 @@ R = TypeVar("R")
 
 _SHOWN = 5
 
+_LONGEST = 200
+"""Letters of a list of names."""
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names with commas between them, not more than a message can take: a stranger's file may have any."""
+    text = ", ".join(map(str, names))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
 
 class Usable(NamedTuple, Generic[R]):
     """Results of the items that could be used, and the reasons why the others could not.

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pymatgen.io.ase import AseAtomsAdaptor
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
@@ -13,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.models.properties import load_property_model, save_property_model
+from icsg3d.pretrained import find
 from icsg3d.properties.predictor import PropertyPredictor
 
 pytest.importorskip("matminer")
@@ -47,7 +55,7 @@ class TestEach:
         together = np.array(featurizer.featurize_many(structures, pbar=False))
         single = np.array([featurizer.featurize(each) for each in structures])
         assert together.shape == (len(structures), len(featurizer.feature_labels()))
-        np.testing.assert_allclose(together, single, rtol=1e-5, atol=1e-5)
+        assert together.tolist() == single.tolist()
 
     def test_all_ways_in(self, featurizer, structures):
         expected = featurizer.featurize_many(structures, pbar=False)
@@ -229,3 +237,118 @@ def test_beside_matminers_own(structures, over_entries):
     expected = CrystalGraphFeaturizer().featurize_many(structures, pbar=False)
     np.testing.assert_allclose(frame[CrystalGraphFeaturizer().feature_labels()], expected, rtol=1e-5, atol=1e-5)
     assert frame["density"].notna().all()
+
+
+# Processes
+
+
+FORKED = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import joblib, pandas as pd
+from multiprocessing import get_context
+from matminer.featurizers.base import MultipleFeaturizer
+from matminer.featurizers.structure import DensityFeatures
+from icsg3d.featurizers import CrystalGraphFeaturizer, LatentFeaturizer, PropertyFeaturizer
+from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.transformations import ReconstructionTransformation
+
+def rebuilt(structure):
+    return RECONSTRUCTION.apply_transformation(structure).composition.reduced_formula
+
+if __name__ == "__main__":
+    warm = sys.argv[1] == "warm"
+    salts = [prototype_structure(formula) for formula in ("NaCl", "MgO")]
+    frame = pd.DataFrame({"structure": salts})
+    featurizers = [LatentFeaturizer(), CrystalGraphFeaturizer(), PropertyFeaturizer(["band_gap"])]
+    RECONSTRUCTION = ReconstructionTransformation()
+    if warm:
+        expected = [[featurizer.featurize(salt) for salt in salts] for featurizer in featurizers]
+        rebuilt(salts[0])
+    both = MultipleFeaturizer([DensityFeatures(), *featurizers])
+    both.set_n_jobs(2)
+    whole = both.featurize_dataframe(frame, "structure", pbar=False)
+    labels = [featurizer.feature_labels() for featurizer in featurizers]
+    pooled = [whole[names].to_numpy().tolist() for names in labels]
+    with get_context("fork").Pool(2) as pool:
+        forked = [pool.map(featurizer.featurize, salts) for featurizer in featurizers]
+        crystals = pool.map(rebuilt, salts)
+    jobs = [
+        joblib.Parallel(n_jobs=2, backend="multiprocessing")(joblib.delayed(each.featurize)(salt) for salt in salts)
+        for each in featurizers
+    ]
+    if not warm:
+        expected = [[featurizer.featurize(salt) for salt in salts] for featurizer in featurizers]
+    assert pooled == forked == jobs == expected
+    assert crystals == ["NaCl", "MgO"], crystals
+    print("ALIKE", whole.shape)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["warm", "cold"])
+def test_processes_that_were_forked_end_and_agree(state, tmp_path):
+    """The threads of torch do not exist in a forked process, which would wait for them for ever."""
+    (tmp_path / "forked.py").write_text(FORKED)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "forked.py"), state],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=environment,
+        check=False,
+    )
+    assert "ALIKE (2, " in done.stdout, done.stderr[-2000:]
+
+
+# Labels and checks
+
+
+def test_featurizers_of_two_models_stand_side_by_side(structures, tmp_path):
+    shipped = find("band_gap")
+    for name in ("a", "b"):
+        shutil.copytree(shipped, tmp_path / name / "model")
+    model, _ = load_property_model(tmp_path / "b" / "model")
+    with torch.no_grad():
+        model.members[0].output.bias += 0.5
+    save_property_model(model, tmp_path / "b" / "model")
+    folders = [str(tmp_path / name / "model") for name in ("a", "b")]
+    for kind, names in ((CrystalGraphFeaturizer, ["band_gap", "shear_modulus"]), (LatentFeaturizer, ["perovskites"])):
+        labels = [label for name in names for label in kind(name).feature_labels()]
+        assert all(label.endswith(tuple(names)) for label in labels)
+    both = MultipleFeaturizer([CrystalGraphFeaturizer(model) for model in ("band_gap", *folders)])
+    both.set_n_jobs(1)
+    frame = both.featurize_dataframe(pd.DataFrame({"structure": structures[:2]}), "structure", pbar=False)
+    assert frame.columns.is_unique
+    properties = PropertyFeaturizer(["band_gap", folders[1]])
+    assert len(set(properties.feature_labels())) == 4
+    values = properties.featurize(structures[0])
+    assert values[0] != values[2]
+
+
+def test_a_short_name_has_the_label_of_its_model():
+    assert CrystalGraphFeaturizer("gap").feature_labels() == CrystalGraphFeaturizer("band_gap").feature_labels()
+
+
+@pytest.mark.parametrize("featurizer", featurizers(), ids=lambda each: type(each).__name__)
+def test_precheck_says_which_structures_are_taken(featurizer, broken):
+    close = broken[0].copy()
+    close.scale_lattice(close.volume / 50)
+    assert [featurizer.precheck(each) for each in (*broken, close)] == [True, False, True, False]
+    frame = pd.DataFrame({"structure": [*broken, close]})
+    assert featurizer.precheck_dataframe(frame, "structure", return_frac=True) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("featurizer", featurizers(), ids=lambda each: type(each).__name__)
+def test_columns_as_scikit_learn_has_them(featurizer, structures):
+    featurizer = clone(featurizer)
+    assert featurizer.get_feature_names_out().tolist() == featurizer.feature_labels()
+    frame = featurizer.set_output(transform="pandas").fit_transform(structures)
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == featurizer.feature_labels()
+    plain = type(featurizer)(**featurizer.get_params()).transform(structures)
+    np.testing.assert_array_equal(frame.to_numpy(), plain)
+    column = pd.Series(structures, index=[3, 5, 7, 9])
+    assert list(featurizer.fit_transform(column).index) == [3, 5, 7, 9]

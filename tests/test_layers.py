@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 ROOMS = [
     "errors",
     "arguments",
+    "limits",
     "processors",
     "files",
     "progress",
@@ -52,7 +53,8 @@ CRYSTAL_LIBRARIES = {"ase", "pymatgen"}
 ECOSYSTEM = {"atomate2", "emmet", "jobflow", "matminer", "typer"}
 
 # What must run where there is torch and no pymatgen: rooms, and modules of mixed rooms.
-ARRAYS = {"arguments", "errors", "files", "processors", "progress", "refusals", "representation", "models", "training"}
+ARRAYS = {"arguments", "errors", "files", "limits", "processors", "progress", "refusals"}
+ARRAYS |= {"representation", "models", "training"}
 ARRAY_MODULES = {f"icsg3d.crystals.{name}" for name in ("arrays", "bounds", "comparison", "elements", "symmetry")}
 # Rooms in which the libraries of the ecosystem are at home.
 PLUGINS = {"featurizers", "transformations", "calculators", "workflows", "report", "runs", "cli", "__main__"}

@@ -38,7 +38,7 @@ def test_without_masks_the_check_of_padding_fails(predictor, monkeypatch):
 
 def test_a_predictor_that_counts_atoms_is_caught(predictor, monkeypatch):
     def embed(self, batch):
-        return batch.node_mask.sum(1, keepdim=True).float().expand(-1, 8)
+        return batch.node_mask.sum(1, keepdim=True).double().expand(-1, 8)
 
     monkeypatch.setattr("icsg3d.models.crystal_graph.CrystalGraphNet.embed", embed)
     with pytest.raises(AssertionError, match="a change of the cell"):

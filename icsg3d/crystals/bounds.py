@@ -13,9 +13,7 @@ from vesin import NeighborList
 from icsg3d.crystals.arrays import CrystalArrays, wrapped
 from icsg3d.crystals.elements import covalent_radii, symbols
 from icsg3d.errors import InputError
-
-MAX_ATOMS = 10_000
-"""Most atoms of one crystal; a network of crystal graphs then takes half a gigabyte and some seconds for it."""
+from icsg3d.limits import ATOMS
 
 LENGTHS = (0.5, 1000.0)
 """Shortest and longest lattice parameter in angstrom; compressed hydrogen in public tables has 0.98."""
@@ -48,10 +46,7 @@ def check_bounds(crystal: CrystalArrays, name: str) -> None:
     Raises:
         InputError: if a number is not finite, or the cell, a distance or the number of atoms is out of bounds.
     """
-    if len(crystal) > MAX_ATOMS:
-        raise InputError(
-            f"{name} has {len(crystal)} atoms, more than the {MAX_ATOMS} that are taken; give its primitive cell"
-        )
+    ATOMS.check(len(crystal), f"{name} has {len(crystal)} atoms,", "give its primitive cell")
     if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
         raise InputError(f"{name} has a coordinate or lattice vector that is not a number; correct the file")
     _check_cell(crystal, name)

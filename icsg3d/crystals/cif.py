@@ -21,6 +21,7 @@ from icsg3d.crystals.bounds import check_bounds
 from icsg3d.crystals.elements import MAX_NUMBER
 from icsg3d.crystals.settings import named_settings
 from icsg3d.errors import InputError
+from icsg3d.limits import READING_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,8 @@ little off a special position."""
 FORMULA_TOLERANCE = 0.02
 """Largest difference of a share of atoms, relative to the stated one, for two formulas to agree."""
 
-MAX_WORK = 3e8
-"""Pairs of sites times operations up to which pymatgen ends in about a minute."""
+_WORK = 2.5e6
+"""Pairs of sites times operations that pymatgen compares in a second."""
 
 _OPERATIONS = re.compile(r"_(symmetry_equiv_pos_as_xyz|space_group_symop(_magn)?[_.]operation[_.]?xyz)_?$")
 _NAMES = re.compile(r"_(symmetry_|)space_group_name_(h[-_]m(_alt|_full)?|hall)_?$", re.IGNORECASE)
@@ -188,10 +189,9 @@ def _labels(labels: Sequence[str]) -> list[str]:
 def _check_work(block: CifBlock) -> None:
     sites = len(_column(block, "_atom_site_label"))
     listed = max((len(v) for k, v in block.data.items() if _OPERATIONS.match(k) and isinstance(v, list)), default=1)
-    if sites**2 * listed > MAX_WORK:
-        raise InputError(
-            f"{sites} atoms and {listed} operations of symmetry are more than can be read in a minute; give a POSCAR"
-        )
+    if sites**2 * listed > READING_SECONDS.value() * _WORK:
+        subject = f"reading {sites} atoms and {listed} operations of symmetry takes"
+        raise READING_SECONDS.refusal(subject, "give a POSCAR")
 
 
 def _in_its_symmetry(parser: _Parser, block: CifBlock) -> tuple[Structure, list[str]]:

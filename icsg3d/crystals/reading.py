@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import lzma
-import os
 import stat
 import warnings
 import zlib
@@ -21,9 +20,9 @@ from ase import Atoms
 from pymatgen.core import Element, Lattice, Species, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from icsg3d.crystals.bounds import MAX_ATOMS
 from icsg3d.crystals.cif import read_cif
 from icsg3d.errors import InputError
+from icsg3d.limits import ATOMS, BYTES, READING_SECONDS, within_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,9 +31,6 @@ _log = logging.getLogger(__name__)
 
 NOTES = "icsg3d_notes"
 """Key of :attr:`Structure.properties` under which stands what is to be known of how a crystal was read."""
-
-MAX_BYTES = 2**30
-"""Most bytes of a file, unpacked; the environment variable ``ICSG3D_MAX_BYTES`` sets another number."""
 
 _PACKED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -84,18 +80,6 @@ def is_json(path: Path) -> bool:
     return _ending(path) in {".json", ".mson"}
 
 
-def byte_limit() -> int:
-    """Return the most bytes that are read of one file.
-
-    Raises:
-        InputError: if ``ICSG3D_MAX_BYTES`` is no number.
-    """
-    given = os.environ.get("ICSG3D_MAX_BYTES", "")
-    if given and not given.isdigit():
-        raise InputError(f"ICSG3D_MAX_BYTES is a number of bytes, not {given!r}; set it to one, or unset it")
-    return int(given) if given else MAX_BYTES
-
-
 def check_regular(path: Path) -> None:
     """Refuse what is no file to be read to its end, such as a pipe, a device or a socket.
 
@@ -110,11 +94,7 @@ def check_regular(path: Path) -> None:
 
 
 def _check_size(path: Path, size: int) -> None:
-    if size > byte_limit():
-        raise InputError(
-            f"{path} has more than the {byte_limit()} bytes that are read of one file; split it, or set the "
-            "environment variable ICSG3D_MAX_BYTES to a larger number"
-        )
+    BYTES.check(size, f"{path} has", "split it")
 
 
 def unpacked(path: Path) -> bytes:
@@ -130,10 +110,10 @@ def unpacked(path: Path) -> bytes:
         file.seek(0)
         open_packed = next((opened for start, opened in _PACKED.items() if first.startswith(start)), None)
         if open_packed is None:
-            data = file.read(byte_limit() + 1)
+            data = file.read(BYTES.value() + 1)
         else:
             with open_packed(file) as packed:
-                data = packed.read(byte_limit() + 1)
+                data = packed.read(BYTES.value() + 1)
     _check_size(path, len(data))
     return data
 
@@ -241,6 +221,12 @@ def read_quietly(path: str | Path) -> Structure:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a file that can") from error
     if is_json(path):
         return _read_json_structure(path)
+    with within_seconds(READING_SECONDS.value(), READING_SECONDS.refusal(f"reading {path} takes")):
+        return _read_other(path)
+
+
+def _read_other(path: Path) -> Structure:
+    """Read a crystal from a file that is no JSON."""
     if _ending(path) in {".yaml", ".yml"}:
         msg = f"{path} holds no crystal that is read: YAML may name code to run; give a CIF or POSCAR"
         raise InputError(msg)
@@ -287,10 +273,7 @@ def _check_announced(path: Path, kind: str | None) -> None:
         words = line.split()
         if words and all(word.isdigit() for word in words):
             atoms = sum(int(word[:18]) for word in words)
-            if atoms > MAX_ATOMS:
-                raise InputError(
-                    f"{path} announces {atoms} atoms, more than the {MAX_ATOMS} that are taken; give the primitive cell"
-                )
+            ATOMS.check(atoms, f"{path} announces {atoms} atoms,", "give the primitive cell")
 
 
 def _read_cif_file(path: Path) -> Structure:
@@ -309,7 +292,8 @@ def crystal_of_cif(text: str) -> Structure:
     Raises:
         InputError: as in :func:`icsg3d.crystals.cif.read_cif`.
     """
-    found = read_cif(text)
+    with within_seconds(READING_SECONDS.value(), READING_SECONDS.refusal("reading the CIF takes")):
+        found = read_cif(text)
     return noted(found.structure, *found.notes)
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 from icsg3d.crystals.reading import DAMAGE, crystal_of_cif, unpacked
 from icsg3d.data.frames import BadCell, check_names
 from icsg3d.errors import InputError
+from icsg3d.limits import ROWS
+from icsg3d.refusals import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +40,9 @@ def read_cif_table(path: Path) -> pd.DataFrame:
         msg = f"{path} cannot be read as a CSV table ({' '.join(str(error).split())}); give an undamaged file"
         raise InputError(msg) from error
     if "cif" not in frame.columns:
-        msg = f"{path} has no column 'cif', only {', '.join(map(str, frame.columns))}; name the column of CIF texts so"
+        msg = f"{path} has no column 'cif', only {listed(frame.columns)}; name the column of CIF texts so"
         raise InputError(msg)
+    ROWS.check(len(frame), f"{path} has", "split it")
     structures = [_structure(text) for text in frame["cif"]]
     columns = frame.drop(columns=[name for name in ("cif", "Unnamed: 0") if name in frame.columns])
     return columns.assign(structure=structures)

@@ -14,6 +14,7 @@ from monty.json import MontyEncoder
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
+from icsg3d.limits import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,9 @@ def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.Data
     Raises:
         InputError: if the content is no dataframe in matminer's format.
     """
+    data = content.get("data") if isinstance(content, dict) else content
+    if isinstance(data, list):
+        ROWS.check(len(data), f"{path} has", "split it")
     if isinstance(content, list) and content and all(isinstance(each, dict) for each in content):
         rows = [{k: _decoded(v, strict=strict) for k, v in each.items() if k[:1] != "@"} for each in content]
         return pd.DataFrame(rows)

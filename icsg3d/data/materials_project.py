@@ -26,11 +26,12 @@ from icsg3d.data.materials_rows import COLUMNS, FIELDS, PROPERTY_FIELDS, Page, d
 from icsg3d.data.remote import JsonService, Manners, check_endpoint
 from icsg3d.errors import InputError
 from icsg3d.files import locked, saving, sha256, write_atomically
+from icsg3d.limits import ROWS
 from icsg3d.progress import task
 from icsg3d.run_folders import PartialRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from icsg3d.progress import Task
@@ -127,7 +128,8 @@ def _pages(
 def _pages_of_all(
     service: JsonService, query: MaterialsProjectQuery, partial: PartialRows, running: Task
 ) -> Iterator[Page]:
-    came = 0
+    came: set[str] = set()
+    count = 0
     for part, parameters in enumerate(query.parameters()):
         skip, total = 0, None
         while total is None or skip < total:
@@ -138,13 +140,26 @@ def _pages_of_all(
                 wanted = {**parameters, "_fields": ",".join(FIELDS), "_limit": str(PAGE), "_skip": str(skip)}
                 page = read_page(service.get(_ROUTE, wanted), f"{part}.{skip}", PAGE)
             total = page.total if total is None else total
+            _check_total(total, parameters, partial)
             if page.total != total or skip + page.count > total or (not page.count and skip < total):
                 raise _changed(partial, f"{page.count} came after {skip} of {total}, {page.total} are announced now")
+            names = [row["material_id"] for row in page.rows]
+            if again := len(names) - len(set(names) - came):
+                raise _changed(partial, f"of {len(names)} materials after {skip}, {again} have come before")
+            came.update(names)
             partial.add((part, skip), encoded_page(page))
             skip += page.count
-            came += page.count
-            running.update(done=came, total=max(came, len(query.ids) or total))
+            count += page.count
+            running.update(done=count, total=max(count, len(query.ids) or total))
             yield page
+
+
+def _check_total(total: int, parameters: Mapping[str, str], partial: PartialRows) -> None:
+    """Refuse an answer that announces more materials than are taken, or than there are names in the query."""
+    asked = parameters.get("material_ids")
+    if asked and total > asked.count(",") + 1:
+        raise _changed(partial, f"{total} materials are announced for {asked.count(',') + 1} names")
+    ROWS.check(total, f"the Materials Project announces {total} materials,", "ask for something narrower")
 
 
 def _changed(partial: PartialRows, detail: str) -> InputError:
@@ -158,8 +173,6 @@ def _frame(query: MaterialsProjectQuery, pages: list[Page], partial: PartialRows
     rows = [row for page in pages for row in page.rows]
     skipped = {name: reason for page in pages for name, reason in page.skipped.items()}
     names = {row["material_id"] for row in rows}
-    if len(names) < len(rows):
-        raise _changed(partial, f"of {len(rows)} materials, {len(rows) - len(names)} came twice")
     if not rows:
         partial.remove()
         detail = f": all {len(skipped)} are damaged, {next(iter(skipped.values()))}" if skipped else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -14,11 +15,20 @@ from urllib3.util import Retry
 
 from icsg3d import __version__
 from icsg3d.errors import InputError
+from icsg3d.limits import FETCH_BYTES, FETCH_PAGES, FETCH_SECONDS, within_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _OWN_MACHINE = {"localhost", "127.0.0.1", "::1"}
+
+
+_GO_ON = "start again to go on from what has come"
+"""Each fetch counts anew, and pages that have come are kept."""
+
+
+class _LateError(InputError):
+    """An answer was not there in time."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Manners:
         first_wait: Seconds before the first repetition; they double with each, up to ``longest_wait``.
         longest_wait: Seconds. A service that asks for a longer pause (``Retry-After``) ends the fetch.
         timeout: Seconds without a connection, and without a byte of the answer, that count as a failure.
+        answer_seconds: Seconds in which an answer is there as a whole; a longer one counts as a failure.
         most_bytes: Largest answer that is read, unpacked.
         sleep: Waits for so many seconds.
         clock: Tells the time in seconds, from any start.
@@ -41,6 +52,7 @@ class Manners:
     first_wait: float = 1
     longest_wait: float = 300
     timeout: tuple[float, float] = (15, 120)
+    answer_seconds: float = 900
     most_bytes: int = 1 << 28
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -56,6 +68,9 @@ class _Failure:
 
 class JsonService:
     """Asks a web service, one request after the other, and gives up only after several trials.
+
+    One service object is one fetch: answers, bytes and seconds of all its requests together are bounded
+    (:mod:`icsg3d.limits`), whatever a service announces.
 
     urllib3's ``Retry``, mounted below requests, repeats statuses and failed connections but not answers cut off in
     their middle, waits for as long as it is told, and hides the status at the end. So the repetition is done here, and
@@ -81,6 +96,9 @@ class JsonService:
         self._secret = secret
         self._way_out = way_out
         self._next = 0.0
+        self._began = self.manners.clock()
+        self._answers = 0
+        self._bytes = 0
         self._session = requests.Session()
         self._session.headers.update({"X-API-KEY": secret, "User-Agent": f"icsg3d/{__version__}"})
 
@@ -98,12 +116,15 @@ class JsonService:
         Raises:
             InputError: if the request is refused, or fails time and again.
         """
+        self._answers += 1
+        FETCH_PAGES.check(self._answers, f"{self.name} would have to be asked for", _GO_ON)
         failure = _Failure("")
         for trial in range(self.manners.retries + 1):
             if trial:
                 self._wait_after(failure, trial)
             self._keep_pace()
-            answer = self._ask(path, parameters)
+            self._check_time()
+            answer = self._ask_in_time(path, parameters)
             if not isinstance(answer, _Failure):
                 return answer
             failure = answer
@@ -112,6 +133,10 @@ class JsonService:
             "start again later, what has come is kept"
         )
         raise InputError(msg)
+
+    def _check_time(self) -> None:
+        passed = self.manners.clock() - self._began
+        FETCH_SECONDS.check(math.ceil(passed), f"fetching from {self.name} takes", _GO_ON)
 
     def _keep_pace(self) -> None:
         pause = self._next - self.manners.clock()
@@ -127,6 +152,15 @@ class JsonService:
             msg = f"{self.name} asks for a pause of {wait:.0f} s; start again after it, what has come is kept"
             raise InputError(msg)
         self.manners.sleep(wait)
+
+    def _ask_in_time(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any] | _Failure:
+        """Ask, and take an answer that trickles in for too long as a failure."""
+        late = _LateError(f"the answer was not there after {self.manners.answer_seconds:g} s")
+        try:
+            with within_seconds(self.manners.answer_seconds, late):
+                return self._ask(path, parameters)
+        except _LateError as error:
+            return _Failure(str(error))
 
     def _ask(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any] | _Failure:
         url = f"{self.endpoint}/{path}"
@@ -154,6 +188,9 @@ class JsonService:
         parts, size = [], 0
         for part in response.iter_content(1 << 18):
             size += len(part)
+            self._bytes += len(part)
+            FETCH_BYTES.check(self._bytes, f"{self.name} sent", _GO_ON)
+            self._check_time()
             if size > self.manners.most_bytes:
                 msg = f"{self.name} sent more than {self.manners.most_bytes >> 20} MiB at once; ask for fewer at a time"
                 raise InputError(msg)

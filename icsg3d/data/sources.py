@@ -20,7 +20,8 @@ from icsg3d.data.frames import BadCell, frame_from_json
 from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
 from icsg3d.errors import InputError
 from icsg3d.files import sha256
-from icsg3d.refusals import log_noted
+from icsg3d.limits import ROWS
+from icsg3d.refusals import listed, log_noted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +158,7 @@ def _load_one(path: Path) -> _Part:
 def _compact_frame(path: Path) -> pd.DataFrame:
     """Return compact arrays as a dataframe."""
     crystals = read_compact(path)
+    ROWS.check(len(crystals), f"{path} has", "split it")
     structures = [from_arrays(crystals.crystal(row)) for row in range(len(crystals))]
     return pd.DataFrame({"material_id": crystals.ids, "structure": structures, **crystals.columns})
 
@@ -185,8 +187,7 @@ def _load_folder(folder: Path) -> _Part:
 def _table(frame: pd.DataFrame, path: Path) -> _Part:
     """Return the crystals of a dataframe's column ``structure``, and why there are none in some rows."""
     if "structure" not in frame.columns:
-        columns = ", ".join(map(str, frame.columns))
-        msg = f"{path} has no column 'structure', only {columns}; name the column of crystals so"
+        msg = f"{path} has no column 'structure', only {listed(frame.columns)}; name the column of crystals so"
         raise InputError(msg)
     nothing = pd.Series(None, index=frame.index, dtype=object)
     ids = frame.get("material_id", nothing)

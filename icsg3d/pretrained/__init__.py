@@ -54,6 +54,11 @@ def find(model: str | Path, *formats: str) -> Path:
     raise InputError(msg)
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether the folder of a model, as :func:`find` returns it, is the package's."""
+    return folder.resolve().parent == _FOLDER.resolve()
+
+
 def write_training_crystals(folder: Path, ids: list[str], formulas: list[str]) -> None:
     """Write ids and reduced formulas of the training crystals beside a model, the same bytes for the same crystals."""
     text = io.StringIO()

@@ -18,7 +18,7 @@ from icsg3d.crystals.taking import is_one_crystal
 from icsg3d.errors import InputError
 from icsg3d.models.properties import PROPERTY_FORMAT, load_property_model
 from icsg3d.pretrained import available, find
-from icsg3d.processors import torch_device
+from icsg3d.processors import inference_precision, torch_device
 from icsg3d.progress import track
 from icsg3d.refusals import usable
 from icsg3d.representation.description import batch_of, describe
@@ -78,15 +78,18 @@ class Predictions:
 class PropertyPredictor:
     """A property model that takes crystals.
 
+    It computes in double precision where the device has it and rounds to single, so that a number does not depend on
+    what is predicted with it, nor on the number of threads (:func:`icsg3d.processors.inference_precision`).
+
     Args:
-        model: The networks.
+        model: The networks, which are moved to the device and that precision.
         digest: SHA-256 of the weights, for provenance.
         device: Where the networks run.
     """
 
     def __init__(self, model: PropertyModel, digest: str = "", device: torch.device | str = "cpu") -> None:
         self.device = torch_device(device)
-        self.model = model.to(self.device).eval()
+        self.model = model.to(self.device, inference_precision(self.device)).eval()
         self.digest = digest
 
     @classmethod
@@ -142,7 +145,8 @@ class PropertyPredictor:
         for rows in batches_of(graphs):
             with torch.no_grad():
                 value, std, far = self.model.assess(batch_of([graphs[row] for row in rows]).to(self.device))
-            values[rows], stds[rows], unlike[rows] = (t.cpu().numpy() for t in (value, std, far))
+            values[rows], stds[rows] = (tensor.float().cpu().numpy() for tensor in (value, std))
+            unlike[rows] = far.cpu().numpy()
         known = set(self.model.config.elements)
         unseen = tuple(
             tuple(symbols()[number] for number in np.unique(graph.numbers) if int(number) not in known)
@@ -156,7 +160,7 @@ class PropertyPredictor:
         for rows in batches_of(graphs):
             batch = batch_of([graphs[row] for row in rows]).to(self.device)
             with torch.no_grad():
-                embedded[rows] = cast("Any", self.model.members[0]).embed(batch).cpu().numpy()
+                embedded[rows] = cast("Any", self.model.members[0]).embed(batch).float().cpu().numpy()
         return embedded
 
 

@@ -17,15 +17,12 @@ import numpy as np
 import torch
 from vesin import NeighborList
 
-from icsg3d.errors import InputError
+from icsg3d.limits import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from icsg3d.crystals.arrays import CrystalArrays
-
-MAX_ATOMS = 10_000
-"""Most atoms of one crystal."""
 
 _DENSE_ATOMS = 256
 """Up to so many atoms a crystal's moments are one matrix; beyond, only pairs within the cutoff are stored."""
@@ -135,13 +132,11 @@ def environments(crystal: CrystalArrays, config: EnvironmentConfig | None = None
     """Return the environments of a crystal.
 
     Raises:
-        InputError: if the crystal has more than ``MAX_ATOMS`` atoms.
+        InputError: if the crystal has more atoms than are taken (:data:`icsg3d.limits.ATOMS`).
     """
     config = config or EnvironmentConfig()
     atoms = len(crystal)
-    if atoms > MAX_ATOMS:
-        msg = f"a crystal of {atoms} atoms is larger than the {MAX_ATOMS} that fit; give its primitive cell"
-        raise InputError(msg)
+    ATOMS.check(atoms, f"a crystal has {atoms} atoms,", "give its primitive cell")
     centres, neighbours, distances, vectors = NeighborList(cutoff=config.cutoff, full_list=True).compute(
         points=crystal.frac_coords @ crystal.lattice, box=crystal.lattice, periodic=True, quantities="ijdD"
     )

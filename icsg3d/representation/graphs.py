@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from vesin import NeighborList
 
-from icsg3d.crystals.bounds import MAX_ATOMS
 from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
+from icsg3d.limits import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,12 +85,11 @@ def crystal_graph(crystal: CrystalArrays, config: GraphConfig | None = None) -> 
     """Return the graph of a crystal.
 
     Raises:
-        InputError: if an atom has no neighbour within the cutoff, or the crystal more than ``MAX_ATOMS`` atoms.
+        InputError: if an atom has no neighbour within the cutoff, or the crystal has more atoms than are
+            taken (:data:`icsg3d.limits.ATOMS`).
     """
     config = config or GraphConfig()
-    if len(crystal) > MAX_ATOMS:
-        msg = f"a crystal of {len(crystal)} atoms is larger than the {MAX_ATOMS} that fit; give its primitive cell"
-        raise InputError(msg)
+    ATOMS.check(len(crystal), f"a crystal has {len(crystal)} atoms,", "give its primitive cell")
     for radius in sorted({min(_FIRST_RADIUS, config.cutoff), config.cutoff}):
         centres, neighbours, distances = _pairs(crystal, radius)
         counts = np.bincount(centres, minlength=len(crystal))

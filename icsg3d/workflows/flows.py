@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from jobflow import Flow, Job, Maker, Response, job
+from jobflow import Flow, Job, Maker, OutputReference, Response, job
 
+from icsg3d.arguments import whole_number
 from icsg3d.errors import InputError
 from icsg3d.workflows.calculations import tolerant
 from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.formation import FormationEnergyMaker, no_reference
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker, compare, validation
 from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationDoc
+from icsg3d.workflows.taking import a_candidate, a_crystal_or_none, energies_of_elements, split_candidates, taking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pymatgen.core import Structure
+
+    from icsg3d.crystals.structures import Crystal
+    from icsg3d.generation.candidates import Candidate
 
 
 @dataclass
@@ -46,22 +51,28 @@ class CandidateValidationMaker(Maker):
         """Return the maker with a force field that atomate2 knows, such as ``MACE-MP-0``."""
         return cls(formation_energy_maker=FormationEnergyMaker.from_force_field_name(name))
 
+    @taking(candidate=a_candidate, element_energies=energies_of_elements)
     def make(
         self,
-        candidate: CandidateDoc,
+        candidate: CandidateDoc | Candidate | Crystal | OutputReference,
         prev_dir: str | None = None,
-        element_energies: Mapping[str, Any] | None = None,
+        element_energies: Mapping[str, Any] | OutputReference | None = None,
     ) -> Flow:
         """Return the flow of one candidate; its output is a :class:`~icsg3d.workflows.schemas.ValidationDoc`.
 
         Args:
-            candidate: With a crystal and a predicted formation energy.
+            candidate: A document with a crystal and a predicted formation energy, a crystal, or a reference to one.
             prev_dir: Where an earlier calculation of it ran.
             element_energies: Documents of the elements, or references to them, where they are computed already.
 
         Raises:
             InputError: if the candidate has no crystal, or an element has no reference.
         """
+        if isinstance(candidate, OutputReference):
+            later = validation_of(self, candidate, prev_dir, element_energies)
+            later.name = self.name
+            return Flow([later], output=later.output, name=self.name)
+        candidate = cast("CandidateDoc", candidate)
         if candidate.structure is None:
             msg = f"candidate {candidate.index} has no crystal ({candidate.reason}), so it cannot be validated"
             raise InputError(msg)
@@ -70,6 +81,21 @@ class CandidateValidationMaker(Maker):
         name = f"{self.name} {candidate.structure.composition.reduced_formula} #{candidate.index}"
         compared.name = name
         return Flow([energy, compared], output=compared.output, name=name)
+
+
+@job
+def validation_of(
+    maker: CandidateValidationMaker, candidate: Any, prev_dir: str | None, element_energies: Any
+) -> Response[Any]:
+    """Replace itself by the flow of a candidate that another job made.
+
+    Args:
+        maker: Of the flow.
+        candidate: What the other job made.
+        prev_dir: Where an earlier calculation of it ran.
+        element_energies: Documents of elements that are computed already, by symbol.
+    """
+    return Response(replace=maker.make(candidate, prev_dir, element_energies))
 
 
 @job
@@ -172,9 +198,7 @@ class ScreeningFlowMaker(Maker):
             InputError: if one is below 1.
         """
         for name in ("draws", "top", "shard_size"):
-            if getattr(self, name) < 1:
-                msg = f"{name} must be at least 1, got {getattr(self, name)}"
-                raise InputError(msg)
+            setattr(self, name, whole_number(getattr(self, name), name, 1))
 
     @classmethod
     def from_engine(cls, engine: str, **arguments: Any) -> Self:
@@ -185,29 +209,37 @@ class ScreeningFlowMaker(Maker):
         """
         return cls(validation_maker=CandidateValidationMaker.from_engine(engine), **arguments)
 
-    def make(self, base_structure: Structure | None = None, candidates: Sequence[CandidateDoc] | None = None) -> Flow:
+    def make(
+        self,
+        base_structure: Crystal | OutputReference | None = None,
+        candidates: Sequence[CandidateDoc | Candidate | Crystal | OutputReference] | OutputReference | None = None,
+    ) -> Flow:
         """Return the flow; its output is a :class:`~icsg3d.workflows.schemas.ValidationSummaryDoc`.
 
         Args:
-            base_structure: Crystal to draw around; without it, and without candidates, draws are free.
-            candidates: To validate instead of drawing any.
+            base_structure: Crystal to draw around, or a reference to one; without it, and without candidates, draws
+                are free.
+            candidates: To validate instead of drawing any: documents or any crystals, or references to one or to a list
+                of them. Crystals without a number are numbered in their order.
 
         Raises:
-            InputError: if the list of candidates is empty, or two have the same index.
+            InputError: if the base is no crystal, there is no candidate, one of them is no crystal, two have the same
+                index, or a base is given as well.
         """
-        if candidates is not None and not candidates:
-            msg = "there are no candidates to validate; give at least one"
+        if isinstance(base_structure, list | tuple):
+            msg = "a base is one crystal, got a list; give crystals to validate as 'candidates'"
             raise InputError(msg)
-        if candidates is not None and len({each.index for each in candidates}) < len(candidates):
-            msg = "two candidates have the same index, by which rows are told apart; number them anew"
+        if base_structure is not None and candidates is not None:
+            msg = "there is a base to draw around, and there are candidates instead; give one of the two"
             raise InputError(msg)
-        drawn = [] if candidates is not None else list(self._draws(base_structure))
-        parts: list[Any] = [job.output for job in drawn] or [CandidatesDoc(candidates=list(candidates or []))]
+        base = a_crystal_or_none(base_structure, "the base")
+        drawn = list(self._draws(base)) if candidates is None else []
+        parts = [job.output for job in drawn] if candidates is None else split_candidates(candidates)
         screened = self.screen_maker.make(parts)
         validated = validate_all(screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size)
         validated.name = "validate"
         return Flow([*drawn, screened, validated], output=validated.output, name=self.name)
 
-    def _draws(self, structure: Structure | None) -> Iterable[Any]:
+    def _draws(self, structure: Structure | OutputReference | None) -> Iterable[Any]:
         for start in range(0, self.draws, self.shard_size):
             yield self.generate_maker.make(structure, min(self.shard_size, self.draws - start), start)

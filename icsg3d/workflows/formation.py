@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from atomate2.forcefields.jobs import ForceFieldRelaxMaker, ForceFieldStaticMaker
-from jobflow import Flow, Maker
+from jobflow import Flow, Maker, OutputReference, Response, job
 from monty.json import jsanitize
 from pymatgen.core import Structure
 
+from icsg3d.crystals.structures import Crystal, as_structure
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
 from icsg3d.workflows.calculations import calculation, element_energy, formation_energy, tolerant, versions_of
 from icsg3d.workflows.schemas import EngineDoc
+from icsg3d.workflows.taking import a_crystal, energies_of_elements, taking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,19 +100,29 @@ class FormationEnergyMaker(Maker):
         """Return the elements of a crystal of which there is no crystal to measure it against."""
         return sorted(_symbols(structure) - set(elemental_ground_states()) - set(self.elements))
 
+    @taking(structure=a_crystal, element_energies=energies_of_elements)
     def make(
-        self, structure: Structure, prev_dir: str | None = None, element_energies: Mapping[str, Any] | None = None
+        self,
+        structure: Crystal | OutputReference,
+        prev_dir: str | None = None,
+        element_energies: Mapping[str, Any] | OutputReference | None = None,
     ) -> Flow:
         """Return the flow for one crystal; its output is a :class:`~icsg3d.workflows.schemas.FormationEnergyDoc`.
 
         Args:
-            structure: The crystal.
+            structure: The crystal: a Structure, Atoms, the path of a file, an entry ..., or a reference to one; what is
+                missing of a referenced one shows when its job runs.
             prev_dir: Where an earlier calculation of it ran.
             element_energies: Documents of elements that are computed already, or references to them, by symbol.
 
         Raises:
-            InputError: if an element has no reference.
+            InputError: if it is no crystal, or an element has no reference.
         """
+        if isinstance(structure, OutputReference) or isinstance(element_energies, OutputReference):
+            later = formation_energy_of(self, structure, prev_dir, element_energies)
+            later.name = self.name
+            return Flow([later], output=later.output, name=self.name)
+        structure = as_structure(structure)
         known = dict(element_energies or {})
         flows = self.element_flows(_symbols(structure) - set(known))
         known |= {symbol: flow.output for symbol, flow in flows.items()}
@@ -166,6 +178,21 @@ class FormationEnergyMaker(Maker):
         if self.static_maker is not None:
             jobs["static"] = calculation(self.static_maker, current, prev_dir, self.packages)
         return list(jobs), jobs
+
+
+@job
+def formation_energy_of(
+    maker: FormationEnergyMaker, structure: Any, prev_dir: str | None, element_energies: Any
+) -> Response[Any]:
+    """Replace itself by the flow of a crystal that another job made, which must be known to tell its elements.
+
+    Args:
+        maker: Of the flow.
+        structure: What the other job made.
+        prev_dir: Where an earlier calculation of it ran.
+        element_energies: Documents of elements that are computed already, by symbol.
+    """
+    return Response(replace=maker.make(structure, prev_dir, element_energies))
 
 
 def _plain(maker: Maker) -> dict[str, Any]:

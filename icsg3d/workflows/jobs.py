@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
-from pymatgen.core import Structure
 
+from icsg3d.arguments import real_number, whole_number
+from icsg3d.crystals.structures import Crystal
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.generation.candidates import Draws
@@ -26,6 +27,7 @@ from icsg3d.workflows.schemas import (
     ValidationDoc,
     ValidationSummaryDoc,
 )
+from icsg3d.workflows.taking import a_count, a_crystal_or_none, a_list, a_start, candidates_of, taking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +57,23 @@ class GenerateMaker(Maker):
     condition: float | None = None
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        """Check the numbers, which may be numpy's.
+
+        Raises:
+            InputError: if one is none, or out of range.
+        """
+        self.seed = whole_number(self.seed, "seed", 0)
+        self.scale = real_number(self.scale, "scale")
+        self.condition = None if self.condition is None else real_number(self.condition, "condition")
+
+    @taking(structure=a_crystal_or_none, count=a_count, start=a_start)
     @job(output_schema=CandidatesDoc)
-    def make(self, structure: Structure | None = None, count: int = 100, start: int = 0) -> CandidatesDoc:
+    def make(self, structure: Crystal | None = None, count: int = 100, start: int = 0) -> CandidatesDoc:
         """Return the draws ``start`` to ``start + count - 1``; each depends on the seed and its number alone.
 
         Args:
-            structure: Where to start; None to draw freely.
+            structure: Where to start: whatever stands for a crystal, or a reference to one; None to draw freely.
             count: Number of draws.
             start: Number of the first.
 
@@ -102,14 +115,15 @@ class ScreenMaker(Maker):
     hull: bool = True
     phases: list[str] = field(default_factory=list)
 
+    @taking(parts=a_list)
     @job(output_schema=CandidatesDoc)
-    def make(self, parts: list[CandidatesDoc]) -> CandidatesDoc:
+    def make(self, parts: list[Any]) -> CandidatesDoc:
         """Return all candidates with results of screening and predictions, the best of those that passed first.
 
         What is nearer to the hull is better or, without a hull, what has the lower predicted formation energy.
 
         Args:
-            parts: Candidates of one or several jobs.
+            parts: Candidates of one or several jobs: documents, crystals, lists of them, or references to those.
 
         Raises:
             InputError: if a criterion is none, or the model is missing.
@@ -125,7 +139,7 @@ class ScreenMaker(Maker):
             symmetry_tolerance=self.symmetry_tolerance,
             device=self.device,
         )
-        candidates = [each.to_candidate() for part in parts for each in part.candidates]
+        candidates = [each.to_candidate() for each in candidates_of(parts)]
         return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in judge.judge(candidates)])
 
     def _criteria(self) -> Screening:
@@ -199,6 +213,7 @@ class ValidationSummaryMaker(Maker):
 
     name: str = "summarise"
 
+    @taking(candidates=a_list, shards=a_list, screened_out=a_list)
     @job(output_schema=ValidationSummaryDoc)
     def make(
         self, candidates: list[CandidateDoc], shards: list[Any], maker: Any, screened_out: list[CandidateDoc]

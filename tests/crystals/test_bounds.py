@@ -102,8 +102,8 @@ def test_the_shortest_distance_is_that_over_all_images():
 
 
 def test_the_number_of_atoms_is_bounded(monkeypatch):
-    monkeypatch.setattr(bounds, "MAX_ATOMS", 1)
-    with pytest.raises(InputError, match="has 2 atoms, more than the 1 that are taken; give its primitive cell"):
+    monkeypatch.setenv("ICSG3D_MAX_ATOMS", "1")
+    with pytest.raises(InputError, match="has 2 atoms, more than the 1 atoms that are allowed; give its prim"):
         check_bounds(crystal(), "NaCl")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import time as real_time
 import traceback
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -452,6 +454,75 @@ def test_a_query_that_is_not_understood(project, fetch):
 def test_endless_answers_are_cut(project, fetch, time):
     with pytest.raises(InputError, match="sent more than 0 MiB at once"):
         fetch(manners=time.manners(most_bytes=1000))
+
+
+# A service without end
+
+
+def announced(total):
+    """Answer every request with one page and a number of materials."""
+
+    def fault(handler):
+        content = handler.server.content(handler.server.asked[0])
+        handler.answer(200, json.dumps(content | {"meta": {"total_doc": total}}).encode())
+
+    return fault
+
+
+def test_a_service_that_announces_more_than_there_can_be_is_asked_once(project, fetch):
+    project.faults = [announced(10**18)] * 99
+    with pytest.raises(InputError, match=r"announces 10{18} materials, more than the 5000000 rows .* ICSG3D_MAX_ROWS"):
+        fetch()
+    assert len(project.asked) == 1
+
+
+def test_a_page_that_is_repeated_is_seen_at_once(project, fetch, tmp_path):
+    project.faults = [announced(10**5)] * 99
+    with pytest.raises(InputError, match="of 2 materials after 2, 2 have come before"):
+        fetch()
+    assert len(project.asked) == 2
+    assert files(tmp_path) == []
+
+
+def test_more_materials_than_names_are_no_answer(project, fetch):
+    project.faults = [announced(3)]
+    with pytest.raises(InputError, match="3 materials are announced for 2 names"):
+        fetch(MaterialsProjectQuery(ids=("mp-5", "mp-30")))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("PAGES", "2", "would have to be asked for more than the 2 pages that are allowed"),
+        ("BYTES", "3000", "sent more than the 3000 bytes that are allowed"),
+        ("SECONDS", "15", "takes more than the 15 seconds that are allowed"),
+    ],
+)
+def test_a_fetch_has_bounds_and_goes_on_behind_them(project, fetch, time, monkeypatch, variable, value, message):
+    monkeypatch.setenv(f"ICSG3D_MAX_FETCH_{variable}", value)
+    slow = time.manners(per_second=0.1)
+    with pytest.raises(InputError, match=rf"{message}; start again to go on .* ICSG3D_MAX_FETCH_{variable} to"):
+        fetch(manners=slow)
+    came = len(project.asked)
+    monkeypatch.delenv(f"ICSG3D_MAX_FETCH_{variable}")
+    assert len(fetch()) == 5
+    assert 3 <= len(project.asked) <= came + 2
+
+
+def test_an_answer_that_trickles_in_is_given_up(project, fetch, time):
+    def trickle(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                real_time.sleep(0.05)
+
+    project.faults = [trickle] * 2
+    with pytest.raises(InputError, match=r"in 2 trials \(the answer was not there after 0\.3 s\)"):
+        fetch(manners=time.manners(answer_seconds=0.3, retries=1))
 
 
 # Answers that cannot be trusted

@@ -57,7 +57,10 @@ def test_a_hull_that_is_given_takes_the_place_of_phases():
     # hull lies at -1.2 * 2 / 3 = -0.8, and -1.9 is -0.9 of formation: 0.1 below.
     hull = ReferenceHull([Phase("MgO", -1.2), Phase("Mg", 0.0), Phase("O2", 0.0)])
     found = stability(
-        [crystal("Mg", "O"), crystal("Mg", "O", "O"), crystal("Na", "Cl")], [], Table(MgO=-2.0, MgO2=-1.9, NaCl=-3), hull
+        [crystal("Mg", "O"), crystal("Mg", "O", "O"), crystal("Na", "Cl")],
+        [],
+        Table(MgO=-2.0, MgO2=-1.9, NaCl=-3),
+        hull,
     )
     assert (found["chgnet_phases"], found["stable"], found["metastable"]) == (len(hull), 1 / 3, 1 / 3)
     assert found["median_above_hull"] == pytest.approx(0.05)  # of 0.2 and -0.1

@@ -106,6 +106,6 @@ def test_settings_out_of_range_are_refused():
 
 
 def test_too_many_atoms_are_refused(monkeypatch):
-    monkeypatch.setattr(module, "MAX_ATOMS", 1)
+    monkeypatch.setenv("ICSG3D_MAX_ATOMS", "1")
     with pytest.raises(InputError, match="2 atoms"):
         environments(caesium_chloride(4.1))

@@ -10,8 +10,7 @@ import torch
 
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
-from icsg3d.representation import graphs
-from icsg3d.representation.graphs import MAX_ATOMS, CrystalGraph, GraphBatch, GraphConfig, GraphSet, crystal_graph
+from icsg3d.representation.graphs import CrystalGraph, GraphBatch, GraphConfig, GraphSet, crystal_graph
 
 SHELL = 0.1
 """Angstrom; the default width of the last shell."""
@@ -394,10 +393,10 @@ def test_the_cutoff_of_the_message_is_that_of_the_configuration():
 
 
 def test_crystals_that_are_too_large_are_refused(monkeypatch):
-    many = CrystalArrays(np.full(MAX_ATOMS + 1, 3), np.zeros((MAX_ATOMS + 1, 3)), 50 * np.eye(3))
-    with pytest.raises(InputError, match=f"crystal of {MAX_ATOMS + 1} atoms is larger than the {MAX_ATOMS}"):
+    many = CrystalArrays(np.full(10_001, 3), np.zeros((10_001, 3)), 50 * np.eye(3))
+    with pytest.raises(InputError, match=r"has 10001 atoms, more than the 10000 atoms .* ICSG3D_MAX_ATOMS to a larger"):
         crystal_graph(many)
-    monkeypatch.setattr(graphs, "MAX_ATOMS", 4)
+    monkeypatch.setenv("ICSG3D_MAX_ATOMS", "4")
     assert len(crystal_graph(supercell(ROCK_SALT, (2, 1, 1)))) == 4
     with pytest.raises(InputError, match="5 atoms"):
         crystal_graph(PEROVSKITE)

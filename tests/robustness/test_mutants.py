@@ -7,7 +7,9 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -115,7 +117,7 @@ def test_the_limit_on_bytes_is_said_and_can_be_raised(tmp_path, monkeypatch):
     (tmp_path / "f.json.gz").write_bytes(gzip.compress(json.dumps(frame(*[salt()] * 9)).encode()))
     monkeypatch.setenv("ICSG3D_MAX_BYTES", "300")
     for name in ("f.json", "f.json.gz"):
-        with pytest.raises(InputError, match=f"{name} has more than the 300 bytes .* ICSG3D_MAX_BYTES"):
+        with pytest.raises(InputError, match=f"{name} has more than the 300 bytes .* ICSG3D_MAX_BYTES to a larger"):
             load_structures(tmp_path / name)
     monkeypatch.setenv("ICSG3D_MAX_BYTES", "100000")
     assert [len(load_structures(tmp_path / name)) for name in ("f.json", "f.json.gz")] == [1, 9]
@@ -134,7 +136,7 @@ def test_the_limit_on_bytes_is_said_and_can_be_raised(tmp_path, monkeypatch):
 )
 def test_announced_atoms_are_not_made_room_for(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=f"{name} announces 999999999 atoms, more than the 10000"):
+    with pytest.raises(InputError, match=f"{name} announces 999999999 atoms, more than the 10000 atoms"):
         read_quietly(tmp_path / name)
 
 
@@ -142,3 +144,46 @@ def test_a_singular_cell_is_a_sentence(tmp_path):
     (tmp_path / "a.xsf").write_text("CRYSTAL\nPRIMVEC\n4 0 0\n0 4 0\n4 4 0\nPRIMCOORD\n1 1\n11 0 0 0\n")
     with pytest.raises(InputError, match=r"a\.xsf"):
         read_quietly(tmp_path / "a.xsf")
+
+
+def test_the_limit_on_rows_is_said_and_can_be_raised(tmp_path, monkeypatch):
+    (tmp_path / "f.json").write_text(json.dumps(frame(salt(), salt(), salt())))
+    (tmp_path / "t.csv").write_text("cif,a\n" + '"x",1\n' * 3)
+    monkeypatch.setenv("ICSG3D_MAX_ROWS", "2")
+    for name in ("f.json", "t.csv"):
+        with pytest.raises(InputError, match=f"{name} has more than the 2 rows .*; split it, or .* ICSG3D_MAX_ROWS"):
+            load_structures(tmp_path / name)
+    monkeypatch.setenv("ICSG3D_MAX_ROWS", "3")
+    assert len(load_structures(tmp_path / "f.json")) == 3
+
+
+def test_a_file_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    (tmp_path / "a.xsf").write_text("CRYSTAL\n")
+    monkeypatch.setenv("ICSG3D_MAX_SECONDS", "1")
+    monkeypatch.setattr("icsg3d.crystals.reading._read_with_pymatgen", lambda *_: time.sleep(30))
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"reading .*a.xsf takes more than the 1 seconds .* ICSG3D_MAX_SECONDS to a"):
+        read_quietly(tmp_path / "a.xsf")
+    assert time.monotonic() - started < 10
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_cif_of_five_thousand_atoms_is_read_or_refused_at_once(tmp_path, monkeypatch):
+    places = np.stack(np.meshgrid(*[np.arange(17)] * 3), -1).reshape(-1, 3) / 17
+    Structure(51 * np.eye(3), ["Cu"] * len(places), places).to(str(tmp_path / "a.cif"))
+    started = time.monotonic()
+    assert len(read_quietly(tmp_path / "a.cif")) == 17**3
+    monkeypatch.setenv("ICSG3D_MAX_SECONDS", "1")
+    middle = time.monotonic()
+    with pytest.raises(InputError, match=r"reading 4913 atoms and 1 operations .* give a POSCAR, or .*_SECONDS"):
+        read_quietly(tmp_path / "a.cif")
+    assert time.monotonic() - middle < 2
+    assert middle - started < 60
+
+
+def test_names_of_columns_cannot_break_a_message(tmp_path):
+    (tmp_path / "t.csv").write_text('"a\n\x1b[31mred",b' + ",c" + "x" * 999 + "\n1,2,3\n")
+    with pytest.raises(InputError, match=r"only a \[31mred, b, cx+ \.\.\.; name the column") as caught:
+        load_structures(tmp_path / "t.csv")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ase.calculators.emt import EMT
 from atomate2.ase.jobs import AseRelaxMaker, EmtRelaxMaker
+from jobflow import job
 
 
 @dataclass
@@ -65,6 +66,12 @@ class NanMaker(EmtStaticMaker):
 
     def _get_calculator(self):
         return NanCalculator()
+
+
+@job
+def handed_on(value):
+    """Return what it is given."""
+    return value
 
 
 def not_a_maker() -> str:

@@ -56,12 +56,8 @@ def test_a_hull_that_is_given_takes_the_place_of_phases():
     # MgO at -2.0 eV/atom is formed with -1.0 from elements at -1. The hull has MgO at -1.2: 0.2 above it. At MgO2 the
     # hull lies at -1.2 * 2 / 3 = -0.8, and -1.9 is -0.9 of formation: 0.1 below.
     hull = ReferenceHull([Phase("MgO", -1.2), Phase("Mg", 0.0), Phase("O2", 0.0)])
-    found = stability(
-        [crystal("Mg", "O"), crystal("Mg", "O", "O"), crystal("Na", "Cl")],
-        [],
-        Table(MgO=-2.0, MgO2=-1.9, NaCl=-3),
-        hull,
-    )
+    samples = [crystal("Mg", "O"), crystal("Mg", "O", "O"), crystal("Na", "Cl")]
+    found = stability(samples, [], Table(MgO=-2.0, MgO2=-1.9, NaCl=-3), hull)
     assert (found["chgnet_phases"], found["stable"], found["metastable"]) == (len(hull), 1 / 3, 1 / 3)
     assert found["median_above_hull"] == pytest.approx(0.05)  # of 0.2 and -0.1
     assert found["chgnet_failed"] == pytest.approx(1 / 3)  # the hull lacks sodium

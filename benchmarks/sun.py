@@ -6,7 +6,7 @@ Every draw is scaled to its equilibrium volume, as ``icsg3d generate`` does, and
 CHGNet, on the Materials Project's corrected scale, is placed against the shipped hull. Stable is a draw at most 0.1 (or
 0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
 formula neither a training crystal of the model nor the hull has. A draw that does not decode or whose relaxation fails
-is a miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at the same volume.
+is a miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at its volume.
 """
 
 from __future__ import annotations

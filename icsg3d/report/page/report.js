@@ -121,7 +121,10 @@
     pen.globalAlpha = 1;
     const places = cell.atoms.map((atom) => onto(atom.p));
     const things = cell.atoms.map((atom, i) => ({ depth: places[i][2], atom, at: places[i] }));
-    for (const [i, j] of cell.bonds) things.push({ depth: (places[i][2] + places[j][2]) / 2 + 0.01, from: places[i], to: places[j] });
+    for (const [i, j] of cell.bonds) {
+      const [from, to] = outside(cell.atoms[i], cell.atoms[j], places[i], places[j]);
+      things.push({ depth: (places[i][2] + places[j][2]) / 2 + 0.01, from, to });
+    }
     things.sort((one, other) => other.depth - one.depth);
     for (const thing of things) {
       if (thing.from) {
@@ -141,6 +144,14 @@
         pen.fillText(kind.s, thing.at[0], thing.at[1]);
       }
     }
+  }
+
+  // The part of a bond that is outside its two balls, as seen.
+  function outside(a, b, from, to) {
+    const length = Math.hypot(...a.p.map((v, k) => v - b.p[k]));
+    const [start, end] = [ballRadius(a.z) / length, 1 - ballRadius(b.z) / length];
+    const at = (share) => [0, 1].map((k) => from[k] + share * (to[k] - from[k]));
+    return [at(Math.min(start, 0.5)), at(Math.max(end, 0.5))];
   }
 
   function dark(colour) {

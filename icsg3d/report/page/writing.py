@@ -21,7 +21,8 @@ from icsg3d.report.page.charts import charts_of
 from icsg3d.report.page.columns import columns_of
 from icsg3d.report.page.contents import read_contents
 from icsg3d.report.page.grids import Decodings, decode_again
-from icsg3d.report.page.rows import bonds_of, elements_of, geometry, plain, values_of
+from icsg3d.report.page.measures import in_words
+from icsg3d.report.page.rows import bonds_of, elements_of, geometry, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,24 +212,7 @@ def _absent(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _evaluation(evaluation: Evaluation) -> tuple[str, list[tuple[str, str]]]:
-    return evaluation.name.replace("_", " "), list(_flat(evaluation.figures))
-
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return names and values, those of nested dictionaries behind the names of these."""
-    found: list[tuple[str, str]] = []
-    for name, value in figures.items():
-        label = f"{prefix}{str(name).replace('_', ' ')}"
-        found += _flat(value, f"{label}: ") if isinstance(value, dict) else [(label, _shown(value))]
-    return found
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_shown(each) for each in value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "unknown" if value is None else str(plain(value))
+    return evaluation.name.replace("_", " "), in_words(evaluation.figures)
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

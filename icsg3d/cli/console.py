@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from icsg3d.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
 console = Console(stderr=True, highlight=False)
 
 ModelOption = Annotated[
-    str, typer.Option("--model", metavar="NAME|PATH", help="Shipped model, or folder of a trained one.")
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        autocompletion=completion.generators,
+        help="Shipped model, or folder of a trained one.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1 ...")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Take up an interrupted run where it stopped.")]

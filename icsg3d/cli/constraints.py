@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 _PANEL = "What candidates have to meet"
 
 
-def _option(kind: Any, help_: str, name: str | None = None, metavar: str | None = None) -> Any:
+def _option(kind: Any, help_: str, name: str | None = None, metavar: str | None = None, **more: Any) -> Any:
     names = () if name is None else (name,)
-    return Annotated[kind, typer.Option(*names, help=help_, metavar=metavar, rich_help_panel=_PANEL)]
+    return Annotated[kind, typer.Option(*names, help=help_, metavar=metavar, rich_help_panel=_PANEL, **more)]
 
 
 _OPTIONS: dict[str, Any] = {
@@ -36,6 +38,7 @@ _OPTIONS: dict[str, Any] = {
         "Range of any property: bulk_modulus=100:, or its name alone to have it predicted; repeatable.",
         "--property",
         "NAME[=LOW:HIGH]",
+        autocompletion=completion.properties,
     ),
     "hull": _option(float | None, "Largest energy above the hull in eV/atom: 0.1.", metavar="EV"),
     "novel": _option(bool, "Leave out compositions of the training crystals and of the hull.", "--novel"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import say
 from icsg3d.refusals import log_refused
 
@@ -86,7 +87,12 @@ def fetch(
 def describe(
     data: Annotated[list[Path], typer.Argument(help="Crystals: file, folder, database or data set of matminer.")],
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="Generator: say which crystals it would refuse, and why.")
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            autocompletion=completion.generators,
+            help="Generator: say which crystals it would refuse, and why.",
+        ),
     ] = None,
 ) -> None:
     """Say what a source of crystals holds: counts, elements, ranges, duplicates, and what cannot be used.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_device, say
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
@@ -121,7 +122,12 @@ def generation(
 @app.command()
 def condition(
     out: Annotated[Path, typer.Option(help="Folder of condition.json, condition.csv and .png.")],
-    judge: Annotated[str, typer.Option(metavar="NAME|PATH", help="Property model of the energy in question.")],
+    judge: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", autocompletion=completion.properties, help="Property model of the energy in question."
+        ),
+    ],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Draws for each bin.")] = 200,
     model: ModelOption = "perovskites",
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
@@ -145,8 +151,18 @@ def condition(
 def property_search(
     data: Annotated[Path, typer.Option(help="Training crystals with a column of the property.")],
     out: Annotated[Path, typer.Option(help="Folder of property_search.json, .csv and .png.")],
-    searcher: Annotated[str, typer.Option(metavar="NAME|PATH", help="Property model that leads the search.")],
-    judge: Annotated[str, typer.Option(metavar="NAME|PATH", help="Another property model, which judges.")],
+    searcher: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", autocompletion=completion.properties, help="Property model that leads the search."
+        ),
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", autocompletion=completion.properties, help="Another property model, which judges."
+        ),
+    ],
     starts: Annotated[
         Path | None, typer.Option(help="Crystals to start from; without them, crystals of --data.")
     ] = None,

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
+from icsg3d.cli import completion
+
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Model whose card is shown; without it, all are listed.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=completion.models,
+            help="Model whose card is shown; without it, all are listed.",
+        ),
+    ] = None,
 ) -> None:
     """List the shipped models with what they do, or show the card of one.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, say
 
 
@@ -16,7 +17,10 @@ def predict(
     property_: Annotated[
         list[str] | None,
         typer.Option(
-            "--property", metavar="NAME|PATH", help="Shipped property or folder of a trained model; repeatable, or all."
+            "--property",
+            metavar="NAME|PATH",
+            autocompletion=completion.properties,
+            help="Shipped property or folder of a trained model; repeatable, or all.",
         ),
     ] = None,
     device: DeviceOption = "cpu",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import (
     AcceleratorOption,
     ConfigOption,
@@ -39,7 +40,13 @@ def generator(
         Path | None, typer.Option(help="Crystals to judge by. Without it, a twentieth of the formulas is held out.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="NAME|PATH", help="Generator whose weights are the first ones.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME|PATH",
+            autocompletion=completion.generators,
+            help="Generator whose weights are the first ones.",
+        ),
     ] = None,
     condition_column: ConditionOption = None,
     joint_epochs: Annotated[int | None, typer.Option(help="Epochs of both networks, end to end: 60.")] = None,

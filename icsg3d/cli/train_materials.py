@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import ConfigOption, ResumeOption, SetOption, needs, say
 
 
@@ -19,7 +20,13 @@ def materials(
         Path | None, typer.Option(help="Compact table to judge by; crystals of its formulas are not learned from.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="NAME|PATH", help="Model whose weights are the first ones.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME|PATH",
+            autocompletion=completion.generators,
+            help="Model whose weights are the first ones.",
+        ),
     ] = None,
     autoencoder_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder in all: 30,000.")] = None,
     density_steps: Annotated[int | None, typer.Option(help="Steps of the density in all: 30,000.")] = None,

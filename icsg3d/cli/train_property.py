@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import (
     AcceleratorOption,
     ConfigOption,
@@ -39,7 +40,10 @@ def property_(
     other_scale: OtherScaleOption = None,
     teacher: TeacherOption = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="NAME|PATH", help="Property model to start from.")
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME|PATH", autocompletion=completion.properties, help="Property model to start from."
+        ),
     ] = None,
     held_out: Annotated[
         Path | None, typer.Option(help="Crystals to judge by. Without it, a tenth of the formulas is held out.")

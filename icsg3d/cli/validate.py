@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, check_device, needs, say
 
 
@@ -14,7 +15,12 @@ def validate(
     candidates: Annotated[list[Path], typer.Argument(help="candidates.json.gz of icsg3d generate, or any crystals.")],
     out: Annotated[Path, typer.Option(help="Folder of the tables.")],
     engine: Annotated[
-        str, typer.Option(metavar="NAME|MODULE:MAKER", help="chgnet, gpaw, vasp, or an atomate2 maker that relaxes.")
+        str,
+        typer.Option(
+            metavar="NAME|MODULE:MAKER",
+            autocompletion=completion.engines,
+            help="chgnet, gpaw, vasp, or an atomate2 maker that relaxes.",
+        ),
     ] = "chgnet",
     top: Annotated[
         int, typer.Option(min=1, help="Candidates to validate, nearest to the hull of known phases first.")

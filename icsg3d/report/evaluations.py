@@ -27,6 +27,9 @@ _ERRORS = {
     "position_error_found": "found site to nearest true (Å)",
 }
 
+_LEAST = 1e-5
+"""Smaller errors are drawn as this one."""
+
 
 def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
     """Draw how errors of rebuilt crystals are distributed.
@@ -39,10 +42,10 @@ def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
     for axes, (name, label) in zip(figure.subplots(1, len(_ERRORS)), _ERRORS.items(), strict=True):
         values = rows[name].dropna().to_numpy(float)
         if len(values):
-            axes.hist(np.maximum(values, 1e-5), bins=list(np.logspace(-5, 1, 49)), color="tab:blue")
-            axes.axvline(values.mean(), color="black", lw=1)
-            axes.set_title(f"mean {values.mean():.3g}", fontsize=10)
-        axes.set(xscale="log", xlabel=label)
+            axes.hist(np.maximum(values, _LEAST), bins=list(np.logspace(np.log10(_LEAST), 1, 49)), color="tab:blue")
+            axes.axvline(max(values.mean(), _LEAST), color="black", lw=1)
+            axes.set_title(f"mean {values.mean():.4f}", fontsize=10)
+        axes.set(xscale="log", xlabel=label, xlim=(_LEAST / 2, 20))
     shares = ", ".join(f"{rows[c].mean():.2%} {t}" for c, t in (("matched", "match"), ("species_right", "all species")))
     figure.suptitle(f"{len(rows)} crystals: {shares}", fontsize=11)
     save_figure(figure, path)

@@ -62,9 +62,8 @@ class Chart:
 
 def charts_of(contents: Contents, rows: Sequence[Mapping[str, Any]], latent: LatentPoints | None) -> list[Chart]:
     """Return the charts for which there is something to draw."""
-    found = [_hull(rows), _energies(rows), _parity(rows, contents.engine), _elements(contents.candidates)]
-    if latent is not None:
-        found.append(_latent(latent))
+    found = [_hull(rows), _energies(rows), None if latent is None else _latent(latent)]
+    found += [_parity(rows, contents.engine), _elements(contents.candidates)]
     return [chart for chart in found if chart is not None]
 
 

@@ -44,41 +44,47 @@ _HULL = "Energy above the convex hull of the known phases; up to 0.1 eV/atom a c
 
 KNOWN = (
     Column("index", "No.", digits=0, help="Number of the draw, from 0."),
+    Column("rank", "Rank", digits=0, help="Among the candidates that passed; 1 is the best."),
     Column("formula", "Formula", kind="formula"),
+    Column("source", "Source", kind="text", help="Where the crystal was read from."),
     Column("space_group", "Space group", kind="text"),
-    Column("status", "Status", kind="text", help="What became of the candidate."),
     Column("energy_above_hull", "E above hull", "eV/atom", help=_HULL),
     Column("formation_energy_per_atom", "E formation", "eV/atom", help="Predicted by the graph network."),
+    Column("computed_energy", "E formation, computed", "eV/atom", help="By the engine that relaxed the crystal."),
+    Column("delta_e_form", "|ΔE formation|", "eV/atom", help="Difference of the predicted and the computed energy."),
+    Column("delta_bonds_percent", "Δ bonds", "%", 2, help="Mean absolute change of bond lengths on relaxing."),
+    Column("delta_cell_percent", "Δ lengths", "%", 2, help="Mean absolute change of a, b and c on relaxing."),
+    Column("delta_volume_percent", "Δ volume", "%", 2, help="Change of the volume on relaxing."),
     Column("band_gap", "Band gap", "eV", 2, help="Predicted by the graph network."),
+    Column("volume_per_atom", "Volume", "Å³/atom", 2),
+    Column("novelty", "Composition", kind="text", help=_NOVELTY),
+    Column("status", "Status", kind="text", help="What became of the candidate."),
+    Column("reason", "Reason", kind="text", help="Why it was refused, or why there is no crystal."),
+    Column("prototype", "Prototype", kind="text"),
+    Column("oxidation_states", "Oxidation states", kind="text"),
     Column("bulk_modulus", "Bulk modulus", "GPa", 0),
     Column("shear_modulus", "Shear modulus", "GPa", 0),
     Column("poisson_ratio", "Poisson's ratio", "", 2),
     Column("dielectric_electronic", "Dielectric (electronic)", "", 2),
     Column("refractive_index", "Refractive index", "", 2),
     Column("eij_max", "Piezoelectric modulus", "C/m²", 2),
-    Column("volume_per_atom", "Volume", "Å³/atom", 2),
     Column("a", "a", "Å"),
     Column("b", "b", "Å"),
     Column("c", "c", "Å"),
-    Column("sites", "Atoms", digits=0, help="In the cell."),
-    Column("prototype", "Prototype", kind="text"),
-    Column("oxidation_states", "Oxidation states", kind="text"),
-    Column("novelty", "Composition", kind="text", help=_NOVELTY),
+    Column("alpha", "α", "°", 1),
+    Column("beta", "β", "°", 1),
+    Column("gamma", "γ", "°", 1),
+    Column("sites", "Atoms", digits=0, help="Number of atoms in the cell."),
     Column("decomposition", "Decomposes to", kind="text", help=_DECOMPOSITION),
     Column("known_phase", "Known phase", kind="text", help="Whether the hull has a phase of the composition."),
-    Column("reason", "Reason", kind="text", help="Why it was refused or there is no crystal."),
-    Column("computed_energy", "E formation, computed", "eV/atom", help="By the engine that relaxed the crystal."),
-    Column("delta_e_form", "|ΔE formation|", "eV/atom", help="Predicted against computed."),
-    Column("delta_bonds_percent", "Δ bonds", "%", 2, help="Mean absolute change of bond lengths on relaxing."),
-    Column("delta_cell_percent", "Δ lengths", "%", 2, help="Mean absolute change of a, b and c on relaxing."),
-    Column("delta_volume_percent", "Δ volume", "%", 2, help="Change of the volume on relaxing."),
     Column("latent_distance", "Latent distance", "", 2, help="From the base, in spreads of the training crystals."),
-    Column("scaled_by", "Cell scaled by", "", 3, help="Towards the predicted minimum of the energy."),
-    Column("distance_ratio", "Shortest distance / radii", "", 2, help="Of two atoms, in sums of their atomic radii."),
+    Column("condition", "Energy asked for", "eV/atom", 2),
+    Column("scaled_by", "Cell scaled by", help="Factor that brought the cell edges to the equilibrium volume."),
+    Column("distance_ratio", "Distance / radii", "", 2, help="Shortest distance over the sum of atomic radii."),
 )
 
 HIDDEN = frozenset({"duplicate_of", "passed", "failed_on", "novel", "charge_neutral", "predicted"})
-"""Results of screening that the status and reasons tell."""
+"""Results of screening that status, reason and composition tell already."""
 
 _BY_KEY = {column.key: column for column in KNOWN}
 
@@ -91,9 +97,8 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
             if value is not None and value != "":
                 present.setdefault(key, value)
     known = [column for column in KNOWN if column.key in present]
-    return known + [
-        _unknown(key, value) for key, value in present.items() if key not in _BY_KEY and _is_shown(key, present)
-    ]
+    unknown = [key for key in present if key not in _BY_KEY and _is_shown(key, present)]
+    return known + [_unknown(key, [row.get(key) for row in rows]) for key in unknown]
 
 
 def _is_shown(key: str, present: Mapping[str, Any]) -> bool:
@@ -101,6 +106,11 @@ def _is_shown(key: str, present: Mapping[str, Any]) -> bool:
     return not (key.endswith("_std") and key.removesuffix("_std") in present)
 
 
-def _unknown(key: str, value: Any) -> Column:
-    kind: Kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else "text"
-    return Column(key, key.replace("_", " "), kind=kind)
+def _unknown(key: str, values: Sequence[Any]) -> Column:
+    """Return the column of results that this version has no name for."""
+    known = [value for value in values if value is not None and value != ""]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+    whole = all(isinstance(value, int) for value in known)
+    return Column(
+        key, key.replace("_", " ").capitalize(), digits=0 if whole else 3, kind="number" if numbers else "text"
+    )

@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (name) => document.getElementById(name);
   const columns = new Map(data.columns.map((column) => [column.key, column]));
-  const perPage = { cards: 24, table: 50 };
+  const perPage = { cards: innerWidth < 600 ? 12 : 24, table: 50 };
   const state = { view: "cards", page: 0, sort: "index", descending: false, shown: [] };
 
   // ---- small helpers: every text goes through textContent -------------------------------------------------------
@@ -121,7 +121,10 @@
     pen.globalAlpha = 1;
     const places = cell.atoms.map((atom) => onto(atom.p));
     const things = cell.atoms.map((atom, i) => ({ depth: places[i][2], atom, at: places[i] }));
-    for (const [i, j] of cell.bonds) things.push({ depth: (places[i][2] + places[j][2]) / 2 + 0.01, from: places[i], to: places[j] });
+    for (const [i, j] of cell.bonds) {
+      const [from, to] = outside(cell.atoms[i], cell.atoms[j], places[i], places[j]);
+      things.push({ depth: (places[i][2] + places[j][2]) / 2 + 0.01, from, to });
+    }
     things.sort((one, other) => other.depth - one.depth);
     for (const thing of things) {
       if (thing.from) {
@@ -143,6 +146,14 @@
     }
   }
 
+  // The part of a bond that is outside its two balls, as seen.
+  function outside(a, b, from, to) {
+    const length = Math.hypot(...a.p.map((v, k) => v - b.p[k]));
+    const [start, end] = [ballRadius(a.z) / length, 1 - ballRadius(b.z) / length];
+    const at = (share) => [0, 1].map((k) => from[k] + share * (to[k] - from[k]));
+    return [at(Math.min(start, 0.5)), at(Math.max(end, 0.5))];
+  }
+
   function dark(colour) {
     const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
     return 0.299 * r + 0.587 * g + 0.114 * b < 130;
@@ -151,7 +162,7 @@
   // ---- filtering and sorting ------------------------------------------------------------------------------------
 
   const haystacks = data.rows.map((row) =>
-    ["formula", "space_group", "status", "novelty", "reason", "prototype"].map((key) => row.v[key] || "").join(" ").toLowerCase());
+    ["formula", "source", "space_group", "status", "novelty", "reason", "prototype"].map((key) => row.v[key] || "").join(" ").toLowerCase());
   const inside = data.rows.map(elementsOf);
   const known = new Set(Object.values(data.elements).map((each) => each.s));
 
@@ -214,7 +225,7 @@
     if (row.g) made.append(element("canvas", { role: "img", "aria-label": `Unit cell of ${row.v.formula}` }));
     else made.append(element("span", { class: "none" }, "no crystal"));
     made.append(element("span", { class: "head" }, element("span", { class: "name" }, formula(row.v.formula)),
-      element("span", { class: "no" }, `No. ${row.v.index}`)));
+      element("span", { class: "no" }, (row.v.rank ? `rank ${row.v.rank}, ` : "") + `No. ${row.v.index}`)));
     made.append(element("span", { class: "badge" }, row.v.status));
     for (const key of CARD_LINES) {
       const column = columns.get(key);
@@ -242,7 +253,7 @@
         byId("table").querySelector(`thead button[data-key="${CSS.escape(column.key)}"]`).focus();
       });
       const head = element("th", { scope: "col", "aria-sort": sorted ? (state.descending ? "descending" : "ascending") : "none",
-        class: column.kind === "number" ? "" : "text" }, button);
+        class: column.kind === "number" ? "" : column.kind === "formula" ? "text name" : "text" }, button);
       if (column.unit) head.append(element("span", { class: "unit" }, column.unit));
       return head;
     });
@@ -252,7 +263,7 @@
       const line = element("tr", { "data-index": index }, ...data.columns.map((column) => {
         const text = written(column, row.v);
         if (column.key === "formula") {
-          return element("td", { class: "text" }, element("button", { type: "button", "aria-label": `Open ${named(row)}` }, formula(text)));
+          return element("td", { class: "text name" }, element("button", { type: "button", "aria-label": `Open ${named(row)}` }, formula(text)));
         }
         return element("td", { class: column.kind === "number" ? "" : text.length > 24 ? "long" : "text" }, text);
       }));
@@ -390,7 +401,7 @@
       const box = element("div");
       box.style.cssText = "position:absolute;inset:0";
       byId("viewer").append(box);
-      scene.viewer = $3Dmol.createViewer(box, { backgroundColor: "white", antialias: true });
+      scene.viewer = $3Dmol.createViewer(box, { backgroundColor: shade("--panel"), antialias: true });
       if (!scene.viewer) throw new Error("no viewer");
       byId("viewer-picture").hidden = true;
     } catch (error) {
@@ -398,13 +409,16 @@
       byId("viewer").replaceChildren(byId("viewer-picture"));
       byId("viewer").dataset.fallback = "picture";
       byId("viewer-note").hidden = false;
-      byId("viewer-note").textContent = "This browser has no WebGL: a flat picture stands in for the three-dimensional view. It turns, too.";
+      byId("viewer-note").textContent = "This browser has no WebGL: a flat picture stands in for the three-dimensional view. It turns as well.";
     }
     return !scene.failed;
   }
 
+  const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
   function showInViewer(g) {
     const viewer = scene.viewer;
+    viewer.setBackgroundColor(shade("--panel"));
     const cell = expanded(g);
     viewer.removeAllModels();
     viewer.removeAllShapes();
@@ -420,7 +434,7 @@
       const kind = data.elements[z];
       viewer.setStyle({ elem: kind.s }, { sphere: { radius: ballRadius(z), color: kind.c }, stick: { radius: 0.09, color: kind.c } });
     }
-    for (const [a, b] of cell.edges) viewer.addLine({ start: vector(a), end: vector(b), color: "#555555" });
+    for (const [a, b] of cell.edges) viewer.addLine({ start: vector(a), end: vector(b), color: shade("--faint") });
     if (scene.symbols) {
       for (const atom of atoms) {
         viewer.addLabel(atom.elem, { position: { x: atom.x, y: atom.y, z: atom.z }, fontSize: 13, fontColor: "black",
@@ -557,7 +571,7 @@
     byId("page-back").addEventListener("click", () => { state.page -= 1; show(); });
     byId("page-on").addEventListener("click", () => { state.page += 1; show(); });
     byId("download-table").addEventListener("click", () => save("candidates-shown.csv", tableText(), "text/csv"));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { show(); if (detail.open) showCrystal(); });
   }
 
   function fillControls() {
@@ -571,7 +585,7 @@
     byId("status").append(...[...counts].map(([status, count]) => option(status, `${status} (${count})`)));
     const first = ["energy_above_hull", "formation_energy_per_atom"].find((key) => columns.has(key));
     if (first) byId("range-column").value = first;
-    sortBy(first || "index", false);
+    sortBy(columns.has("rank") ? "rank" : first || "index", false);
   }
 
   listenToControls();

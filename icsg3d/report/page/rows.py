@@ -30,13 +30,15 @@ def values_of(candidate: Candidate, validated: Validated | None) -> dict[str, An
     if structure is not None:
         a, b, c = structure.lattice.abc
         row |= {"a": a, "b": b, "c": c, "sites": len(structure), "volume_per_atom": structure.volume / len(structure)}
+        if not structure.lattice.is_orthogonal:
+            row |= dict(zip(("alpha", "beta", "gamma"), structure.lattice.angles, strict=True))
         row["space_group"] = space_group_of(structure)
     novel = candidate.screening.get("novel")
     if novel is None and candidate.in_training is not None:
         novel = not candidate.in_training
     if novel is not None:
         row["novelty"] = "new" if novel else "known"
-    row["latent_distance"] = candidate.latent_distance
+    row |= {name: getattr(candidate, name) for name in ("source", "condition", "latent_distance")}
     row |= candidate.predictions
     row |= {
         name: value for name, value in candidate.screening.items() if name not in HIDDEN and value not in (None, "")
@@ -80,7 +82,7 @@ def status_and_reason(candidate: Candidate, validated: Validated | None) -> tupl
     repeats = candidate.duplicate_of if candidate.duplicate_of is not None else screening.get("duplicate_of")
     if screening.get("passed") is False:
         unmet = screening.get("failed_on")
-        reasons = [str(each) for each in unmet] if isinstance(unmet, list) else []
+        reasons = [str(each).replace("_", " ") for each in unmet] if isinstance(unmet, list) else []
         if repeats is not None:
             reasons = [f"repeats No. {repeats}" if each == "repeats" else each for each in reasons]
         return "refused", ", ".join(reasons)
@@ -126,11 +128,6 @@ def _element(number: int) -> dict[str, Any]:
         "r": float(atomic_radii()[number]) if known else 1.5,
         "e": float(electronegativities()[number]) if known else 2.0,
     }
-
-
-def cif_of(structure: Structure) -> str:
-    """Return the crystal as CIF in the given cell, without symmetry, as in the folder ``cifs``."""
-    return structure.to(fmt="cif", symprec=None)
 
 
 def bonds_of(structure: Structure | None, relaxed: Structure | None) -> list[tuple[str, int, float, float]]:

@@ -16,11 +16,13 @@ from icsg3d.data.paper import paper_table
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import mean_of_known
 from icsg3d.files import write_atomically
+from icsg3d.report.folders import REPORT_FILE, symmetrised_cif
 from icsg3d.report.page.charts import charts_of
 from icsg3d.report.page.columns import columns_of
 from icsg3d.report.page.contents import read_contents
 from icsg3d.report.page.grids import Decodings, decode_again
-from icsg3d.report.page.rows import bonds_of, cif_of, elements_of, geometry, plain, values_of
+from icsg3d.report.page.measures import in_words
+from icsg3d.report.page.rows import bonds_of, elements_of, geometry, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
     from icsg3d.generation.candidates import Candidate
     from icsg3d.report.page.contents import Contents, Evaluation, Validated
-
-REPORT_FILE = "report.html"
 
 _BONDS_OF = 100
 """Validated candidates whose bonds are listed; finding neighbours takes a tenth of a second each."""
@@ -159,9 +159,9 @@ def _entry(
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"v": row}
     if candidate.structure is not None:
-        entry |= {"g": geometry(candidate.structure), "cif": cif_of(candidate.structure)}
+        entry |= {"g": geometry(candidate.structure), "cif": symmetrised_cif(candidate.structure)}
     if validated is not None and validated.relaxed is not None:
-        entry |= {"relaxed": geometry(validated.relaxed), "relaxed_cif": cif_of(validated.relaxed)}
+        entry |= {"relaxed": geometry(validated.relaxed), "relaxed_cif": symmetrised_cif(validated.relaxed)}
         entry["bonds"] = bonds_of(candidate.structure, validated.relaxed) if with_bonds else []
     return entry
 
@@ -212,24 +212,7 @@ def _absent(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _evaluation(evaluation: Evaluation) -> tuple[str, list[tuple[str, str]]]:
-    return evaluation.name.replace("_", " "), list(_flat(evaluation.figures))
-
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return names and values, those of nested dictionaries behind the names of these."""
-    found: list[tuple[str, str]] = []
-    for name, value in figures.items():
-        label = f"{prefix}{str(name).replace('_', ' ')}"
-        found += _flat(value, f"{label}: ") if isinstance(value, dict) else [(label, _shown(value))]
-    return found
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_shown(each) for each in value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "unknown" if value is None else str(plain(value))
+    return evaluation.name.replace("_", " "), in_words(evaluation.figures)
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

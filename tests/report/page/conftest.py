@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import shutil
@@ -127,6 +128,8 @@ def start_browser():
         yield start
         for browser in running.values():
             browser.close()
+    # Playwright runs a loop in this thread; had it not ended, workflows tested later would hang.
+    asyncio.run(asyncio.sleep(0))
 
 
 @pytest.fixture

@@ -219,12 +219,16 @@ def test_damaged_files_are_named(result_folder):
 
 
 def test_an_evaluation_shows_figures_and_pictures(tmp_path):
-    (tmp_path / "reconstruction.json").write_text(json.dumps({"match_rate": 0.97321, "deep": {"mean": None}}))
+    (tmp_path / "reconstruction.json").write_text(
+        json.dumps({"match_rate": 0.97321, "rmse": 1e-16, "sr5": 0.5, "deep": {"mean": None}})
+    )
     (tmp_path / "reconstruction.csv").write_text("a\n1\n")
     Image.new("RGB", (2, 2)).save(tmp_path / "reconstruction.png")
     page = read(write_report(tmp_path))
     assert "Evaluation: reconstruction" in page.text
-    assert "match rate 0.9732" in page.text
+    assert "match rate 97.32 %" in page.text
+    assert "root-mean-square displacement / (V/N)^(1/3) 0.0000" in page.text
+    assert "finds among the lowest 5 % 50.00 %" in page.text
     assert "deep: mean unknown" in page.text
     assert [a["src"][:22] for tag, a in page.tags if tag == "img"] == ["data:image/png;base64,"]
     assert not page.scripts  # nothing to turn: no viewer

@@ -123,6 +123,24 @@ def _identity(count: int) -> Operations:
     return Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)), np.arange(count)[None], np.zeros(1))
 
 
+def space_group(crystal: CrystalArrays, tolerance: float) -> tuple[int, str]:
+    """Return number and short symbol of the space group within a tolerance in angstrom; (0, "") where there is none.
+
+    Of the operations of a primitive cell spglib tells the group at once; its own search, which other cells need, takes
+    ten times as long.
+    """
+    rotations, translations, _, _ = symmetry_operations(crystal, tolerance)
+    if (rotations == np.eye(3)).all(axis=(1, 2)).sum() == 1:
+        found: Any = spglib.get_spacegroup_type_from_symmetry(
+            rotations, translations, lattice=crystal.lattice, symprec=tolerance
+        )
+    else:
+        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+        dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+        found = None if dataset is None else spglib.get_spacegroup_type(dataset.hall_number)
+    return (0, "") if found is None else (int(found.number), str(found.international_short))
+
+
 def operations_by_spglib(crystal: CrystalArrays, tolerance: float) -> Operations | None:
     """Return the operations that spglib finds within a tolerance in angstrom.
 

@@ -13,11 +13,12 @@ from importlib import resources
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-import spglib
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Element, Lattice, Structure
 
 from icsg3d.crystals.matching import Duplicates
+from icsg3d.crystals.structures import to_arrays
+from icsg3d.crystals.symmetry import space_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +107,7 @@ def prototype_name(structure: Structure | None) -> str:
         return ""
     primitive = structure.get_primitive_structure()
     composition = primitive.composition.remove_charges().reduced_composition
-    parts = sorted(int(amount) for amount in composition.values()), str(_space_group(primitive))
+    parts = sorted(int(amount) for amount in composition.values()), str(space_group(to_arrays(primitive), _SYMPREC)[0])
     for label, name in _names().items():
         formula, _, group, *_ = label.split("_")
         numbers = sorted(int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula))
@@ -125,12 +126,6 @@ def _more_halides(structure: Structure) -> list[tuple[str, Structure]]:
     amounts = {Element(str(e)): int(n) for e, n in structure.composition.reduced_composition.items()}
     lacking = tuple(sorted(amounts.values())) in ((1, 2, 6), (1, 1, 2, 6))
     return list(_halides(amounts).items()) if lacking else []
-
-
-def _space_group(structure: Structure) -> int:
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
-    found = spglib.get_spacegroup(cell, symprec=_SYMPREC)
-    return int(str(found).rsplit("(", 1)[1].rstrip(")")) if found else 1
 
 
 def stoichiometries() -> list[tuple[int, ...]]:

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import spglib
 from monty.json import MSONable
 from pymatgen.core import Composition
 
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import to_arrays
+from icsg3d.crystals.symmetry import space_group
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Constraints(MSONable):
             count = len(structure.get_primitive_structure())
             checks["atoms"] = self.min_atoms <= count <= (count if self.max_atoms is None else self.max_atoms)
         if self.space_group is not None or self.crystal_system is not None:
-            number = _space_group_number(structure)
+            number = space_group(to_arrays(structure), _SYMPREC)[0] or 1
             checks["space group"] = self.space_group in (None, number)
             checks["crystal system"] = self.crystal_system in (None, crystal_system(number))
         return [name for name, met in checks.items() if not met]
@@ -281,9 +281,3 @@ def parse_elements(text: str | Iterable[str]) -> frozenset[str]:
     """Return the symbols of a text such as ``Pb,Cd`` or ``Pb Cd``."""
     parts = re.split(r"[\s,]+", text.strip()) if isinstance(text, str) else list(text)
     return frozenset(part for part in parts if part)
-
-
-def _space_group_number(structure: Structure) -> int:
-    arrays = to_arrays(structure)
-    found = spglib.get_spacegroup((arrays.lattice, arrays.frac_coords, arrays.numbers), symprec=_SYMPREC)  # type: ignore[arg-type]
-    return int(str(found).rsplit("(", 1)[1].rstrip(")")) if found else 1

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import spglib
 
+from icsg3d.crystals import symmetry
+from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import from_arrays, to_arrays
@@ -211,6 +212,5 @@ def _radius(specie: Any) -> float:
 
 def space_group(structure: Structure, tolerance: float = 0.01) -> str:
     """Return the international symbol of the space group within a tolerance in angstrom."""
-    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
-    found = spglib.get_spacegroup(cell, symprec=tolerance)  # type: ignore[arg-type]
-    return "" if found is None else str(found).split(" ")[0]
+    numbers = np.array([site.specie.Z for site in structure])
+    return symmetry.space_group(CrystalArrays(numbers, structure.frac_coords, structure.lattice.matrix), tolerance)[1]

@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import spglib
+from pymatgen.core import Lattice, Structure
 
 from icsg3d.crystals.arrays import CrystalArrays
-from icsg3d.crystals.structures import primitive_cell
-from icsg3d.crystals.symmetry import anchored, nearest_sites, symmetrised, symmetry_operations
+from icsg3d.crystals.structures import primitive_cell, to_arrays
+from icsg3d.crystals.symmetry import anchored, nearest_sites, space_group, symmetrised, symmetry_operations
 from icsg3d.generation.prototypes import prototype_structure
 
 TOLERANCE = 0.25
@@ -437,3 +438,20 @@ def test_what_is_anchored_stays(formula):
         once = anchored(disturbed(crystal, seed, distance=0.2))
         again = anchored(once)
         assert np.abs(wrapped(again.frac_coords - once.frac_coords)).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("group", "lattice", "sites"),
+    [
+        ("Fm-3m", Lattice.cubic(5.6), [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        ("F-43m", Lattice.cubic(5.4), [[0, 0, 0], [0.25, 0.25, 0.25]]),
+        ("P6_3mc", Lattice.hexagonal(3.2, 5.2), [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.377]]),
+        ("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), [[0, 0, 0], [0.305, 0.305, 0]]),
+        ("Pnma", Lattice.orthorhombic(5.4, 7.6, 5.3), [[0.03, 0.25, 0.99], [0.2, 0.05, 0.3]]),
+        ("P-1", Lattice.from_parameters(4, 5, 6, 80, 85, 95), [[0.1, 0.2, 0.3], [0.4, 0.15, 0.7]]),
+    ],
+)
+def test_space_groups_are_those_that_crystals_were_made_with(group, lattice, sites):
+    made = Structure.from_spacegroup(group, lattice, ["Na", "Cl"], sites)
+    for structure in (made, made.get_primitive_structure(), made * [1, 2, 1]):
+        assert space_group(to_arrays(structure), 0.01)[1] == group

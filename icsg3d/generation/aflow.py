@@ -14,7 +14,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Composition, Element, Lattice, Structure
 
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import to_arrays
@@ -113,7 +113,7 @@ def prototype_name(structure: Structure | None) -> str:
         numbers = sorted(int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula))
         if (numbers, group) == parts and _fits(_crystal(label), primitive):
             return name
-    return next((name for name, known in _more_halides(primitive) if _fits(known, primitive)), "")
+    return next((name for name, known in _more_halides(tuple(parts[0])) if _fits(known, primitive)), "")
 
 
 def _fits(prototype: Structure, primitive: Structure) -> bool:
@@ -121,11 +121,14 @@ def _fits(prototype: Structure, primitive: Structure) -> bool:
     return alike and len(prototype) == len(primitive) and bool(_MATCHER.fit_anonymous(prototype, primitive))
 
 
-def _more_halides(structure: Structure) -> list[tuple[str, Structure]]:
-    """Return the prototypes that the library lacks, if the formula is theirs."""
-    amounts = {Element(str(e)): int(n) for e, n in structure.composition.reduced_composition.items()}
-    lacking = tuple(sorted(amounts.values())) in ((1, 2, 6), (1, 1, 2, 6))
-    return list(_halides(amounts).items()) if lacking else []
+@cache
+def _more_halides(numbers: tuple[int, ...]) -> list[tuple[str, Structure]]:
+    """Return the prototypes of a formula's numbers, ascending, that the library lacks."""
+    examples = {(1, 2, 6): "K2PtCl6", (1, 1, 2, 6): "K2NaAlF6"}
+    if numbers not in examples:
+        return []
+    composition = Composition(examples[numbers])
+    return list(_halides({Element(str(element)): int(n) for element, n in composition.items()}).items())
 
 
 def stoichiometries() -> list[tuple[int, ...]]:

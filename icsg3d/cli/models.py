@@ -42,8 +42,9 @@ def _described(name: str) -> str:
     from icsg3d import pretrained
     from icsg3d.models.checkpoints import CONFIG_FILE
     from icsg3d.models.targets import PROPERTIES
+    from icsg3d.models.volume import VOLUME
 
-    known = PROPERTIES.get(name)
+    known = VOLUME if name == "volume" else PROPERTIES.get(name)
     if known:
         return f"property: {known.description}{f', {known.unit}' if known.unit else ''}"
     network = json.loads((pretrained.find(name) / CONFIG_FILE).read_text())["network"]

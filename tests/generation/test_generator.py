@@ -206,7 +206,7 @@ def test_the_tolerance_of_symmetry_reaches_the_decoder(tiny, tiny_model, monkeyp
 
 @pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
 def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
-    with pytest.raises(InputError, match="the tolerance of symmetry.* a distance in angstrom"):
+    with pytest.raises(InputError, match=r"the tolerance of symmetry.* a distance in angstrom"):
         CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=tolerance)
 
 

@@ -28,7 +28,6 @@ from icsg3d.pretrained import training_formulas
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.training import properties as training
 from icsg3d.training.properties import PropertyTraining
-from icsg3d.training.properties import TrainingPhase as Phase
 
 # Lightning says so where a second phase begins with the modules as the first left them.
 
@@ -380,7 +379,9 @@ def test_the_paper_s_transfer(run, trained, data, tmp_path, monkeypatch):
     assert asked == [4e-3]
     assert sorted(p.name for p in (tmp_path / "member-0").iterdir()) == ["0-dense", "1-all"]
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    phases = [Phase(**(phase | {"left_out": tuple(phase["left_out"])})) for phase in record["options"]["phases"]]
+    phases = [
+        TrainingPhase(**(phase | {"left_out": tuple(phase["left_out"])})) for phase in record["options"]["phases"]
+    ]
     assert phases == [
         TrainingPhase("dense", 2, 4e-3, "dense"),
         TrainingPhase("all", 1, pytest.approx(4e-5), "not_norms"),

@@ -27,7 +27,7 @@ from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import training_formulas
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.training import properties as training
-from icsg3d.training.properties import PropertyTraining
+from icsg3d.training.properties import PropertyTraining, TrainingPhase
 
 # Lightning says so where a second phase begins with the modules as the first left them.
 

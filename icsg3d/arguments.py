@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -39,3 +40,30 @@ def real_number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InputError(f"{name} is a finite number, got {value!r}; give one")
     return float(value)
+
+
+def noise_level(value: Any) -> float:
+    """Return a noise level of draws as a float.
+
+    Raises:
+        InputError: if it is no number above 0 and up to 1.
+    """
+    level = real_number(value, "the scale, a noise level above 0 and up to 1,")
+    if not 0 < level <= 1:
+        raise InputError(f"the scale is a noise level above 0 and up to 1, got {level:g}")
+    return level
+
+
+def several(values: Any, name: str) -> list[Any]:
+    """Return a list of what is given.
+
+    Args:
+        values: Of any kind that can be gone through, but no text.
+        name: What is in it, in the plural.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{name} are given as a list, got {type(values).__name__}; put them in one")
+    return list(values)

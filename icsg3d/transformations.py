@@ -298,7 +298,7 @@ class LatentInterpolationTransformation(LatentTransformation):
             raise InputError(msg)
         if return_ranked_list is False:
             return min(entries, key=lambda entry: abs(entry["path_fraction"] - 0.5))["structure"]
-        return entries if return_ranked_list is True else entries[: int(return_ranked_list)]
+        return _first_ones(entries, return_ranked_list)
 
 
 class PropertyOptimizationTransformation(LatentTransformation):
@@ -419,8 +419,10 @@ def _ranked(
 
 def _chosen(entries: Sequence[dict[str, Any]], wanted: bool | int) -> Any:  # noqa: FBT001
     # `True` first: int(True) would be one.
+    return entries[0]["structure"] if wanted is False else _first_ones(entries, wanted)
+
+
+def _first_ones(entries: Sequence[dict[str, Any]], wanted: bool | int) -> list[dict[str, Any]]:  # noqa: FBT001
     if wanted is True:
         return list(entries)
-    if wanted is False:
-        return entries[0]["structure"]
-    return list(entries[: int(wanted)])
+    return list(entries[: whole_number(wanted, "return_ranked_list", 1)])

@@ -160,7 +160,7 @@ def test_optimization_ranks_by_the_distance_to_the_target_that_is_to_be_expected
         (LatentSamplingTransformation(rank_by="colour"), "no model 'colour'"),
         (LatentInterpolationTransformation(START, n_structures=1), "at least 2"),
         (LatentInterpolationTransformation({"sites": []}), "no crystal"),
-        (PropertyOptimizationTransformation(target=float("nan")), "finite target"),
+        (PropertyOptimizationTransformation(target=float("nan")), "the target is a finite number"),
     ],
 )
 def test_bad_arguments_are_value_errors_that_say_why(transformation, message):

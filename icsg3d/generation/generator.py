@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from icsg3d import pretrained
-from icsg3d.arguments import real_number, whole_number
+from icsg3d.arguments import noise_level, real_number, several, whole_number
 from icsg3d.crystals.display import CrystalList, html_card
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays
+from icsg3d.crystals.taking import is_one_crystal
 from icsg3d.errors import InputError
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.spaces import VectorSpace
@@ -139,7 +140,8 @@ class CrystalGenerator:
         Raises:
             InputError: if there is no such model, its files are damaged, or the tolerance is negative.
         """
-        if not (np.isfinite(symmetry_tolerance) and symmetry_tolerance >= 0):
+        symmetry_tolerance = real_number(symmetry_tolerance, "the tolerance of symmetry, a distance in angstrom,")
+        if symmetry_tolerance < 0:
             msg = f"the tolerance of symmetry is a distance in angstrom, 0 or more; got {symmetry_tolerance}"
             raise InputError(msg)
         folder = pretrained.find(model, *_SPACES)
@@ -232,7 +234,7 @@ class CrystalGenerator:
             InputError: as in :meth:`prepare`, :meth:`bins`.
         """
         return self.encode_arrays(
-            [self.prepare(crystal)[0] for crystal in crystals], self.bins(condition, len(crystals))
+            [self.prepare(crystal)[0] for crystal in _listed(crystals)], self.bins(condition, len(crystals))
         )
 
     def encode_arrays(self, arrays: Sequence[CrystalArrays], bins: torch.Tensor) -> Latents:
@@ -269,7 +271,7 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`encode`.
         """
-        structures = [as_structure(crystal) for crystal in crystals]
+        structures = [as_structure(crystal) for crystal in _listed(crystals)]
         prepared = [self.prepare(structure) for structure in structures]
         latent = self._locate([arrays for arrays, _ in prepared], self.bins(condition, len(prepared)))
         return [Located(s, *cell, vector) for s, cell, vector in zip(structures, prepared, latent, strict=True)]
@@ -354,11 +356,9 @@ class CrystalGenerator:
     ) -> Latents:
         """Return the latents that :meth:`sample_around` decodes, those of the draws from number ``first`` on."""
         _check_count(n)
-        if not 0 < scale <= 1:
-            msg = f"the scale is a noise level above 0 and up to 1, got {scale}"
-            raise InputError(msg)
+        level, seed = noise_level(scale), whole_number(seed, "a seed")
         base = self.placed(structure)
-        return self.space.around(base.latent, base.arrays, n, scale, seed, first)
+        return self.space.around(base.latent, base.arrays, n, level, seed, first)
 
     def sample(
         self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
@@ -383,9 +383,10 @@ class CrystalGenerator:
     ) -> Latents:
         """Return the latents that :meth:`sample` decodes, those of the draws from number ``first`` on."""
         _check_count(n)
-        if condition is not None and not np.isfinite(condition):
-            msg = f"the energy to ask for is a number in eV per atom, got {condition}"
-            raise InputError(msg)
+        seed = whole_number(seed, "a seed")
+        if condition is not None:
+            condition = real_number(condition, "the energy to ask for, in eV per atom,")
+        elements = [str(symbol) for symbol in several(elements, "elements")]
         unknown = [symbol for symbol in elements if symbol not in self.elements]
         if unknown:
             msg = f"the model {self.name} does not know {', '.join(unknown)}; it knows {self._elements()}"
@@ -419,6 +420,12 @@ class CrystalGenerator:
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the model: its name and the hash of its weights."""
         return {"model": self.name, "model_sha256": self.digest}
+
+
+def _listed(crystals: Any) -> list[Any]:
+    if is_one_crystal(crystals):
+        raise InputError("several crystals are asked for, got one; put it in a list")
+    return several(crystals, "crystals")
 
 
 def _check_count(n: int) -> None:

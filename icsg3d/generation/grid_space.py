@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from icsg3d.arguments import several, whole_number
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin, centred
 from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import CellSetting, primitive_cell
@@ -95,7 +96,7 @@ class GridSpace:
         Raises:
             InputError: if one is none, has another shape than its cell asks for, or is not finite.
         """
-        found = list(latents)
+        found = several(latents, "latent grids")
         for each in found:
             if not isinstance(each, LatentGrid):
                 msg = f"expected latent grids, got {type(each).__name__}; use encode or sample"
@@ -229,6 +230,7 @@ def _randoms(n: int, seed: int, first: int) -> list[np.random.Generator]:
     Raises:
         InputError: if the seed is negative.
     """
+    seed = whole_number(seed, "a seed")
     if seed < 0:
         msg = f"a seed is a whole number of 0 or more, got {seed}"
         raise InputError(msg)

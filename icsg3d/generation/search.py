@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from icsg3d.arguments import noise_level, real_number, whole_number
 from icsg3d.errors import InputError
 from icsg3d.progress import track
 
@@ -81,10 +82,8 @@ def optimize_property(
     Raises:
         InputError: if the start cannot be encoded, a number is out of range, or no draw gave a crystal.
     """
-    if rounds < 1 or draws < 2 or not 0 < scale <= 1 or not np.isfinite(target):
-        given = f"{rounds}, {draws}, {scale}, {target}"
-        msg = f"a search needs rounds >= 1, draws >= 2, a scale above 0 and up to 1, and a finite target; got {given}"
-        raise InputError(msg)
+    rounds, draws = whole_number(rounds, "rounds", 1), whole_number(draws, "draws", 2)
+    scale, target, seed = noise_level(scale), real_number(target, "the target"), whole_number(seed, "a seed")
     density, base = generator.vectors.density, generator.placed(start)
     points, values, visited = list[np.ndarray](), list[np.ndarray](), list[Visited]()
     current = base.latent

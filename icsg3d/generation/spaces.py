@@ -179,7 +179,10 @@ class VectorSpace:
         Raises:
             InputError: if they have another length or are not finite.
         """
-        vectors = np.atleast_2d(np.asarray(latents, dtype=np.float32))
+        try:
+            vectors = np.atleast_2d(np.asarray(latents, dtype=np.float32))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"expected latent vectors, got {type(latents).__name__}; use encode or sample") from error
         size = self.config.vae.latent
         if vectors.ndim != 2 or vectors.shape[1] != size or not np.isfinite(vectors).all():
             msg = f"expected finite latent vectors of shape (n, {size}), got {vectors.shape}; use encode or sample"

@@ -39,6 +39,8 @@ def find(model: str | Path, *formats: str) -> Path:
     Raises:
         InputError: if there is neither.
     """
+    if not isinstance(model, str | Path):
+        raise InputError(f"a model is named by a text or a path, got {type(model).__name__}; give one of them")
     names = available(*formats)
     if str(model) in names:
         return _FOLDER / str(model)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from icsg3d.arguments import several
 from icsg3d.crystals.display import html_table
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.reading import notes_of
@@ -119,7 +120,7 @@ class PropertyPredictor:
         Raises:
             InputError: if a crystal cannot be read, is disordered, is none that a material can be, or is too large.
         """
-        given: Any = [crystals] if is_one_crystal(crystals) else crystals
+        given: Any = [crystals] if is_one_crystal(crystals) else several(crystals, "crystals")
         return self.predict_graphs([graph_of(each, self.model.config.network.graph) for each in given])
 
     def predict_possible(self, crystals: Sequence[Crystal]) -> Predictions:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.structures import as_structure
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.generation.exchange import allowed_elements
@@ -112,7 +113,9 @@ def generate(
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
     judging = judging or Judging()
-    n = _limit(n, judging)
+    n = _limit(None if n is None else whole_number(n, "-n"), judging)
+    condition = None if condition is None else real_number(condition, "--condition")
+    out, seed, scale = Path(out), whole_number(seed, "--seed"), real_number(scale, "--scale")
     _check(base, condition, by, judging, judged=judged)
     structure = None if base is None else base_structure(base)
     judge = judging.judge(structure, device) if judged else None

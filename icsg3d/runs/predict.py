@@ -68,6 +68,7 @@ def predict(
         InputError: if an option or the source cannot be used, or no crystal can be predicted.
         Interrupted: on Ctrl-C; finished rows are kept.
     """
+    out = Path(out)
     if out.suffix != ".csv":
         raise InputError(f"the table is written as CSV; name a file that ends in .csv instead of {out.name}")
     predictors = _predictors(None if properties and "all" in properties else properties, device)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from icsg3d.arguments import whole_number
 from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.data import load_structures, write_frame
 from icsg3d.errors import InputError, Interrupted
@@ -74,6 +75,8 @@ def reconstruct(
         InputError: if an option or the source cannot be used.
         Interrupted: on Ctrl-C; finished rows are kept.
     """
+    data, out = Path(data), Path(out)
+    limit = None if limit is None else whole_number(limit, "--limit", 1)
     if not out.name.endswith((".json", ".json.gz")):
         raise InputError(f"--out must end in .json or .json.gz, got {out}")
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)

@@ -27,7 +27,7 @@ from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import training_formulas
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.training import properties as training
-from icsg3d.training.properties import Phase, PropertyTraining
+from icsg3d.training.properties import PropertyTraining, TrainingPhase
 
 # Lightning says so where a second phase begins with the modules as the first left them.
 
@@ -379,8 +379,13 @@ def test_the_paper_s_transfer(run, trained, data, tmp_path, monkeypatch):
     assert asked == [4e-3]
     assert sorted(p.name for p in (tmp_path / "member-0").iterdir()) == ["0-dense", "1-all"]
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    phases = [Phase(**(phase | {"left_out": tuple(phase["left_out"])})) for phase in record["options"]["phases"]]
-    assert phases == [Phase("dense", 2, 4e-3, "dense"), Phase("all", 1, pytest.approx(4e-5), "not_norms")]
+    phases = [
+        TrainingPhase(**(phase | {"left_out": tuple(phase["left_out"])})) for phase in record["options"]["phases"]
+    ]
+    assert phases == [
+        TrainingPhase("dense", 2, 4e-3, "dense"),
+        TrainingPhase("all", 1, pytest.approx(4e-5), "not_norms"),
+    ]
     start, _ = load_property_model(trained / "model")
     model, _ = load_property_model(tmp_path / "model")
     norms = [each.members[0].convolutions[0].node_norm.weight for each in (start, model)]

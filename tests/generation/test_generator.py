@@ -206,7 +206,7 @@ def test_the_tolerance_of_symmetry_reaches_the_decoder(tiny, tiny_model, monkeyp
 
 @pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
 def test_a_tolerance_that_is_no_distance_is_refused(tiny_model, tolerance):
-    with pytest.raises(InputError, match="the tolerance of symmetry is a distance in angstrom"):
+    with pytest.raises(InputError, match=r"the tolerance of symmetry.* a distance in angstrom"):
         CrystalGenerator.from_pretrained(tiny_model, symmetry_tolerance=tolerance)
 
 
@@ -238,8 +238,8 @@ def test_condition_reaches_the_decoder(tiny):
         (lambda g: g.sample(-1), "at least 1"),
         (lambda g: g.sample(2, seed=-1), "0 or more, got -1"),
         (lambda g: g.sample_around(perovskite(), 2, seed=-3), "0 or more, got -3"),
-        (lambda g: g.sample(2, condition=float("nan")), "a number in eV per atom, got nan"),
-        (lambda g: g.sample(2, condition=float("-inf")), "a number in eV per atom, got -inf"),
+        (lambda g: g.sample(2, condition=float("nan")), "in eV per atom, is a finite number, got nan"),
+        (lambda g: g.sample(2, condition=float("-inf")), "in eV per atom, is a finite number, got -inf"),
         (lambda g: g.interpolate(perovskite(), perovskite(), steps=1), "at least 2 steps"),
         (lambda g: g.encode([]), "at least one"),
         (lambda g: g.encode([perovskite("Xe")]), "Xe, which the model tiny was not trained on"),

@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test test-quick coverage lint format fuzz bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test test-quick coverage lint format fuzz kill bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ coverage: install-dev ## run the tests and list the lines that none of them reac
 
 fuzz: install-dev ## read N mutants of crystal files (N=1000)
 	$(BIN)/python tests/robustness/fuzz.py --cases $(or $(N),1000)
+
+kill: install-dev ## stop running commands N times at random moments (N=20)
+	$(BIN)/python tests/robustness/kill.py --kills $(or $(N),20)
 
 lint: install-dev ## check style and types
 	$(BIN)/ruff check .

@@ -26,8 +26,9 @@ from icsg3d.data import load_structures
 from icsg3d.data.targets import is_held_out
 from icsg3d.models.cgcnn import read_cgcnn
 from icsg3d.models.crystal_graph import CrystalGraphConfig
-from icsg3d.models.properties import PropertyModelConfig
+from icsg3d.models.properties import PROPERTY_FORMAT, PropertyModelConfig, load_property_model
 from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.pretrained import find
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.representation.graphs import CrystalGraph, GraphBatch, GraphSet, crystal_graph
 from icsg3d.training.data import PropertySet
@@ -143,7 +144,7 @@ def perov5(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
     structures, values, crystals = heats(arguments.data)
     torch.set_num_threads(1)
     plain_data = PlainData(structures)
-    start = None if arguments.start is None else PropertyPredictor.from_pretrained(arguments.start).model
+    start = None if arguments.start is None else load_property_model(find(arguments.start, PROPERTY_FORMAT))[0]
     rate = 2e-3 if start is None else 1e-3
     rows = []
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):

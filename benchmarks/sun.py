@@ -2,6 +2,10 @@
 
 python -m benchmarks.sun --model materials -n 200 --seed 0 --out runs/sun.json
 
+With candidates that ``icsg3d generate`` has ranked, the first of those that passed:
+
+python -m benchmarks.sun --candidates runs/ranked/candidates.json.gz --first 50 --out runs/first.json
+
 Every draw is scaled to its equilibrium volume, as ``icsg3d generate`` does, and relaxed. Its formation energy by
 CHGNet, on the Materials Project's corrected scale, is placed against the shipped hull. Stable is a draw at most 0.1 (or
 0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
@@ -26,6 +30,7 @@ from icsg3d.evaluation.stability import ChgnetEnergies, above_reference_hull
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.hull import ReferenceHull
 from icsg3d.properties.volume import VolumePredictor
+from icsg3d.report.folders import read_candidates
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -45,17 +50,25 @@ def main() -> None:
     """Draw, relax, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="materials")
-    parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("-n", type=int, default=200, help="draws, without --candidates")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--candidates", type=Path, help="candidates.json.gz of icsg3d generate")
+    parser.add_argument("--first", type=int, default=50, help="so many of the candidates that passed")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of rows and figures")
     given = parser.parse_args()
     torch.set_num_threads(1)
     generator = CrystalGenerator.from_pretrained(given.model)
     started = time.perf_counter()
-    draws = [each.structure for each in generator.sample(given.n, seed=given.seed)]
-    seconds = time.perf_counter() - started
+    if given.candidates is None:
+        draws = [each.structure for each in generator.sample(given.n, seed=given.seed)]
+    else:
+        ranked = read_candidates(given.candidates)
+        draws = [each.structure for each in ranked if each.screening.get("passed")][: given.first]
+    n, seconds = len(draws), time.perf_counter() - started
     kept = [row for row, each in enumerate(draws) if each is not None]
-    scaled = VolumePredictor.from_pretrained().settle([draws[row] for row in kept])
+    scaled = [draws[row] for row in kept]
+    if given.candidates is None:  # candidates have their volumes
+        scaled = VolumePredictor.from_pretrained().settle(scaled)
     repeated = repeats([draws[row] for row in kept], jobs=1)[:, 0]
     hull, energies = ReferenceHull.shipped(), ChgnetEnergies()
     known = {*hull.formulas, *(generator.training_formulas() or ())}
@@ -71,8 +84,8 @@ def main() -> None:
             found["displacement"] = displacement(structure, after)
         rows.append(found)
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({"rows": rows, "figures": figures(rows, given.n, seconds)}, indent=1))
-    print(json.dumps(figures(rows, given.n, seconds), indent=1))
+        given.out.write_text(json.dumps({"rows": rows, "figures": figures(rows, n, seconds)}, indent=1))
+    print(json.dumps(figures(rows, n, seconds), indent=1))
 
 
 def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, float]:
@@ -91,6 +104,7 @@ def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, flo
     moved = np.array([row.get("displacement", np.nan) for row in rows])
     changed = np.abs([row.get("volume_change", np.nan) for row in rows])
     found["mean_displacement"], found["median_volume_change"] = float(np.nanmean(moved)), float(np.nanmedian(changed))
+    found["formulas"] = len({row["formula"] for row in rows})
     return found | {"draws_a_second": n / seconds}
 
 

@@ -25,10 +25,10 @@ from icsg3d.data.compact_arrays import read_compact
 from icsg3d.data.frames import read_frame
 from icsg3d.data.targets import is_held_out
 from icsg3d.errors import InputError
-from icsg3d.models.properties import PropertyModelConfig
+from icsg3d.models.properties import PROPERTY_FORMAT, PropertyModelConfig, load_property_model
 from icsg3d.models.volume import VOLUME
+from icsg3d.pretrained import find
 from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_volume_model
-from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.training.data import PropertySet
 from icsg3d.training.ensembles import errors, train_ensemble
 from icsg3d.training.properties import PropertyOptions, from_scratch
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     started = time.monotonic()
-    start = PropertyPredictor.from_pretrained(given.start).model
+    start = load_property_model(find(given.start, PROPERTY_FORMAT))[0]
     network = dataclasses.replace(cast("EnvironmentNetConfig", start.config.network), pooling="atomic")
     options = PropertyOptions(from_scratch(given.epochs, given.learning_rate), 128, seed=given.seed)
     training, held_out, files = make_sets(given.data, network, given.seed)

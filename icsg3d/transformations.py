@@ -20,9 +20,14 @@ from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.search import optimize_property
+from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.density import SCALE
 from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.screening.constraints import Constraints
+from icsg3d.screening.pipeline import Judge
+from icsg3d.screening.screen import Screening
+from icsg3d.screening.shortlist import Shortlist, fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,6 +158,80 @@ class LatentSamplingTransformation(LatentTransformation):
                 if len(found) == self.n_structures:
                     break
         return found, draws
+
+
+class CandidateTransformation(LatentTransformation):
+    """Candidates around the given crystal: drawn until enough pass, judged and ranked as ``icsg3d generate`` does.
+
+    Args:
+        n_structures: Different candidates to return.
+        constraints: That each has to meet: a :class:`~icsg3d.screening.constraints.Constraints`, or its dictionary.
+        above_hull: Largest energy above the hull of known phases in eV/atom; None for any.
+        draws: Largest number of draws.
+        model: Shipped generator, or folder of a trained one.
+        seed: The same seed gives the same candidates.
+        scale: Noise level, above 0 and up to 1; more is further away.
+        device: Where the networks run.
+    """
+
+    def __init__(
+        self,
+        n_structures: int = 10,
+        constraints: Constraints | dict[str, Any] | None = None,
+        above_hull: float | None = None,
+        draws: int = 500,
+        model: str = "cubic",
+        seed: int = 0,
+        scale: float = SCALE,
+        device: str = "cpu",
+    ) -> None:
+        self.n_structures = n_structures
+        self.constraints = Constraints.from_dict(constraints) if isinstance(constraints, dict) else constraints
+        self.above_hull = above_hull
+        self.draws = draws
+        self.model = model
+        self.seed = seed
+        self.scale = scale
+        self.device = device
+
+    def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
+        """Return candidates, the one nearest to the hull first.
+
+        Args:
+            structure: Where to start, a Structure, Atoms or the path of a file; it is left as it is.
+            return_ranked_list: False for the best structure alone, True for all, or how many.
+
+        Returns:
+            A Structure, or dictionaries with ``structure``, the predictions with their uncertainties, the results of
+            screening, ``draw``, ``seed``, ``scale``, ``model`` and ``model_sha256``.
+
+        Raises:
+            InputError: if the crystal cannot be encoded, or no draw passed.
+        """
+        _check_count(self.n_structures)
+        base = as_structure(structure)
+        screening = Screening(constraints=self.constraints or Constraints(), above_hull=self.above_hull)
+        shortlist = Shortlist(Judge.load(screening, base=base, device=self.device), self.n_structures)
+        source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed)
+        for _ in fill(source, shortlist):
+            pass
+        if not shortlist.kept:
+            near = f"; {shortlist.nearest()}" if shortlist.nearest() else ""
+            msg = f"no draw passed: {shortlist.describe()}{near}; allow more draws, or relax a constraint"
+            raise InputError(msg)
+        entries = [
+            {
+                "structure": each.structure,
+                **each.predictions,
+                **each.screening,
+                "draw": each.index,
+                "seed": self.seed,
+                "scale": self.scale,
+                **self._origin(),
+            }
+            for each in shortlist.kept
+        ]
+        return _chosen(entries, return_ranked_list)
 
 
 class ReconstructionTransformation(LatentTransformation):

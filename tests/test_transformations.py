@@ -13,8 +13,10 @@ from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.screening.constraints import Constraints
 from icsg3d.testing import check_round_trip, check_untouched
 from icsg3d.transformations import (
+    CandidateTransformation,
     LatentInterpolationTransformation,
     LatentSamplingTransformation,
     PropertyOptimizationTransformation,
@@ -48,6 +50,23 @@ def test_samples_are_ranked_different_and_say_where_they_come_from(sampled):
         distance = generator.latent_distance(draws[entry["draw"]].latent[None], origin)[0]
         assert entry["latent_distance"] == pytest.approx(distance, rel=1e-5)
         assert (entry["seed"], entry["model"], entry["model_sha256"]) == (3, "cubic", generator.digest)
+
+
+def test_candidates_meet_what_is_asked_and_come_in_the_order_of_the_hull():
+    constraints = Constraints(excluded=frozenset({"Sr"}), formula="ABX3", ranges={"band_gap": (0.5, 9.0)})
+    transformation = check_round_trip(CandidateTransformation(3, constraints, draws=256, seed=1))
+    found = transformation.apply_transformation(START, return_ranked_list=True)
+    assert len(found) == 3
+    distances = [entry["energy_above_hull"] for entry in found]
+    assert distances == sorted(distances)
+    for entry in found:
+        amounts = sorted(entry["structure"].composition.reduced_composition.values())
+        assert amounts == [1, 1, 3]
+        assert "Sr" not in entry["structure"].composition
+        assert 0.5 <= entry["band_gap"] <= 9.0
+        assert entry["passed"]
+    with pytest.raises(InputError, match="no draw passed: 0 of 64 passed"):
+        CandidateTransformation(1, Constraints(formula="A2X9"), draws=64).apply_transformation(START)
 
 
 def test_ranking_modes(sampled):

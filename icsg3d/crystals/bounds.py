@@ -15,7 +15,7 @@ from icsg3d.crystals.elements import covalent_radii, symbols
 from icsg3d.errors import InputError
 from icsg3d.limits import ATOMS
 
-LENGTHS = (0.5, 1000.0)
+LENGTHS = (0.9, 1000.0)
 """Shortest and longest lattice parameter in angstrom; compressed hydrogen in public tables has 0.98."""
 
 MIN_HEIGHT = 0.2

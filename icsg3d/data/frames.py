@@ -58,6 +58,19 @@ def check_names(names: Sequence[Any], path: Path) -> None:
         raise InputError(msg)
 
 
+def _check_labels(content: dict[str, Any], path: Path) -> None:
+    """Refuse names of rows or columns that are lists or objects, of which pandas makes levels of names.
+
+    Raises:
+        InputError: if there are any.
+    """
+    for kind in ("columns", "index"):
+        names = content[kind]
+        if not isinstance(names, list) or any(isinstance(name, list | dict) for name in names):
+            msg = f"{path} is a damaged dataframe (its {kind} is no list of names); fetch or write it again"
+            raise InputError(msg)
+
+
 def read_frame(path: Path) -> pd.DataFrame:
     """Read a dataframe that matminer's ``store_dataframe_as_json`` or :func:`write_frame` wrote.
 
@@ -87,9 +100,7 @@ def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.Data
     if not isinstance(content, dict) or set(content) != _KEYS:
         msg = f"{path} is no dataframe in matminer's format; write one with matminer's store_dataframe_as_json"
         raise InputError(msg)
-    if not isinstance(content["columns"], list):
-        msg = f"{path} is a damaged dataframe (its columns are no list); fetch or write it again"
-        raise InputError(msg)
+    _check_labels(content, path)
     check_names(content["columns"], path)
     try:
         data = [[_decoded(value, strict=strict) for value in row] for row in content["data"]]

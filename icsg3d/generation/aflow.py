@@ -77,7 +77,8 @@ _MATCHER = StructureMatcher()
 @cache
 def _entries() -> Mapping[str, Mapping[str, Any]]:
     """Return the library by label, crystals as dictionaries: decoding all of them takes seconds."""
-    path = resources.files("pymatgen.analysis.prototypes").joinpath("aflow_prototypes.json.gz")
+    # The package that it lies in decodes all of it when it is imported.
+    path = resources.files("pymatgen.analysis") / "prototypes" / "aflow_prototypes.json.gz"
     return {each["tags"]["aflow"]: each for each in json.loads(gzip.decompress(path.read_bytes()))}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
@@ -111,7 +111,7 @@ class ReferenceHull:
         """Reduced formulas of the phases."""
         return frozenset(self._phases)
 
-    @property
+    @cached_property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements of which there is a pure phase."""
         return frozenset(next(iter(symbols)) for symbols in self._systems if len(symbols) == 1)

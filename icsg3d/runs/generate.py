@@ -142,7 +142,7 @@ def generate(
         shortlist = Shortlist(judge, judging.keep)
         found = judge_into(folder, source, shortlist)
         _draw(folder, found.kept or found.candidates, source, device, picture=picture)
-        check_result(found, shortlist, _WAY_OUT)
+        check_result(found, shortlist, judging, _WAY_OUT)
     return found
 
 

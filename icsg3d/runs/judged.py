@@ -64,6 +64,12 @@ class Judging:
         if self.keep is not None and self.keep < 1:
             raise InputError(f"--keep is the number of candidates wanted, at least 1; got {self.keep}")
 
+    @property
+    def asks(self) -> bool:
+        """Whether anything is asked of candidates beyond what every screening does."""
+        wanted = self.keep is not None or self.above_hull is not None or self.novel
+        return wanted or self.constraints != Constraints()
+
     def judge(self, base: Structure | None = None, device: str = "cpu") -> Judge:
         """Return the judge.
 
@@ -133,20 +139,21 @@ def judge_into(folder: CandidateFolder, source: Source, shortlist: Shortlist) ->
     return found
 
 
-def check_result(found: Judged, shortlist: Shortlist, way_out: str) -> None:
+def check_result(found: Judged, shortlist: Shortlist, judging: Judging, way_out: str) -> None:
     """Warn where fewer candidates passed than were asked for.
 
     Args:
         found: The result.
         shortlist: Behind it.
+        judging: What was asked for.
         way_out: What may help.
 
     Raises:
-        InputError: if none passed.
+        InputError: if something was asked for, and none passed.
     """
     near = f"; {shortlist.nearest()}" if shortlist.nearest() else ""
     told = f"{near}; everything is in {found.folder}, {way_out}"
-    if not found.kept:
+    if not found.kept and judging.asks:
         raise InputError(f"no candidate was kept: {found.told}{told}")
     if shortlist.keep is not None and len(found.kept) < shortlist.keep:
         _log.warning("only %d of %d candidates are kept%s", len(found.kept), shortlist.keep, told)

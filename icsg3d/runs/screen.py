@@ -61,7 +61,7 @@ def screen(
         result = judge_into(folder, GivenCandidates(found), shortlist)
         if picture:
             write_report(out, slices=0)
-        check_result(result, shortlist, "relax a constraint and repeat the command with --resume")
+        check_result(result, shortlist, judging, "relax a constraint and repeat the command with --resume")
     return result
 
 

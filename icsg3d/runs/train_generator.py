@@ -157,7 +157,7 @@ def train_generator(config: GeneratorTrainingConfig, out: Path, *, command: str 
     if not training.is_main_process():
         training.train_generator(learned, sets.training, sets.validation, out, options, **_where(config), resume=resume)
         return None
-    with locked(out):
+    with locked(out), saving(out):
         config.write(out)
         started = time.monotonic()
         try:

@@ -14,6 +14,7 @@ from icsg3d import pretrained
 from icsg3d.crystals.compact import read_compact
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.reduced_cells import reduced_formula, reduced_table
+from icsg3d.files import locked, saving
 from icsg3d.models.grid_generator import (
     GRID_GENERATOR_FORMAT,
     GridGeneratorConfig,
@@ -75,23 +76,26 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         InputError: if a table or the model to start from cannot be used, or the folder has another training.
     """
     data, ids = read_crystals(config.data, config.validation)
-    begin_training(out, config.fingerprint(), resume=resume)
-    config.write(out)
-    networks = _first(config, data)
-    if not resume:
-        for part in ("autoencoder", "density"):
-            (out / part / STATE_FILE).unlink(missing_ok=True)
-    shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling, "seed": config.seed, "half": config.half}
-    if config.autoencoder_steps:
-        losses = GridLossConfig(divergence=config.divergence)
-        steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)
-        fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
-    if config.density_steps:
-        density = GridFlowOptions(config.density_steps, **shared)
-        fit_density(networks, data, density, out / "density", _told("density", density.steps))
-    save_grid_networks(networks, out / "model")
-    formulas = [from_arrays(each).composition.reduced_formula for each in data.training.crystals]
-    pretrained.write_training_crystals(out / "model", ids, formulas)
+    with saving(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out), saving(out):
+        begin_training(out, config.fingerprint(), resume=resume)
+        config.write(out)
+        networks = _first(config, data)
+        if not resume:
+            for part in ("autoencoder", "density"):
+                (out / part / STATE_FILE).unlink(missing_ok=True)
+        shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling, "seed": config.seed, "half": config.half}
+        if config.autoencoder_steps:
+            losses = GridLossConfig(divergence=config.divergence)
+            steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)
+            fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
+        if config.density_steps:
+            density = GridFlowOptions(config.density_steps, **shared)
+            fit_density(networks, data, density, out / "density", _told("density", density.steps))
+        save_grid_networks(networks, out / "model")
+        formulas = [from_arrays(each).composition.reduced_formula for each in data.training.crystals]
+        pretrained.write_training_crystals(out / "model", ids, formulas)
     return out / "model"
 
 

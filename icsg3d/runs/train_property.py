@@ -22,10 +22,10 @@ from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.environment_net import EnvironmentNetConfig
-from icsg3d.models.properties import PropertyModelConfig
+from icsg3d.models.properties import PROPERTY_FORMAT, PropertyModelConfig, load_property_model
 from icsg3d.models.targets import PROPERTIES, unknown_property
+from icsg3d.pretrained import find
 from icsg3d.pretrained.packing import TrainingRecord, describe_file, pack_property_model
-from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import log_refused
 from icsg3d.report.parity import draw_parity
 from icsg3d.runs.config import RunConfig
@@ -135,7 +135,7 @@ def train_property(
         Interrupted: on Ctrl-C; the last whole epochs are kept.
     """
     goal = PROPERTIES.get(config.target) or dataclasses.replace(unknown_property(config.target), unit=config.unit)
-    start = None if config.start is None else PropertyPredictor.from_pretrained(config.start).model
+    start = None if config.start is None else load_property_model(find(config.start, PROPERTY_FORMAT))[0]
     network = _network(config, start, goal)
     notes = "" if config.notes is None else config.notes.read_text()
     options = PropertyOptions(
@@ -143,7 +143,7 @@ def train_property(
     )
     with saving(out):
         out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with locked(out), saving(out):
         training, judged, files = _load(config, goal, network.graph, out)
         check_learnable(training, goal, config.batch_size)
         _log.info("%d crystals to learn from, %d held out, %d networks", len(training), len(judged), config.members)

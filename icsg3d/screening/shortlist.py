@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from icsg3d.crystals.display import CrystalList
 from icsg3d.progress import task
-from icsg3d.screening.judging import merit, ranked
+from icsg3d.screening.judging import ABOVE_HULL, merit, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,9 @@ seed gives the same list wherever a run was interrupted."""
 
 _SHOWN = 4
 """Reasons that a sentence names."""
+
+_VALUES = {"hull": ABOVE_HULL}
+"""Predictions behind reasons, where these have another name."""
 
 
 class Shortlist:
@@ -105,9 +109,24 @@ class Shortlist:
         crystals = [each for each in self._refused if each.structure is not None and "the base" not in _unmet(each)]
         if not crystals:
             return ""
-        best = min(crystals, key=lambda each: (len(_unmet(each)), *merit(each)))
+        best = min(crystals, key=lambda each: (len(_unmet(each)), self._missed(each), *merit(each)))
         values = [_lack(best, name) for name in _unmet(best)]
         return f"the nearest was {best.formula}, refused for {', '.join(values)}"
+
+    def _missed(self, candidate: Candidate) -> float:
+        """Return by how much a candidate misses ranges and hull; infinite where it lacks what has no measure."""
+        screening = self.judge.screening
+        ranges: dict[str, tuple[float, float]] = dict(screening.constraints.ranges)
+        if screening.above_hull is not None:
+            ranges["hull"] = (-math.inf, screening.above_hull)
+        misses = []
+        for name in _unmet(candidate):
+            value = candidate.predictions.get(_VALUES.get(name, name))
+            if name not in ranges or value is None:
+                return math.inf
+            low, high = ranges[name]
+            misses.append(max(low - value, value - high))
+        return sum(misses)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts."""
@@ -119,7 +138,7 @@ def _unmet(candidate: Candidate) -> list[str]:
 
 
 def _lack(candidate: Candidate, name: str) -> str:
-    value = candidate.predictions.get("energy_above_hull" if name == "hull" else name)
+    value = candidate.predictions.get(_VALUES.get(name, name))
     return name if value is None else f"{name} ({value:.3g})"
 
 

@@ -15,6 +15,7 @@ from pymatgen.core import Structure
 from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 
+from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
 from icsg3d.workflows.schemas import ElementDoc, EngineDoc, FormationEnergyDoc
 
@@ -137,6 +138,12 @@ def energy_of(document: Any) -> float | None:
     """Return the energy of an output in eV, None where there is none or it is no number."""
     energy = value_of(document, "output", "energy")
     return float(energy) if isinstance(energy, int | float) and math.isfinite(energy) else None
+
+
+@job(output_schema=ElementDoc)
+def shipped_element(symbol: str, energy: float) -> ElementDoc:
+    """Return the energy of an element that the package ships, in eV/atom, with its crystal as it went to the engine."""
+    return ElementDoc(symbol=symbol, energy_per_atom=energy, reason="", structure=elemental_ground_states()[symbol])
 
 
 @job(output_schema=ElementDoc)

@@ -13,7 +13,15 @@ from pymatgen.core import Structure
 from icsg3d.crystals.structures import Crystal, as_structure
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
-from icsg3d.workflows.calculations import calculation, element_energy, formation_energy, tolerant, versions_of
+from icsg3d.workflows.calculations import (
+    calculation,
+    element_energy,
+    formation_energy,
+    shipped_element,
+    tolerant,
+    versions_of,
+)
+from icsg3d.workflows.elements import shipped_energies
 from icsg3d.workflows.schemas import EngineDoc
 from icsg3d.workflows.taking import a_crystal, energies_of_elements, taking
 
@@ -142,13 +150,24 @@ class FormationEnergyMaker(Maker):
         energy.name = name
         return Flow([*flows.values(), *jobs.values(), energy], output=energy.output, name=name)
 
-    def element_flows(self, symbols: Iterable[str]) -> dict[str, Flow]:
+    def element_flows(self, symbols: Iterable[str], *, shipped: bool = True) -> dict[str, Flow]:
         """Return the flows of elements, by symbol, in order; outputs are ``ElementDoc``.
+
+        Args:
+            symbols: Of the elements.
+            shipped: Whether energies that the package ships for this engine are taken
+                (:mod:`icsg3d.workflows.elements`) instead of being computed.
 
         Raises:
             InputError: if an element has no crystal.
         """
-        return {symbol: self._element_flow(symbol) for symbol in sorted(symbols)}
+        known = shipped_energies(self.document()) if shipped else {}
+        return {
+            symbol: _known_flow(symbol, known[symbol])
+            if symbol in known and symbol not in self.elements
+            else self._element_flow(symbol)
+            for symbol in sorted(symbols)
+        }
 
     def _element_flow(self, symbol: str) -> Flow:
         crystals = elemental_ground_states()
@@ -193,6 +212,12 @@ def formation_energy_of(
         element_energies: Documents of elements that are computed already, by symbol.
     """
     return Response(replace=maker.make(structure, prev_dir, element_energies))
+
+
+def _known_flow(symbol: str, energy: float) -> Flow:
+    known = shipped_element(symbol, energy)
+    known.name = f"energy of {symbol}"
+    return Flow([known], output=known.output, name=f"element {symbol}")
 
 
 def _plain(maker: Maker) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from jobflow import SETTINGS, JobStore
@@ -30,6 +31,7 @@ def folder_store(folder: Path) -> JobStore:
     path = folder.resolve()
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(path)
         docs, data = (MontyStore(name, database_path=str(path)) for name in ("outputs", "data"))
         store = JobStore(docs, additional_stores={"data": data})
         store.connect()
@@ -39,6 +41,16 @@ def folder_store(folder: Path) -> JobStore:
         msg = f"the store in {path} cannot be written ({error}); name another folder, or free this one"
         raise InputError(msg) from error
     return store
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove collections that a kill or a full disk left before they had a table, which would never be made again."""
+    for file in folder.rglob("*.collection"):
+        with closing(sqlite3.connect(file)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+        if not tables:
+            for each in (file, file.with_name(f"{file.name}-journal"), file.with_name(f"{file.name}-wal")):
+                each.unlink(missing_ok=True)
 
 
 def chosen_store(folder: Path) -> JobStore:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pymatgen.core import Composition, Element
+from pymatgen.core import Composition, Element, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from icsg3d.generation.aflow import further_prototypes, stoichiometries
+from icsg3d.generation.aflow import further_prototypes, prototype_name, stoichiometries
 
 
 def prototypes(formula):
@@ -63,3 +63,33 @@ def test_every_stoichiometry_has_prototypes_of_it():
     for numbers, formula in examples.items():
         for structure in prototypes(formula).values():
             assert tuple(sorted(int(n) for n in structure.composition.reduced_composition.values())) == numbers
+
+
+@pytest.mark.parametrize(
+    ("formula", "name"),
+    [
+        ("CaF2", "rutile"),
+        ("MgCu2", "cubic Laves"),
+        ("TiNiSn", "half-Heusler"),
+        ("MgAl2O4", "spinel"),
+        ("K2PtCl6", "potassium hexachloroplatinate"),
+        ("Cs2AgBiBr6", "elpasolite"),
+    ],
+)
+def test_prototypes_are_recognised_in_any_cell(formula, name):
+    structure = prototypes(formula)[name]
+    assert prototype_name(structure * [2, 1, 1]) == name
+
+
+def test_simple_prototypes_are_recognised_and_distorted_ones_are_not():
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    assert prototype_name(salt) == "rock salt"
+    perovskite = Structure.from_spacegroup(
+        "Pm-3m", Lattice.cubic(4), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    )
+    assert prototype_name(perovskite) == "perovskite"
+    perovskite.translate_sites([1], [0, 0, 0.03])  # 0.12 angstrom: P4mm
+    assert prototype_name(perovskite) != "perovskite"
+    lonely = Structure(Lattice.from_parameters(4, 5, 6, 80, 85, 95), ["Na", "Cl"], [[0, 0, 0], [0.4, 0.3, 0.2]])
+    assert prototype_name(lonely) == ""
+    assert prototype_name(None) == ""

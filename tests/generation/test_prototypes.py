@@ -73,7 +73,7 @@ class Dense:
     def __init__(self):
         self.model = PropertyPredictor.from_pretrained("formation_energy_per_atom").model
 
-    def predict(self, structures):
+    def predict_possible(self, structures):
         return self.predict_graphs([graph_of(s, self.model.config.network.graph) for s in structures])
 
     def predict_graphs(self, graphs):

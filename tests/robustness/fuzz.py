@@ -175,7 +175,7 @@ def forbidden(arrays) -> str:
     """Say what is absurd about a crystal that was taken; independent of the check that took it."""
     lengths = np.linalg.norm(arrays.lattice, axis=1)
     volume = abs(np.linalg.det(arrays.lattice)) / len(arrays)
-    if not (np.isfinite(arrays.frac_coords).all() and lengths.min() >= 1 and lengths.max() <= 1000):
+    if not (np.isfinite(arrays.frac_coords).all() and lengths.min() >= 0.9 and lengths.max() <= 1000):
         return f"lattice parameters {lengths}"
     if not 1 <= volume <= 2000:
         return f"{volume} cubic angstrom an atom"

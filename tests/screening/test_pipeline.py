@@ -212,7 +212,7 @@ def test_the_list_does_not_depend_on_what_was_there_already():
 
 def test_of_given_crystals_the_best_of_all_are_kept():
     _, found, _ = filled(keep=2, stops=False)
-    assert [each.formula for each in found.kept] == ["NaBr", "NaCl"]
+    assert [each.formula for each in found.kept] == ["KBr", "NaBr"]
     assert (len(found), found.passed, found.full) == (7, 4, False)
     everyone = found.everyone()
     assert [each.screening.get("rank") for each in everyone] == [1, 2, *[None] * 5]
@@ -244,3 +244,10 @@ def test_the_nearest_is_named_with_what_it_lacks():
     assert found.kept == []
     assert found.nearest() == "the nearest was NaBr, refused for hull (0.01)"
     assert Shortlist(judge(screening)).describe() == "0 of 0 passed"
+
+
+def test_of_those_that_miss_a_range_the_nearest_is_the_one_that_misses_it_least():
+    screening = Screening(constraints=Constraints(ranges={"band_gap": (6.0, 7.0)}))
+    found = Shortlist(judge(screening, asked=(Known("band_gap", GAPS),)))
+    found.add(candidates(salt("Na", "Br"), salt(), salt("K"), salt("Na", "O")))
+    assert found.nearest() == "the nearest was KCl, refused for band_gap (5.2)"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from monty.json import MontyDecoder, MontyEncoder
@@ -9,12 +10,13 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.judging import ranked
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.formation import FormationEnergyMaker
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, summary, validation
 from icsg3d.workflows.local import run_flow
-from icsg3d.workflows.schemas import CandidateDoc, EngineDoc, ValidationSummaryDoc
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, EngineDoc, ValidationSummaryDoc
 from tests.workflows.emt_makers import CountingMaker, FailingMaker
 
 
@@ -177,6 +179,7 @@ def test_shards_of_draws_are_the_draws(tiny_model):
         ScreeningFlowMaker(),
         CandidateValidationMaker.from_force_field_name("CHGNet"),
         ScreenMaker(screening={"novel": True}),
+        ScreenMaker(constraints=Constraints(excluded=frozenset({"Pb"}), ranges={"band_gap": (1.2, math.inf)})),
         GenerateMaker(seed=4),
     ],
 )
@@ -237,6 +240,18 @@ def test_averages_leave_out_what_did_not_finish(candidates):
     rows[2] = rows[2].model_copy(update={"state": "unconverged", "delta_e_form": 9.0, "delta_bonds_percent": 90.0})
     found = summary(rows, engine)
     assert (found.finished, found.mean_delta_e_form, found.mean_delta_bonds_percent) == (2, pytest.approx(0.3), 3.0)
+
+
+def test_constraints_are_those_of_every_other_way():
+    salts = [prototype_structure(formula) for formula in ("NaCl", "MgO")]
+    given = CandidatesDoc(candidates=[CandidateDoc.from_candidate(Candidate(k, s)) for k, s in enumerate(salts)])
+    maker = ScreenMaker(constraints=Constraints(excluded=frozenset({"Na"})))
+    found = maker.make.original(maker, [given]).candidates
+    assert [each.formula_pretty for each in found] == ["MgO", "NaCl"]
+    assert [each.screening["failed_on"] for each in found] == [[], ["excluded elements"]]
+    twice = ScreenMaker(screening={"constraints": Constraints()})
+    with pytest.raises(InputError, match="constraints are an argument of their own"):
+        twice.make.original(twice, [given])
 
 
 def test_an_unknown_criterion_is_named():

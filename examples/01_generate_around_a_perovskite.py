@@ -14,6 +14,7 @@ from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
 
+from icsg3d import plot
 from icsg3d.transformations import LatentSamplingTransformation
 
 HERE = Path(__file__).parent
@@ -40,15 +41,9 @@ def main() -> None:
         *((e["latent_distance"], e[ENERGY], e[f"{ENERGY}_std"]) for e in ranked), strict=True
     )
     axes.errorbar(distances, energies, yerr=errors, fmt="o", ms=4, lw=0.8)
-    for entry, x, y in zip(ranked, distances, energies, strict=True):
-        axes.annotate(
-            entry["structure"].composition.reduced_formula,
-            (x, y),
-            fontsize=7,
-            xytext=(4, 2),
-            textcoords="offset points",
-        )
     axes.set(xlabel="distance in latent space (standard deviations)", ylabel="predicted formation energy (eV/atom)")
+    formulas = [entry["structure"].composition.reduced_formula for entry in ranked]
+    plot.label_points(axes, formulas, distances, energies)
     figure.savefig(OUT / "01_candidates.png", dpi=130)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from icsg3d import PropertyPredictor
+from icsg3d import PropertyPredictor, plot
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.transformations import LatentInterpolationTransformation
 
@@ -30,13 +30,10 @@ def main() -> None:
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
     upper.plot(shares, [structure.volume ** (1 / 3) for structure in structures], "o-")
     upper.set(ylabel="cube root of the cell's volume (Å)", title="CaTiO3 to BaZrO3")
-    lower.errorbar(shares, found.values, yerr=found.stds, fmt="o-", capsize=2)
-    lower.set(xlabel="share of the path", ylabel="predicted E_f (eV/atom)")
-    for share, structure, value in zip(shares, structures, found.values, strict=True):
-        lower.annotate(structure.composition.reduced_formula, (share, value), rotation=60, fontsize=7)
-        print(
-            f"{share:.2f}  {structure.composition.reduced_formula:<10} {structure.lattice.a:.3f} Å  {value:.2f} eV/atom"
-        )
+    formulas = [structure.composition.reduced_formula for structure in structures]
+    plot.property_path(found.values, lower, uncertainties=found.stds, formulas=formulas)
+    for share, formula, structure, value in zip(shares, formulas, structures, found.values, strict=True):
+        print(f"{share:.2f}  {formula:<10} {structure.lattice.a:.3f} Å  {value:.2f} eV/atom")
     figure.savefig(OUT / "04_path.png", dpi=130)
 
 

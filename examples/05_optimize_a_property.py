@@ -12,10 +12,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from icsg3d import CrystalGenerator, PropertyPredictor
+from icsg3d.bars import bars
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.generation.search import optimize_property
@@ -28,17 +28,9 @@ def main() -> None:
     """Search, print and draw."""
     generator = CrystalGenerator.from_pretrained("cubic")
     predictor = PropertyPredictor.from_pretrained("band_gap")
-    with Progress() as bar:
-        task = bar.add_task("search", total=ROUNDS)
+    with bars():
         visited = optimize_property(
-            generator,
-            predictor,
-            prototype_structure("BaTiO3"),
-            TARGET,
-            rounds=ROUNDS,
-            draws=48,
-            seed=0,
-            report=lambda: bar.advance(task),
+            generator, predictor, prototype_structure("BaTiO3"), TARGET, rounds=ROUNDS, draws=48, seed=0
         )
 
     ranked = sorted(visited, key=lambda each: each.expected_miss(TARGET))

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 from matminer.featurizers.base import BaseFeaturizer
-from rich.progress import track
 
+from icsg3d.bars import bars
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import find, is_shipped
+from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor, graph_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ XIE = (
     "Letters}, volume = {120}, pages = {145301}, year = {2018}, doi = {10.1103/PhysRevLett.120.145301}}"
 )
 
-_BATCH = 256
+_BATCH = 64
 """Crystals between two steps of the progress bar."""
 
 
@@ -116,7 +117,8 @@ class NetworkFeaturizer(BaseFeaturizer):
         """Return the features of many crystals, in batches.
 
         A crystal that is refused does not hold up the others; with ``ignore_errors`` its row is NaN, and with
-        ``return_errors`` its traceback follows the features.
+        ``return_errors`` its traceback follows the features. With ``pbar`` a bar shows the progress of
+        what takes more than two seconds.
 
         Raises:
             ValueError: if ``return_errors`` is asked for without ``ignore_errors``.
@@ -126,12 +128,11 @@ class NetworkFeaturizer(BaseFeaturizer):
             raise ValueError(msg)
         structures = _crystals(entries)
         rows: list[list[Any]] = []
-        starts: Any = range(0, len(structures), _BATCH)
-        if pbar and len(structures) > _BATCH:
-            starts = track(starts, type(self).__name__)
-        for start in starts:
-            part = structures[start : start + _BATCH]
-            rows += self._rows(part, return_errors=return_errors, ignore_errors=ignore_errors)
+        with bars(show=bool(pbar)), task(type(self).__name__, len(structures)) as running:
+            for start in range(0, len(structures), _BATCH):
+                part = structures[start : start + _BATCH]
+                rows += self._rows(part, return_errors=return_errors, ignore_errors=ignore_errors)
+                running.advance(len(part))
         return rows
 
     def _rows(self, structures: Sequence[Crystal], *, return_errors: bool, ignore_errors: bool) -> list[list[Any]]:

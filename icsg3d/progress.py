@@ -65,6 +65,11 @@ def listening(tracker: Tracker) -> Iterator[None]:
         _tracker.reset(token)
 
 
+def listened_to() -> bool:
+    """Whether a tracker shows tasks now."""
+    return _tracker.get() is not _unwatched
+
+
 def task(text: str, total: int | None = None, done: int = 0) -> AbstractContextManager[Task]:
     """Begin a task, to be advanced by hand.
 

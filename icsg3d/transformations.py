@@ -14,6 +14,7 @@ import numpy as np
 from pymatgen.transformations.transformation_abc import AbstractTransformation
 
 from icsg3d.arguments import whole_number
+from icsg3d.bars import bars
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
@@ -21,6 +22,7 @@ from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.search import optimize_property
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.density import SCALE
+from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
@@ -76,6 +78,7 @@ class LatentSamplingTransformation(LatentTransformation):
             latent space.
         maximize: Whether the greatest value is the best; by default the least, as of an energy.
         device: Where the networks run.
+        pbar: Whether a bar shows the progress of what takes more than two seconds.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class LatentSamplingTransformation(LatentTransformation):
         rank_by: str | None = "formation_energy_per_atom",
         maximize: bool = False,  # noqa: FBT001, FBT002 (pymatgen passes arguments by name)
         device: str = "cpu",
+        pbar: bool = True,  # noqa: FBT001, FBT002
     ) -> None:
         self.n_structures = n_structures
         self.model = model
@@ -95,6 +99,7 @@ class LatentSamplingTransformation(LatentTransformation):
         self.rank_by = rank_by
         self.maximize = maximize
         self.device = device
+        self.pbar = pbar
 
     @cached_property
     def predictor(self) -> PropertyPredictor | None:
@@ -116,6 +121,10 @@ class LatentSamplingTransformation(LatentTransformation):
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
         _check_count(self.n_structures)
+        with bars(show=self.pbar):
+            return self._sampled(structure, return_ranked_list)
+
+    def _sampled(self, structure: Crystal, wanted: bool | int) -> Any:  # noqa: FBT001
         base = self.generator.place([structure])[0]
         found, draws = self._different(base)
         if not found:
@@ -134,18 +143,20 @@ class LatentSamplingTransformation(LatentTransformation):
             }
             for (draw, decoded), distance in zip(found, distances, strict=True)
         ]
-        return _ranked(entries, self.predictor, return_ranked_list, maximize=self.maximize)
+        return _ranked(entries, self.predictor, wanted, maximize=self.maximize)
 
     def _different(self, base: Located) -> tuple[list[tuple[int, DecodedCrystal]], int]:
         """Return draws that gave different crystals, with their numbers, and how many were made."""
         duplicates, found = Duplicates(), []
         draws = self.n_structures * _DRAWS_PER_STRUCTURE
         decoded = self.generator.iter_sample_around(base, draws, self.scale, self.seed)
-        for draw, crystal in enumerate(decoded):
-            if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
-                found.append((draw, crystal))
-            if len(found) == self.n_structures:
-                break
+        with task("sampling", self.n_structures) as running:
+            for draw, crystal in enumerate(decoded):
+                if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
+                    found.append((draw, crystal))
+                    running.advance()
+                if len(found) == self.n_structures:
+                    break
         return found, draws
 
 
@@ -262,15 +273,22 @@ class LatentInterpolationTransformation(LatentTransformation):
         n_structures: Points with both ends.
         model: Shipped generator, or folder of a trained one.
         device: Where the network runs.
+        pbar: Whether a bar shows the progress of what takes more than two seconds.
     """
 
     def __init__(
-        self, end: Crystal | dict[str, Any], n_structures: int = 10, model: str = "cubic", device: str = "cpu"
+        self,
+        end: Crystal | dict[str, Any],
+        n_structures: int = 10,
+        model: str = "cubic",
+        device: str = "cpu",
+        pbar: bool = True,  # noqa: FBT001, FBT002
     ) -> None:
         self.end = end if isinstance(end, dict) else as_structure(end).as_dict()
         self.n_structures = n_structures
         self.model = model
         self.device = device
+        self.pbar = pbar
 
     def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
         """Return the crystals of the path in its order; points that decode to none are passed over.
@@ -286,7 +304,8 @@ class LatentInterpolationTransformation(LatentTransformation):
         Raises:
             InputError: if an end cannot be encoded, or no point gave a crystal.
         """
-        path = self.generator.interpolate(structure, structure_from_dict(self.end), self.n_structures)
+        with bars(show=self.pbar):
+            path = self.generator.interpolate(structure, structure_from_dict(self.end), self.n_structures)
         shares = np.linspace(0, 1, self.n_structures)
         entries = [
             {"structure": point.structure, "path_fraction": float(share), **self._origin()}
@@ -314,6 +333,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         seed: The same seed gives the same crystals.
         scale: Noise level of the draws about the current point.
         device: Where the networks run.
+        pbar: Whether a bar shows the progress of what takes more than two seconds.
     """
 
     def __init__(
@@ -327,6 +347,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         seed: int = 0,
         scale: float = 0.6,
         device: str = "cpu",
+        pbar: bool = True,  # noqa: FBT001, FBT002
     ) -> None:
         self.property_name = property_name
         self.target = target
@@ -337,6 +358,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         self.seed = seed
         self.scale = scale
         self.device = device
+        self.pbar = pbar
 
     @cached_property
     def predictor(self) -> PropertyPredictor:
@@ -360,16 +382,17 @@ class PropertyOptimizationTransformation(LatentTransformation):
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
         _check_count(self.n_structures)
-        visited = optimize_property(
-            self.generator,
-            self.predictor,
-            structure,
-            self.target,
-            rounds=self.rounds,
-            draws=self.draws,
-            scale=self.scale,
-            seed=self.seed,
-        )
+        with bars(show=self.pbar):
+            visited = optimize_property(
+                self.generator,
+                self.predictor,
+                structure,
+                self.target,
+                rounds=self.rounds,
+                draws=self.draws,
+                scale=self.scale,
+                seed=self.seed,
+            )
         name, duplicates, entries = self.predictor.property.name, Duplicates(), []
         for number, each in enumerate(sorted(visited, key=lambda v: v.expected_miss(self.target))):
             if duplicates.first_of(number, each.structure) is None:

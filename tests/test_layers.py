@@ -23,6 +23,7 @@ ROOMS = [
     "processors",
     "files",
     "progress",
+    "bars",
     "refusals",
     "run_folders",
     "_moved",

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import contextvars
+import io
+import re
 
+import pytest
+from rich.console import Console
+
+from icsg3d import progress
+from icsg3d.bars import Bars, bars
 from icsg3d.errors import InputError
 from icsg3d.progress import listening, task, track
 from icsg3d.refusals import log_refused, usable
@@ -60,3 +67,60 @@ def test_refusals_are_named_up_to_a_point(caplog):
     assert said[0] == "left out mp-0: reason 0"
     assert len(said) == 6
     assert said[-1] == "... and 2 more; 7 were left out"
+
+
+@pytest.fixture
+def console():
+    """A terminal of 100 columns that writes into a text."""
+    return Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None, highlight=False)
+
+
+def last_line(console) -> str:
+    """What stays of the bars on a terminal, without its control sequences."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    return [line for line in re.split(r"[\r\n]+", text) if line.strip()][-1]
+
+
+def test_bars_end_full(console):
+    with listening(Bars(console)):
+        for item in track("abcde", "spelling [x]"):
+            list(track(range(3), f"writing {item}"))
+    assert last_line(console).startswith("spelling [x] ━")
+    assert " 5/5 " in last_line(console)
+
+
+def test_work_that_found_enough_ends_full_and_broken_off_work_does_not(console):
+    with listening(Bars(console)), task("searching", total=100) as running:
+        running.advance(7)
+    assert " 7/7 " in last_line(console)
+
+    def work():
+        with listening(Bars(console)):
+            list(track((7 // (7 - step) for step in range(100)), "failing", 100))
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert " 7/100 " in last_line(console)
+
+
+def test_bars_appear_after_two_seconds_unless_somebody_listens(console, monkeypatch, watched):
+    clock = iter([0.0, 0.0, 1.9, 1.9, 10.0, 10.0, 11.9, 12.0, 12.1])
+    monkeypatch.setattr("icsg3d.bars.time.monotonic", lambda: next(clock))
+    with bars(console=console):
+        list(track("ab", "heard by another"))
+    assert list(watched) == ["heard by another"]
+
+    def alone():
+        with bars(console=console):
+            list(track("a", "short"))
+        assert console.file.getvalue() == ""
+        with bars(console=console):
+            list(track("ab", "long"))
+        with bars(console=console, show=False):
+            list(track("ab", "unseen"))
+
+    # Nobody else listens there.
+    context = contextvars.copy_context()
+    context.run(progress._tracker.set, progress._unwatched)
+    context.run(alone)
+    assert last_line(console).startswith("long ━")

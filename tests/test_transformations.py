@@ -184,3 +184,26 @@ def test_disordered_input_is_refused():
     disordered.replace(0, {"Sr": 0.5, "Ba": 0.5})
     with pytest.raises(ValueError, match="disordered"):
         ReconstructionTransformation().apply_transformation(disordered)
+
+
+@pytest.mark.parametrize(
+    ("transformation", "steps"),
+    [
+        (LatentSamplingTransformation(n_structures=2, rank_by=None), {"sampling": [(0, 2), (1, 2), (2, 2)]}),
+        (LatentInterpolationTransformation(START, n_structures=2), {"interpolating": [(0, 2), (1, 2), (2, 2)]}),
+    ],
+)
+def test_progress_is_reported_step_by_step(transformation, steps, watched):
+    transformation.apply_transformation(START)
+    assert steps.items() <= watched.items()
+
+
+def test_long_work_has_a_bar_unless_it_is_not_wanted(monkeypatch, capfd):
+    monkeypatch.setattr("icsg3d.bars._PATIENCE", 0.0)
+    LatentInterpolationTransformation(START, n_structures=2).apply_transformation(START)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "interpolating" in said.err
+    assert "2/2" in said.err
+    LatentInterpolationTransformation(START, n_structures=2, pbar=False).apply_transformation(START)
+    assert capfd.readouterr() == ("", "")

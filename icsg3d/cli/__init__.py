@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from icsg3d.bars import Bars
 from icsg3d.cli.compare_polymorphs import compare_polymorphs
-from icsg3d.cli.console import Bars, fail, show_messages
+from icsg3d.cli.console import console, fail, show_messages
 from icsg3d.cli.data import app as data_app
 from icsg3d.cli.evaluate import app as evaluate_app
 from icsg3d.cli.generate import generate
@@ -107,7 +108,7 @@ def main() -> None:
     """
     earlier = {number: signal.signal(number, _stop) for number in _ENDING}
     try:
-        with listening(Bars()):
+        with listening(Bars(console)):
             app()
     except InputError as error:
         fail(str(error))

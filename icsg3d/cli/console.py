@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from icsg3d.cli import completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.progress import TaskID
 
 console = Console(stderr=True, highlight=False)
 
@@ -92,54 +89,6 @@ def show_messages(level: int) -> None:
     logger.handlers = [_Messages()]
     logger.setLevel(level)
     logger.propagate = False
-
-
-class _Bar:
-    """A task of the library as a bar."""
-
-    def __init__(self, bars: Progress, number: TaskID) -> None:
-        self._bars, self._number = bars, number
-
-    def advance(self, steps: int = 1) -> None:
-        self._bars.advance(self._number, steps)
-
-    def update(self, done: int | None = None, total: int | None = None, text: str | None = None) -> None:
-        self._bars.update(
-            self._number, completed=done, total=total, description=None if text is None else escaped(text)
-        )
-
-
-class Bars:
-    """Tracker of the library's progress: a bar for each task, with counts and the time left, on standard error.
-
-    Tasks within tasks share one display, and vanish when they have ended; the outermost stays.
-    """
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._depth = 0
-
-    @contextmanager
-    def __call__(self, text: str, total: int | None, done: int) -> Iterator[_Bar]:
-        """Show a task while it runs."""
-        if self._depth == 0:
-            self._bars.start()
-        self._depth += 1
-        number = self._bars.add_task(escaped(text), total=total, completed=done)
-        try:
-            yield _Bar(self._bars, number)
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._bars.stop()
-            self._bars.remove_task(number)
 
 
 def check_device(device: str) -> None:

@@ -37,7 +37,7 @@ def materials(
 ) -> None:
     """Train a generator for crystals of any cell: the autoencoder first, then the density of its latent grids.
 
-    Both go on from what --out holds with --resume, also to more steps than were asked for before.
+    With --resume both continue from what --out holds, also to more steps than were asked for before.
 
     **Examples**
 

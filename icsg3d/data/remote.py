@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _OWN_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
-_GO_ON = "start again to go on from what has come"
+_GO_ON = "start again to continue with what has arrived"
 """Each fetch counts anew, and pages that have come are kept."""
 
 

@@ -80,7 +80,7 @@ class Candidate(MSONable):
 
     @classmethod
     def from_checked(cls, values: Mapping[str, Any]) -> Candidate:
-        """Return a candidate of values that may come from anywhere.
+        """Return a candidate made of values from any source.
 
         Raises:
             TypeError: if a name is unknown or missing, or a value is not of its field's kind.

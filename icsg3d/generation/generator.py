@@ -23,6 +23,7 @@ from icsg3d.models.decoding import BATCH, SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
 from icsg3d.models.generator import energy_bins
 from icsg3d.models.grid_generator import GRID_GENERATOR_FORMAT
+from icsg3d.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -341,7 +342,7 @@ class CrystalGenerator:
         Raises:
             InputError: as in :meth:`prepare`, and if ``n`` or ``scale`` is out of range.
         """
-        return CrystalList(self.iter_sample_around(structure, n, scale, seed))
+        return CrystalList(track(self.iter_sample_around(structure, n, scale, seed), "generating", n))
 
     def iter_sample_around(
         self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0
@@ -376,7 +377,8 @@ class CrystalGenerator:
             InputError: if ``n`` is below 1, the seed is negative, the condition is no number, the model has none, or it
                 does not know an element.
         """
-        return self.decode(self.latent_sample(n, condition, seed, elements), condition)
+        latents = self.latent_sample(n, condition, seed, elements)
+        return CrystalList(track(self.iter_decode(latents, condition), "generating", n))
 
     def latent_sample(
         self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = (), first: int = 0
@@ -411,7 +413,7 @@ class CrystalGenerator:
             msg = f"a path has at least 2 steps, its ends; got {steps}"
             raise InputError(msg)
         first, last = self.placed(start).latent, self.placed(end).latent
-        return self.decode(self.space.path(first, last, steps))
+        return CrystalList(track(self.iter_decode(self.space.path(first, last, steps)), "interpolating", steps))
 
     def latent_distance(self, latent: Latents, origin: Any) -> np.ndarray:
         """Return root-mean-square distances in standard deviations of the training crystals, shape (n,)."""

@@ -1,4 +1,4 @@
-"""Latent grids to crystals and back, one crystal at a time: what comes out does not depend on its company."""
+"""Latent grids to crystals and back, one crystal at a time: the result does not depend on the others of a batch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 from .crystals import candidates, density_slice, species_slice, structure
 from .elements import periodic_table
+from .labels import label_points
 from .results import atom_counts, hull_distances, parity, property_path
 from .spaces import latent_map, principal_plane
 
@@ -8,6 +9,7 @@ __all__ = [
     "candidates",
     "density_slice",
     "hull_distances",
+    "label_points",
     "latent_map",
     "parity",
     "periodic_table",

@@ -8,6 +8,7 @@ import numpy as np
 
 from icsg3d.errors import InputError
 from icsg3d.plot.axes import given_or_new
+from icsg3d.plot.labels import label_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def property_path(
         axes: Where; new ones if None.
         uncertainties: Of the values, shape (n,).
         label: Quantity and unit.
-        formulas: Of the steps, written at those points where the formula changes.
+        formulas: Of the steps, written at the points at which the formula changes, where there is room.
 
     Raises:
         InputError: if there are fewer than two steps.
@@ -128,13 +129,14 @@ def property_path(
     if uncertainties is not None:
         spread = np.asarray(uncertainties, dtype=float)
         axes.fill_between(shares, heights - spread, heights + spread, color="C0", alpha=0.2, lw=0)
-    for step, (share, height, formula) in enumerate(zip(shares, heights, formulas, strict=False)):
-        if np.isfinite(height) and (step == 0 or formula != formulas[step - 1]):
-            axes.annotate(
-                formula, (share, height), (0, 7), textcoords="offset points", ha="center", fontsize=8, parse_math=False
-            )
     axes.margins(x=0.08, y=0.18)
     axes.set(xlabel="share of the way", ylabel=label)
+    new = [
+        step
+        for step, formula in enumerate(formulas)
+        if np.isfinite(heights[step]) and (step == 0 or formula != formulas[step - 1])
+    ]
+    label_points(axes, [formulas[step] for step in new], shares[new], heights[new], fontsize=8)
     return axes
 
 

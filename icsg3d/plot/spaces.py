@@ -9,6 +9,7 @@ import numpy as np
 
 from icsg3d.errors import InputError
 from icsg3d.plot.axes import given_or_new
+from icsg3d.plot.labels import label_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def latent_map(
         axes: Where; new ones if None.
         base: Of the crystal they were drawn around, shape (1, d).
         reference_name: What the reference is.
-        labels: Written beside the first candidates.
+        labels: Written beside the first candidates, where there is room.
 
     Raises:
         InputError: as :func:`principal_plane` does.
@@ -83,9 +84,9 @@ def latent_map(
     axes.plot(*points.T, "o", ms=5, alpha=0.8, color="C0", label="candidates")
     if base is not None:
         axes.plot(*plane.project(base).T, "*", ms=14, color="C1", label="base")
-    for text, point in zip(labels, points, strict=False):
-        axes.annotate(text, point, (4, 4), textcoords="offset points", fontsize=7, parse_math=False)
     first, second = (f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(plane.shares))
     axes.set(xlabel=first, ylabel=second)
     axes.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    count = min(len(labels), len(points))
+    label_points(axes, labels[:count], *points[:count].T)
     return axes

@@ -120,7 +120,7 @@ def validate(
         fixed: Take the crystals as they are, relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
         scale_cells: First scale each cell to where the predicted energy is lowest.
-        novel: Leave out compositions that the generator has learned, too.
+        novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
         shard_size: Candidates of one job.
         device: Where the networks run.

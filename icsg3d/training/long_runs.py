@@ -28,7 +28,7 @@ CURVE_FILE = "curve.csv"
 
 
 def save_state(folder: Path, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write what a training goes on from: the number of steps done and named tensors, in one file."""
+    """Write what a training needs to continue: the number of steps done and named tensors, in one file."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / STATE_FILE, save_tensors(dict(tensors), {"step": str(step)}))
 

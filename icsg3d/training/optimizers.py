@@ -61,7 +61,7 @@ def take_step(optimizers: Sequence[torch.optim.Optimizer], loss: torch.Tensor, r
 def state_tensors(
     networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, torch.Tensor]:
-    """Return all that a training goes on from as named tensors: weights and the states of the optimizers."""
+    """Return all that a training needs to continue, as named tensors: weights and the states of the optimizers."""
     tensors = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     for number, each in enumerate(optimizers):
         for index, state in each.state_dict()["state"].items():

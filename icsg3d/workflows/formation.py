@@ -59,8 +59,8 @@ class FormationEnergyMaker(Maker):
         engine: Name of the engine, for the record.
         packages: Distributions behind it, whose versions are recorded.
         correction: Of the energies of compounds; None or ``MP2020``.
-        relax_elements: Whether the crystals of the elements are relaxed, too. They are the Materials Project's, relaxed
-            with PBE, so for a slow PBE engine they may stay as they are.
+        relax_elements: Whether the crystals of the elements are relaxed as well. They are the Materials Project's,
+            relaxed with PBE, so for a slow PBE engine they may stay as they are.
         elements: Crystals of elements that the package's do not have, or that are to replace them, by symbol.
     """
 

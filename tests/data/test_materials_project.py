@@ -501,7 +501,7 @@ def test_more_materials_than_names_are_no_answer(project, fetch):
 def test_a_fetch_has_bounds_and_goes_on_behind_them(project, fetch, time, monkeypatch, variable, value, message):
     monkeypatch.setenv(f"ICSG3D_MAX_FETCH_{variable}", value)
     slow = time.manners(per_second=0.1)
-    with pytest.raises(InputError, match=rf"{message}; start again to go on .* ICSG3D_MAX_FETCH_{variable} to"):
+    with pytest.raises(InputError, match=rf"{message}; start again to continue .* ICSG3D_MAX_FETCH_{variable} to"):
         fetch(manners=slow)
     came = len(project.asked)
     monkeypatch.delenv(f"ICSG3D_MAX_FETCH_{variable}")

@@ -164,3 +164,23 @@ def test_slices(axes):
 def test_new_axes_belong_to_pyplot():
     axes = plot.hull_distances([0.0, 0.1])
     assert axes.figure.number in plt.get_fignums()
+
+
+def test_names_of_crowded_points_neither_overlap_nor_clip(axes):
+    random = np.random.default_rng(1)
+    x, y = random.uniform(0, 1, (2, 40))
+    axes.plot(x, y, "o", ms=4)
+    named = plot.label_points(axes, [f"Ba{n}TiO3" for n in range(40)], x, y)
+    assert 10 < named <= 40
+    assert len(axes.texts) == named
+    assert_tidy(axes)
+    pixels = axes.transData.transform(np.column_stack([x, y]))
+    for box in text_boxes(axes)[: len(axes.texts)]:
+        assert not any(box.contains(*point) for point in pixels)
+
+
+def test_every_name_is_written_where_there_is_room(axes):
+    axes.plot([0, 1, np.nan], [0, 1, 0], "o")
+    assert plot.label_points(axes, ["NaCl", "MgO", "none"], [0, 1, np.nan], [0, 1, 0]) == 2
+    assert [text.get_text() for text in axes.texts] == ["NaCl", "MgO"]
+    assert_tidy(axes)

@@ -120,7 +120,7 @@ def read_contents(folder: Path) -> Contents:
 
 
 def _read(path: Path, kind: type, missing: list[str]) -> Any:
-    """Return the content of a JSON file, None where it is absent; where it is broken, that is remembered, too."""
+    """Return the content of a JSON file, None where it is absent; where it is broken, that is noted as well."""
     if not path.is_file():
         return None
     try:

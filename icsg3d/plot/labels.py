@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.transforms import BboxBase
 
 _PLACES: tuple[tuple[float, float, str, str], ...] = (
@@ -45,7 +46,7 @@ def label_points(
     Returns:
         How many names found room.
     """
-    figure = axes.figure
+    figure = cast("Figure", axes.figure.figure)  # the whole one, of an axes in a part of it
     figure.draw_without_rendering()  # lays the axes out, so that pixels are known
     scale = figure.dpi / 72
     points = axes.transData.transform(np.column_stack([x, y]).astype(float))

@@ -132,7 +132,7 @@ def _element(number: int) -> dict[str, Any]:
 
 
 def cif_of(structure: Structure) -> str:
-    """Return the crystal as CIF in the cell that is shown, without symmetry, whose search would take a minute for many."""
+    """Return the crystal as CIF in the cell that is shown, without symmetry: finding it for many takes a minute."""
     return structure.to(fmt="cif", symprec=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.transforms import BboxBase
 
 _PLACES: tuple[tuple[float, float, str, str], ...] = (
@@ -46,7 +45,7 @@ def label_points(
     Returns:
         How many names found room.
     """
-    figure = cast("Figure", axes.figure.figure)  # the whole one, of an axes in a part of it
+    figure = axes.figure.figure  # the whole one, of an axes in a part of it
     figure.draw_without_rendering()  # lays the axes out, so that pixels are known
     scale = figure.dpi / 72
     points = axes.transData.transform(np.column_stack([x, y]).astype(float))

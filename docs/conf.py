@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import icsg3d
@@ -42,6 +45,13 @@ nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/html", 0)]
+
+# Each kernel would warn that its local sockets are not encrypted, and each tutorial announce its start.
+profile = Path(tempfile.mkdtemp(prefix="icsg3d-docs-")) / "profile_default"
+profile.mkdir()
+(profile / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 'ERROR'\n")
+os.environ["IPYTHONDIR"] = str(profile.parent)
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 html_theme = "furo"
 html_title = f"icsg3d {release}"

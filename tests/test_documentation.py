@@ -2,18 +2,22 @@
 
 A page's blocks share their names. Crystal files that pages read are in the working folder. A block that cannot run here
 has ``<!-- not run: reason -->`` on the line before it; it must compile all the same. Tutorials are not among them: they
-are run when the documentation is built.
+are run when the documentation is built. The command line must be able to read the
+commands of icsg3d in shell blocks.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from pymatgen.core import Lattice, Structure
 
+from icsg3d.cli import app
 from icsg3d.generation.candidates import Candidate
 from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder
 from icsg3d.run_folders import run_folder
@@ -73,6 +77,8 @@ def test_most_blocks_run():
     left = [name for name, runs in found if not runs]
     assert sorted(left) == [
         "install-gpaw.md",
+        "many-machines.md",
+        "many-machines.md",
         "materials-project.md",
         "materials.md",
         "validation.md",
@@ -80,6 +86,55 @@ def test_most_blocks_run():
         "validation.md",
     ]
     assert len(found) - len(left) >= 9
+
+
+# typer has a click of its own or takes the installed one.
+ClickException = typer.BadParameter.__mro__[2]
+
+COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?icsg3d (?P<words>[^#\n]*?)\s*(?:#.*)?$", re.MULTILINE)
+SHELL_BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of icsg3d in a page's shell blocks, without those that stand for several."""
+    text = "\n".join(SHELL_BLOCK.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
+    return [found["words"] for found in COMMAND.finditer(text) if "..." not in found["words"]]
+
+
+def parse(words: str) -> None:
+    """Let the command line read a command without running it.
+
+    Raises:
+        ClickException: if there is no such command, option or kind of value.
+    """
+    arguments, command = shlex.split(words), typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        while arguments and arguments[0].startswith("-"):
+            arguments.pop(0)
+        if not arguments:
+            return
+        name, parent = arguments.pop(0), command
+        command = parent.commands.get(name)
+        assert command is not None, f"there is no command {name}"
+    if "--help" not in arguments:
+        command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_commands_are_read(page):
+    for words in commands(page):
+        try:
+            parse(words)
+        except (AssertionError, ClickException) as error:
+            pytest.fail(f"{page.name}: icsg3d {words}: {error}")
+
+
+@pytest.mark.parametrize(
+    "words", ["generate --bass SrTiO3 --out a", "generate -n many --out a", "design --out a", "generate"]
+)
+def test_commands_that_do_not_exist_are_found(words):
+    with pytest.raises((AssertionError, ClickException)):
+        parse(words)
 
 
 def test_the_collector_finds_blocks_and_reasons(tmp_path):

@@ -79,17 +79,17 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    verbose: bool = typer.Option(False, "-v", "--verbose", help="Say more: every module tells what it does."),
+    verbose: bool = typer.Option(False, "-v", "--verbose", help="Show in detail what each module does."),
     threads: int | None = typer.Option(
-        None, help="Threads of the networks; else as many as this process has processors."
+        None, help="Threads for the networks; by default one for each available processor."
     ),
-    quiet: bool = typer.Option(False, "-q", "--quiet", help="Say less: warnings, errors and the last line alone."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Show only warnings, errors and the last line."),
     version: bool = typer.Option(  # noqa: ARG001 (its callback prints and leaves)
         False,
         "--version",
         callback=_version,
         is_eager=True,
-        help="Print the version and leave.",
+        help="Print the version and exit.",
     ),
 ) -> None:
     settle_threads(threads)

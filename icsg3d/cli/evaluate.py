@@ -134,7 +134,7 @@ def condition(
     device: DeviceOption = "cpu",
     resume: ResumeOption = False,
 ) -> None:
-    """Ask for crystals of each of the ten bins of energy and have a property model judge what comes.
+    """Ask for crystals of each of the ten bins of energy and have a property model judge the crystals.
 
     **Example**
 

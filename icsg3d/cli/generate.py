@@ -60,7 +60,7 @@ def generate(
     overwrite: OverwriteOption = False,
     picture: Annotated[bool, typer.Option(help="Draw the first crystals and their grids.")] = True,
 ) -> None:
-    """Design new crystals around a given one, or freely, and rank them; with --keep until so many pass.
+    """Design new crystals around a given one, or freely, and rank them; with --keep, until that many pass.
 
     Writes `candidates.csv` and `candidates.json.gz` in the order of rank, the `cifs/` of those that are kept,
     `candidates.png`, `report.html` and `judging.json`. Every draw has a row; where it was refused the row says why.

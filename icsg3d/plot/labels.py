@@ -45,7 +45,7 @@ def label_points(
     Returns:
         How many names found room.
     """
-    figure = axes.figure
+    figure = axes.figure.figure  # the whole one, of an axes in a part of it
     figure.draw_without_rendering()  # lays the axes out, so that pixels are known
     scale = figure.dpi / 72
     points = axes.transData.transform(np.column_stack([x, y]).astype(float))

@@ -264,7 +264,7 @@ def evaluate_condition(
     device: str = "cpu",
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Ask for crystals of each of the ten bins of energy and have a property model judge what comes.
+    """Ask for crystals of each of the ten bins of energy and have a property model judge the crystals.
 
     Args:
         out: Folder of ``condition.json``, ``.csv`` and ``.png``.

@@ -32,7 +32,8 @@ def values_of(candidate: Candidate, validated: Validated | None) -> dict[str, An
         row |= {"a": a, "b": b, "c": c, "sites": len(structure), "volume_per_atom": structure.volume / len(structure)}
         if not structure.lattice.is_orthogonal:
             row |= dict(zip(("alpha", "beta", "gamma"), structure.lattice.angles, strict=True))
-        row["space_group"] = space_group_of(structure)
+        if not candidate.screening.get("space_group"):
+            row["space_group"] = space_group_of(structure)
     novel = candidate.screening.get("novel")
     if novel is None and candidate.in_training is not None:
         novel = not candidate.in_training
@@ -128,6 +129,11 @@ def _element(number: int) -> dict[str, Any]:
         "r": float(atomic_radii()[number]) if known else 1.5,
         "e": float(electronegativities()[number]) if known else 2.0,
     }
+
+
+def cif_of(structure: Structure) -> str:
+    """Return the crystal as CIF in the cell that is shown, without symmetry: finding it for many takes a minute."""
+    return structure.to(fmt="cif", symprec=None)
 
 
 def bonds_of(structure: Structure | None, relaxed: Structure | None) -> list[tuple[str, int, float, float]]:

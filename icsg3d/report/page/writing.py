@@ -16,13 +16,13 @@ from icsg3d.data.paper import paper_table
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import mean_of_known
 from icsg3d.files import write_atomically
-from icsg3d.report.folders import REPORT_FILE, symmetrised_cif
+from icsg3d.report.folders import REPORT_FILE
 from icsg3d.report.page.charts import charts_of
 from icsg3d.report.page.columns import columns_of
 from icsg3d.report.page.contents import read_contents
 from icsg3d.report.page.grids import Decodings, decode_again
 from icsg3d.report.page.measures import in_words
-from icsg3d.report.page.rows import bonds_of, elements_of, geometry, values_of
+from icsg3d.report.page.rows import bonds_of, cif_of, elements_of, geometry, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,9 +159,9 @@ def _entry(
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"v": row}
     if candidate.structure is not None:
-        entry |= {"g": geometry(candidate.structure), "cif": symmetrised_cif(candidate.structure)}
+        entry |= {"g": geometry(candidate.structure), "cif": cif_of(candidate.structure)}
     if validated is not None and validated.relaxed is not None:
-        entry |= {"relaxed": geometry(validated.relaxed), "relaxed_cif": symmetrised_cif(validated.relaxed)}
+        entry |= {"relaxed": geometry(validated.relaxed), "relaxed_cif": cif_of(validated.relaxed)}
         entry["bonds"] = bonds_of(candidate.structure, validated.relaxed) if with_bonds else []
     return entry
 

@@ -182,5 +182,5 @@ def test_a_thousand_candidates_open_in_time(tmp_path, write_folder, open_page):
     assert page.locator(".card .no >> nth=0").text_content() == "No. 999"
     page.click("#page-on")
     assert page.locator(".card .no >> nth=0").text_content() == "No. 975"
-    # About one second on idle cores; this bound only tells a page that draws all of them at once.
+    # benchmarks/page.py measures it, under a second; this bound only tells a page that draws all of them at once.
     assert opened < 30

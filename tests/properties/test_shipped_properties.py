@@ -123,7 +123,7 @@ def test_energies_of_validation_crystals_and_elements(data_folder):
 
 
 def test_what_no_training_crystal_is_like_is_named():
-    alone = Structure(12 * np.eye(3), ["Si"], [[0, 0, 0]])
+    alone = Structure(9 * np.eye(3), ["Ti"], [[0, 0, 0]])
     found = PropertyPredictor.from_pretrained("formation_energy_per_atom").predict([alone])
     assert found.unlike[0]
     assert found.stds[0] > 0.2

@@ -90,7 +90,6 @@ def compare_polymorphs(
 
 def _candidates(path: Path) -> list[Polymorph]:
     """Return validated candidates as relaxed, with the engine's energies; others as they are."""
-
     if path.is_file() and path.name.endswith((".json", ".json.gz")):
         content = read_json(path)
         if isinstance(content, dict) and "rows" in content:

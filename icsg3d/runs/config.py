@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +13,7 @@ from icsg3d.files import saving, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 CONFIG_FILE = "config.yaml"
 
@@ -24,9 +24,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def load(
-        cls, path: Path | None, assignments: Sequence[str] = (), given: Mapping[str, Any] | None = None
-    ) -> Self:
+    def load(cls, path: Path | None, assignments: Sequence[str] = (), given: Mapping[str, Any] | None = None) -> Self:
         """Return the options of a file, changed by assignments and by options given on their own.
 
         Args:

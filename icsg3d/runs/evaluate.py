@@ -206,7 +206,12 @@ def evaluate_generation(
     competing = load_structures(list(phases)).structures if relax and phases else []
     energies = ChgnetEnergies() if relax else None
     generator = None if samples is not None else CrystalGenerator.from_pretrained(model, device)
-    settings = {"data_sha256": real.digest(), "samples": None if samples is None else str(samples), "n": n, "seed": seed}
+    settings = {
+        "data_sha256": real.digest(),
+        "samples": None if samples is None else str(samples),
+        "n": n,
+        "seed": seed,
+    }
     settings |= {} if generator is None else generator.as_dict()
     with _folder(out, "generation", settings, resume=resume) as partial:
         if generator is None:
@@ -282,7 +287,10 @@ def evaluate_condition(
         InputError: if the judge predicts another property than the model is asked by, or too few bins give crystals.
         Interrupted: on Ctrl-C; finished bins are kept.
     """
-    generator, judged_by = CrystalGenerator.from_pretrained(model, device), PropertyPredictor.from_pretrained(judge, device)
+    generator, judged_by = (
+        CrystalGenerator.from_pretrained(model, device),
+        PropertyPredictor.from_pretrained(judge, device),
+    )
     config = generator.config
     if judged_by.property.name != config.condition:
         raise InputError(f"{model} is asked by {config.condition}, but {judge} predicts {judged_by.property.name}")
@@ -292,13 +300,18 @@ def evaluate_condition(
         structures = conditioning.draw_bin(generator, bins[number][2], n, seed + number)
         values = judged_by.predict_possible(structures).values
         good = [row for row, value in enumerate(values) if np.isfinite(value)]
-        return {"structures": [structures[row].as_dict() for row in good], "values": [float(values[row]) for row in good]}
+        return {
+            "structures": [structures[row].as_dict() for row in good],
+            "values": [float(values[row]) for row in good],
+        }
 
     settings = {"n": n, "seed": seed, "judge": judged_by.digest} | generator.as_dict()
     with _folder(out, "condition", settings, resume=resume) as partial:
         found = _each(range(len(bins)), judged, partial, "bins")
         results = [
-            conditioning.BinResult(*limits, n, list(map(structure_from_dict, row["structures"])), np.array(row["values"]))
+            conditioning.BinResult(
+                *limits, n, list(map(structure_from_dict, row["structures"])), np.array(row["values"])
+            )
             for limits, row in zip(bins, found, strict=True)
         ]
         rows = [

@@ -131,9 +131,7 @@ def generate(
         _log.info(_described_base(structure))
     if condition is not None and isinstance(source, LatentDraws):
         _log.info(_described_condition(source.generator, condition))
-    with run_folder(
-        out, CANDIDATE_FILES, settings, holds="candidates", resume=resume, overwrite=overwrite
-    ) as resumed:
+    with run_folder(out, CANDIDATE_FILES, settings, holds="candidates", resume=resume, overwrite=overwrite) as resumed:
         folder = CandidateFolder(out, settings, resume=resumed, cifs=judge is None)
         if len(folder.candidates) > n:
             raise InputError(f"{out} holds {len(folder.candidates)} draws already; ask for as many or more with -n")
@@ -221,11 +219,13 @@ def _draw(
 
 
 def _described_base(structure: Structure) -> str:
-    """Return formula, prototype, space group and lattice parameters, as a formula does not say what was started from."""
+    """Return formula, prototype, space group and lattice parameters; a formula alone does not say what was taken."""
     lengths = " x ".join(f"{length:.2f}" for length in structure.lattice.abc)
     symbol = space_group(structure, tolerance=0.1) or "no space group"
     prototype = structure.properties.get("prototype")
-    named = f"{structure.composition.reduced_formula} ({prototype})" if prototype else structure.composition.reduced_formula
+    named = (
+        f"{structure.composition.reduced_formula} ({prototype})" if prototype else structure.composition.reduced_formula
+    )
     return f"base: {named}, {symbol}, {lengths} angstrom"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icsg3d.errors import InputError, Interrupted
@@ -18,6 +17,7 @@ from icsg3d.screening.shortlist import Shortlist, fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pymatgen.core import Structure
 

@@ -20,6 +20,7 @@ from icsg3d.screening.shortlist import Shortlist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from icsg3d.generation.candidates import Candidate
 
 HOLDS = "screened candidates"

@@ -24,7 +24,7 @@ from icsg3d.files import locked, saving
 from icsg3d.models.checkpoints import GENERATOR_FORMAT, load_network
 from icsg3d.models.generator import GeneratorConfig
 from icsg3d.pretrained import packing
-from icsg3d.processors import Precision  # noqa: TC001 (pydantic reads it)
+from icsg3d.processors import Precision
 from icsg3d.refusals import log_refused, usable
 from icsg3d.runs.config import RunConfig
 from icsg3d.training import generator as training
@@ -69,7 +69,7 @@ class GeneratorTrainingConfig(RunConfig):
         None,
         ge=1,
         le=4096,
-        description="Dimensions of the latent space: 256, or those of the generator to start from, which can be widened",
+        description="Dimensions of the latent space: 256, or those of the start, which can be widened",
     )
     unet_epochs: int | None = Field(None, ge=0, description="Epochs of the U-Net on true grids: 2, or 0 with a start")
     vae_epochs: int | None = Field(None, ge=0, description="Epochs of the autoencoder alone: 4, or 0 with a start")
@@ -97,7 +97,10 @@ class GeneratorTrainingConfig(RunConfig):
         description="Steps in which the density of the latent space is fitted; four for each crystal, at most 15,000",
     )
     guidance: float | None = Field(
-        None, ge=0, le=100, description="Classifier-free guidance scale of draws for a condition: 2, or that of the start"
+        None,
+        ge=0,
+        le=100,
+        description="Classifier-free guidance scale of draws for a condition: 2, or that of the start",
     )
     temperature: float | None = Field(
         None,
@@ -125,7 +128,9 @@ class _Sets:
     validation: CrystalSet
 
 
-def train_generator(config: GeneratorTrainingConfig, out: Path, *, command: str = "", resume: bool = False) -> Path | None:
+def train_generator(
+    config: GeneratorTrainingConfig, out: Path, *, command: str = "", resume: bool = False
+) -> Path | None:
     """Train a generator: the U-Net first, the autoencoder second, then both end to end, and the latent density last.
 
     Args:
@@ -268,9 +273,7 @@ def _cell(structure: Structure, sizes: GeneratorConfig) -> CrystalArrays:
     return crystal
 
 
-def _sizes(
-    sizes: GeneratorConfig, sets: _Sets, config: GeneratorTrainingConfig, *, learns: bool
-) -> GeneratorConfig:
+def _sizes(sizes: GeneratorConfig, sets: _Sets, config: GeneratorTrainingConfig, *, learns: bool) -> GeneratorConfig:
     """Return the sizes with elements and condition of the crystals, or those that a network has which learns no more.
 
     Raises:

@@ -43,12 +43,16 @@ class MaterialsTrainingConfig(RunConfig):
     """Options of :func:`train_materials`."""
 
     data: tuple[Path, ...] = Field(description="Compact tables (.npz) of crystals to learn from", min_length=1)
-    validation: Path = Field(description="Compact table of crystals to judge by; crystals of their formulas are left out")
+    validation: Path = Field(
+        description="Compact table of crystals to judge by; crystals of their formulas are left out"
+    )
     start: str | None = Field(None, description="Model whose weights are the first ones (--from)")
     autoencoder_steps: int = Field(30_000, ge=0, description="Steps of the autoencoder in all, some 20 crystals each")
     density_steps: int = Field(30_000, ge=0, description="Steps of the density in all, some 40 crystals each")
     learning_rate: float = Field(2e-3, ge=1e-7, description="Highest learning rate of both")
-    cooling: float = Field(0.6, gt=0, le=1, description="Share of the steps over which the learning rate falls to nothing")
+    cooling: float = Field(
+        0.6, gt=0, le=1, description="Share of the steps over which the learning rate falls to nothing"
+    )
     divergence: float = Field(0.01, ge=0, description="Weight of the divergence of latent grids from noise")
     budget: int = Field(40_000, ge=1, description="Grid points of a batch of the autoencoder")
     half: bool = Field(True, description="Compute in bfloat16, which takes a processor with units for it")  # noqa: FBT003
@@ -85,7 +89,12 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         if not resume:
             for part in ("autoencoder", "density"):
                 (out / part / STATE_FILE).unlink(missing_ok=True)
-        shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling, "seed": config.seed, "half": config.half}
+        shared: dict[str, Any] = {
+            "learning_rate": config.learning_rate,
+            "cooling": config.cooling,
+            "seed": config.seed,
+            "half": config.half,
+        }
         if config.autoencoder_steps:
             losses = GridLossConfig(divergence=config.divergence)
             steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)

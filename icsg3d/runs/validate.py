@@ -187,9 +187,7 @@ def _engine(name: str, element_files: Sequence[Path], *, fixed: bool) -> Formati
     return dataclasses.replace(maker, relax_maker=None)
 
 
-def _settings(
-    found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker
-) -> dict[str, Any]:
+def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker) -> dict[str, Any]:
     return {
         "candidates": _digest([candidate.as_dict() for candidate in found]),
         "elements": _digest({symbol: crystal.as_dict() for symbol, crystal in energies.elements.items()}),

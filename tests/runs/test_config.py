@@ -23,7 +23,9 @@ def test_a_configuration_comes_back_from_its_file(tmp_path):
 
 
 def test_options_of_the_command_count_before_the_file(tmp_path):
-    PropertyTrainingConfig.load(None, ["transfer=paper", "epochs=7"], {"data": ["a"], "target": "band_gap"}).write(tmp_path)
+    PropertyTrainingConfig.load(None, ["transfer=paper", "epochs=7"], {"data": ["a"], "target": "band_gap"}).write(
+        tmp_path
+    )
     config = PropertyTrainingConfig.load(tmp_path / "config.yaml", ["epochs=8"], {"seed": 5, "epochs": None})
     assert (config.epochs, config.seed, config.transfer, config.target) == (8, 5, Transfer.PAPER, "band_gap")
 

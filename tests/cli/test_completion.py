@@ -54,7 +54,8 @@ def test_what_is_offered_is_what_there_is():
 
 
 def test_the_shell_is_told_how_to_ask():
-    made = subprocess.run(
-        [sys.executable, "-m", "icsg3d", "--show-completion", "bash"], check=True, capture_output=True, text=True
-    )
+    # The shell is named: that of the parent process, which typer looks for otherwise, is none where tests run.
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "icsg3d", "--show-completion", "bash"]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, env=named)
     assert "complete_bash" in made.stdout

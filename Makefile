@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test test-quick coverage lint format fuzz kill bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test test-slow coverage lint format fuzz kill bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,11 +64,11 @@ examples: install-dev ## run the examples, pictures into runs/examples
 # A process for each processor, with one thread; files stay whole, as their tests share what is slow to make.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test: install-dev ## run the tests
-	$(PYTEST) $(PYTEST_FLAGS)
-
-test-quick: install-dev ## run the tests that take no more than some seconds each
+test: install-dev ## run the tests but the slow ones
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: install-dev ## run the slow tests: kills, signals, forked processes, whole runs
+	$(PYTEST) -m slow $(PYTEST_FLAGS)
 
 coverage: install-dev ## run the tests and list the lines that none of them reaches
 	$(PYTEST) --cov=icsg3d --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)

@@ -52,10 +52,12 @@ def test_numbers_that_are_none_are_caught(predictor):
         testing.check_finite(predictor, STRUCTURES)
 
 
+@pytest.mark.slow
 def test_the_shipped_generator_passes():
     testing.check_generator(CrystalGenerator.from_pretrained("cubic"), STRUCTURES[0])
 
 
+@pytest.mark.slow
 def test_a_generator_that_forgets_its_seed_is_caught(monkeypatch):
     generator = CrystalGenerator.from_pretrained("cubic")
     sample, seeds = generator.sample_around, iter(range(100))

@@ -52,6 +52,7 @@ def test_samples_are_ranked_different_and_say_where_they_come_from(sampled):
         assert (entry["seed"], entry["model"], entry["model_sha256"]) == (3, "cubic", generator.digest)
 
 
+@pytest.mark.slow
 def test_candidates_meet_what_is_asked_and_come_in_the_order_of_the_hull():
     constraints = Constraints(excluded=frozenset({"Sr"}), formula="ABX3", ranges={"band_gap": (0.5, 9.0)})
     transformation = check_round_trip(CandidateTransformation(3, constraints, draws=256, seed=1))
@@ -69,6 +70,7 @@ def test_candidates_meet_what_is_asked_and_come_in_the_order_of_the_hull():
         CandidateTransformation(1, Constraints(formula="A2X9"), draws=64).apply_transformation(START)
 
 
+@pytest.mark.slow
 def test_ranking_modes(sampled):
     transformation = LatentSamplingTransformation(n_structures=4, seed=3)
     assert transformation.apply_transformation(START) == sampled[0]["structure"]
@@ -95,6 +97,7 @@ def test_transmuter_keeps_scores_in_the_history_and_in_json():
         assert back.final_structure == each.final_structure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "transformation",
     [
@@ -115,6 +118,7 @@ def test_round_trip_through_json_gives_the_same_crystals(transformation):
     assert transformation.is_one_to_many is not isinstance(transformation, ReconstructionTransformation)
 
 
+@pytest.mark.slow
 def test_interpolation_follows_the_path():
     path = LatentInterpolationTransformation(prototype_structure("BaZrO3"), n_structures=5)
     entries = path.apply_transformation(START, return_ranked_list=True)
@@ -126,6 +130,7 @@ def test_interpolation_follows_the_path():
     assert path.apply_transformation(START) == middle["structure"]
 
 
+@pytest.mark.slow
 def test_atoms_and_paths_stand_for_crystals_too(tmp_path):
     atoms = AseAtomsAdaptor.get_atoms(START)
     end = prototype_structure("BaZrO3")
@@ -198,6 +203,7 @@ def test_progress_is_reported_step_by_step(transformation, steps, watched):
     assert steps.items() <= watched.items()
 
 
+@pytest.mark.slow
 def test_long_work_has_a_bar_unless_it_is_not_wanted(monkeypatch, capfd):
     monkeypatch.setattr("icsg3d.bars._PATIENCE", 0.0)
     LatentInterpolationTransformation(START, n_structures=2).apply_transformation(START)

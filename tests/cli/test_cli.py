@@ -28,6 +28,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_generate_leaves_archive_table_cifs_and_picture(run, tmp_path):
     out = tmp_path / "out"
     code, said = run("generate", "--no-judge", "--base", "SrTiO3", "-n", 6, "--scale", 0.2, "--seed", 1, "--out", out)
@@ -92,6 +93,7 @@ def test_same_seed_gives_the_same_archive(run, tmp_path, tiny_model):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_run_keeps_what_it_had_and_goes_on(run, tmp_path, monkeypatch, srtio3):
     from icsg3d.generation.generator import CrystalGenerator
 

@@ -120,6 +120,7 @@ def test_bad_options_of_generate_end_in_one_sentence(run, tmp_path, tiny_model, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_exchanges_of_elements_pass_the_same_judge(run, tmp_path):
     out = tmp_path / "out"
     options = ("--base", "NaCl", "--by", "exchange", "--exclude-elements", "K", "--keep", 3)
@@ -137,6 +138,7 @@ def test_exchanges_of_elements_pass_the_same_judge(run, tmp_path):
     assert [each.index for each in read_candidates(out / "candidates.json.gz")[:3]] == [each.index for each in kept]
 
 
+@pytest.mark.slow
 def test_draws_until_enough_pass_are_the_same_after_an_interruption(run, tmp_path, monkeypatch):
     from icsg3d.generation.generator import CrystalGenerator
 

@@ -52,6 +52,7 @@ def test_what_comes_back_is_left_alone(cubic, strontium_titanate):
     assert torch.equal(refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent), latent)
 
 
+@pytest.mark.slow
 def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_titanate):
     other = cubic.prepare(prototype_structure("CaTiO3"))[0]
     latent = torch.as_tensor(cubic.encode_arrays([strontium_titanate, other], torch.tensor([-1, -1])))
@@ -64,6 +65,7 @@ def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_t
     assert cubic.decode(latent[1:].numpy())[0].structure.composition.reduced_formula == "CaTiO3"
 
 
+@pytest.mark.slow
 def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate, monkeypatch):
     monkeypatch.setattr(inversion, "STEPS", 20)
     other = cubic.prepare(prototype_structure("NaCl"))[0]
@@ -121,6 +123,7 @@ def test_what_comes_back_is_judged_by_parts_and_by_distance():
     )
 
 
+@pytest.mark.slow
 def test_descent_brings_back_what_the_mean_does_not(cubic):
     arrays = cubic.prepare(from_arrays(CARBON_MONOXIDE))[0]
     mean = torch.as_tensor(cubic.encode_arrays([arrays], UNKNOWN))

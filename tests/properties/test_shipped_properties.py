@@ -81,6 +81,7 @@ def test_hard_and_soft_insulator_and_metal():
 table_of = cache(load_structures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source", "goal", "logarithmic"),
     [

@@ -81,6 +81,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_two_runs_write_the_same_bytes_with_any_number_of_threads(name, command_line, data, tmp_path):
     written = []

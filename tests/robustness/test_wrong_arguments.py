@@ -87,6 +87,7 @@ def test_surfaces(name, predictor):
         WRONG[name](made, predictor)
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_numbers(predictor, tmp_path):
     made = CrystalGenerator.from_pretrained("cubic", symmetry_tolerance=np.float32(0.25))
     around = made.sample_around(SALT, np.int64(1), np.float32(0.5), np.uint8(1))

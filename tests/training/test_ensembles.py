@@ -287,6 +287,7 @@ def test_the_same_seed_gives_the_same_ensemble_and_resuming_it_too(ensemble, tmp
         assert "dense.weight" in differing(one, two)  # no member of one seed is one of another
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_weights(tmp_path, watched):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in each of the processes: sums of other parts end in other last bits

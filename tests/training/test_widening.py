@@ -76,6 +76,7 @@ def test_new_dimensions_spread_evenly_and_tell_what_the_old_ones_leave_out():
     assert np.allclose(rows[6:] @ rows[:6].T, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_strongest_components_are_taken():
     """By an independent way: singular values of the maps without their part along the old directions."""
@@ -91,6 +92,7 @@ def test_the_strongest_components_are_taken():
     assert np.abs((new / lengths[:, None] * directions[:5]).sum(1)) == pytest.approx(np.ones(5), abs=1e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_what_hardly_varies_is_not_blown_up():
     wider = widened(network_of(), 40, CRYSTALS, AS_THEY_ARE)  # of 24 crystals, 23 components vary
@@ -99,6 +101,7 @@ def test_what_hardly_varies_is_not_blown_up():
     assert np.allclose(lengths, lengths.sort().values, rtol=1e-4)  # the strongest first
 
 
+@pytest.mark.slow
 def test_the_given_network_stays_as_it_is_and_the_new_one_can_learn():
     network = network_of()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -107,6 +110,7 @@ def test_the_given_network_stays_as_it_is_and_the_new_one_can_learn():
     assert all(parameter.requires_grad for parameter in (*network.parameters(), *wider.parameters()))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights():
     one, same, other = (widened(network_of(), 9, CRYSTALS, Augmentation(), seed) for seed in (1, 1, 2))
     states = [each.state_dict()["vae.encoder.shortcut.weight"] for each in (one, same, other)]

@@ -58,6 +58,7 @@ print("RESULT", {state: states.count(state) for state in set(states)}.get("FIZZL
 """
 
 
+@pytest.mark.slow
 def test_fireworks_runs_the_flow_and_a_failure_sinks_nothing(tmp_path):
     server = tmp_path / "launchpad.json"
     server.write_text("{}")

@@ -107,6 +107,7 @@ def validate_command(candidates, out, *more):
     return [sys.executable, "-c", "from icsg3d.cli import main; main()", "validate", *arguments]
 
 
+@pytest.mark.slow
 def test_a_killed_validation_goes_on_where_it_was(tmp_path, crystal):
     """Kill a real process in the middle of its calculations, start it again, and count what was calculated."""
     crystals = tmp_path / "crystals"

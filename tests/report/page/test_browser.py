@@ -77,6 +77,7 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
     return len(one) != len(other) or bool((one != other).any())
 
 
+@pytest.mark.slow
 def test_a_crystal_turns_by_keys_mouse_and_button(result_folder, open_page):
     page = open_page(write_report(result_folder))
     page.click(".card >> nth=0")
@@ -167,6 +168,7 @@ def test_hostile_texts_stay_texts(hostile_folder, hostile, open_page):
     assert page.title().split() == f"Candidates around {hostile} - icsg3d".split()
 
 
+@pytest.mark.slow
 def test_a_thousand_candidates_open_in_time(tmp_path, write_folder, open_page):
     crystals = [prototype_structure(formula) for formula in ("NaCl", "SrTiO3", "Cu2MnAl", "KMgF3")]
     many = [

@@ -22,29 +22,30 @@ app = typer.Typer(no_args_is_help=True, help="Get crystals to work with, and see
 _SHOWN = 12
 """Elements and formulas that are listed."""
 
+FormulaOption = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Formulas: SrTiO3,BaTiO3; anonymous: ABX3; wild cards: '*TiO3'")
+]
+CountOption = Annotated[str | None, typer.Option(metavar="N|N-M", help="Number of different elements: 3 or 2-4.")]
+HullOption = Annotated[float | None, typer.Option(help="Upper limit of the energy above hull, eV/atom.")]
+HavingOption = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Columns that must have values: bulk_modulus,eij_max")
+]
+
 
 @app.command()
 def fetch(
     out: Annotated[Path, typer.Option(help="Dataframe to write, .json.gz or .json.")],
     ids: Annotated[str | None, typer.Option(metavar="LIST", help="Materials: mp-149,mp-5229")] = None,
-    formula: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Formulas: SrTiO3,BaTiO3; anonymous: ABX3; wild cards: '*TiO3'")
-    ] = None,
+    formula: FormulaOption = None,
     chemsys: Annotated[str | None, typer.Option(metavar="LIST", help="Chemical systems: Li-Fe-O")] = None,
     elements: Annotated[str | None, typer.Option(metavar="LIST", help="Elements that must be there: Ti,O")] = None,
     exclude_elements: Annotated[str | None, typer.Option(metavar="LIST", help="Elements that must not.")] = None,
     crystal_system: Annotated[str | None, typer.Option(help="cubic, tetragonal, ... triclinic.")] = None,
     space_group: Annotated[int | None, typer.Option(help="International number, 1 to 230.")] = None,
-    elements_count: Annotated[
-        str | None, typer.Option(metavar="N|N-M", help="Number of different elements: 3 or 2-4.")
-    ] = None,
+    elements_count: CountOption = None,
     max_sites: Annotated[int | None, typer.Option(help="Most atoms in the cell.")] = None,
-    max_energy_above_hull: Annotated[
-        float | None, typer.Option(help="Upper limit of the energy above hull, eV/atom.")
-    ] = None,
-    having: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Columns that must have values: bulk_modulus,eij_max")
-    ] = None,
+    max_energy_above_hull: HullOption = None,
+    having: HavingOption = None,
     gnome: Annotated[bool, typer.Option("--gnome", help="Materials of GNoME too: not for commercial use.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask again and replace what --out holds.")] = False,
 ) -> None:

@@ -10,18 +10,20 @@ import typer
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, check_device, needs, say
 
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|MODULE:MAKER",
+        autocompletion=completion.engines,
+        help="chgnet, gpaw, vasp, or an atomate2 maker that relaxes.",
+    ),
+]
+
 
 def validate(
     candidates: Annotated[list[Path], typer.Argument(help="candidates.json.gz of icsg3d generate, or any crystals.")],
     out: Annotated[Path, typer.Option(help="Folder of the tables.")],
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|MODULE:MAKER",
-            autocompletion=completion.engines,
-            help="chgnet, gpaw, vasp, or an atomate2 maker that relaxes.",
-        ),
-    ] = "chgnet",
+    engine: EngineOption = "chgnet",
     top: Annotated[
         int, typer.Option(min=1, help="Candidates to validate, nearest to the hull of known phases first.")
     ] = 10,
@@ -30,7 +32,7 @@ def validate(
         bool, typer.Option(help="Leave out what is too close, unbalanced, repeated or uncertain; elements never pass.")
     ] = True,
     scale_cells: Annotated[
-        bool, typer.Option(help="First bring each cell to the volume at which the predicted energy is lowest.")
+        bool, typer.Option(help="First bring each cell to its predicted equilibrium volume.")
     ] = True,
     novel: Annotated[
         bool, typer.Option("--novel", help="Leave out compositions that the generator has learned as well.")

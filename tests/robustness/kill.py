@@ -62,6 +62,10 @@ COMMANDS = {
         ("generate", "--base", "SrTiO3", "-n", "96", "--no-picture", "--out", "{out}"),
         ("candidates.csv", "candidates.json.gz"),
     ),
+    "screen": Command(
+        ("screen", "{inputs}/cubic.json", "--no-picture", "--out", "{out}"),
+        ("candidates.csv", "candidates.json.gz"),
+    ),
     "reconstruct": Command(
         ("reconstruct", "--data", "{inputs}/cubic.json", "--out", "{out}.json"),
         (".json",),
@@ -81,6 +85,10 @@ COMMANDS = {
     "evaluate": Command(
         ("evaluate", "reconstruction", "--data", "{inputs}/cubic.json", "--jobs", "1", "--out", "{out}"),
         ("reconstruction.json", "reconstruction.csv"),
+    ),
+    "evaluate generation": Command(
+        ("evaluate", "generation", "--data", "{inputs}/cubic.json", "-n", "96", "--jobs", "1", "--out", "{out}"),
+        ("generation.json", "generation.csv"),
     ),
     "data fetch": Command(
         ("data", "fetch", "--crystal-system", "cubic", "--out", "{out}.json.gz"),

@@ -28,7 +28,7 @@ from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.jobs import ScreenMaker
 from icsg3d.workflows.local import run_flow
-from icsg3d.workflows.schemas import CandidateDoc, ValidationSummaryDoc
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationSummaryDoc
 from icsg3d.workflows.stores import chosen_store
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def validate(
     settings = _settings(found, energies, maker)
     with run_folder(out, _OWN, settings, holds="a validation", resume=resume, overwrite=overwrite):
         try:
-            run = _run(flow, maker.validation_maker.name, out, min(top, len(found)))
+            run = _run(flow, maker, out, min(top, len(found)))
         except KeyboardInterrupt as stop:
             raise Interrupted(
                 f"interrupted; what was calculated is kept, repeat the command with --resume to finish {out}"
@@ -204,18 +204,29 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _run(flow: Flow, name: str, out: Path, count: int) -> LocalRun:
+def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalRun:
     store = chosen_store(out / "store")
+    screening = next(job for job in flow.jobs if job.name == maker.screen_maker.name)
+    prefix = f"{maker.validation_maker.name} "
     with task("validating", total=count) as running:
-        run = run_flow(
-            flow,
-            store,
-            out / "jobs",
-            started=lambda job: running.update(text=job),
-            finished=lambda job: running.advance(int(job.startswith(f"{name} ") and "#" in job)),
-        )
+
+        def finished(job: str) -> None:
+            if job == screening.name:  # before the first relaxation begins
+                _write_screened(screening.output.resolve(store), maker.top, out)
+            if job.startswith(prefix) and "#" in job:
+                running.advance()
+                _log.info("%s is finished", job.removeprefix(prefix))
+
+        run = run_flow(flow, store, out / "jobs", started=lambda job: running.update(text=job), finished=finished)
         running.update(text="validated")
     return run
+
+
+def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> None:
+    """Write ``screening.csv`` of what is going to be validated, and of what is not."""
+    passed = [each for each in screened.candidates if each.screening.get("passed")]
+    rest = [each for each in screened.candidates if not each.screening.get("passed")]
+    _write_table([*passed, *rest], min(top, len(passed)), out)
 
 
 def _write(run: LocalRun, out: Path) -> None:
@@ -237,8 +248,12 @@ def _write(run: LocalRun, out: Path) -> None:
 
 def _write_screening(summary: ValidationSummaryDoc, out: Path) -> None:
     everyone = [row.candidate for row in summary.rows] + summary.screened_out
+    _write_table(everyone, len(summary.rows), out)
+
+
+def _write_table(everyone: Sequence[CandidateDoc], validated: int, out: Path) -> None:
     table = pd.DataFrame([candidate.to_candidate().row() for candidate in everyone])
-    table["validated"] = [True] * len(summary.rows) + [False] * len(summary.screened_out)
+    table["validated"] = [row < validated for row in range(len(everyone))]
     write_atomically(out / "screening.csv", table.to_csv(index=False).encode())
 
 

@@ -12,6 +12,7 @@ pytest.importorskip("atomate2")
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.data import load_structures
+from icsg3d.files import write_atomically
 
 ENGINE = ("--engine", "tests.workflows.emt_makers:CountingMaker")
 
@@ -56,6 +57,26 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     other = run("validate", crystals, *ENGINE, "--no-scale-cells", "--top", 1, "--out", out, "--resume")
     assert other[0] == 2
     assert "was begun with another top" in other[1]
+
+
+def test_what_is_screened_out_is_told_before_anything_is_relaxed(run, crystals, tmp_path, monkeypatch):
+    written = []
+
+    def write(path, data):
+        written.append((path.name, (tmp_path / "count").exists(), data))
+        write_atomically(path, data)
+
+    monkeypatch.setattr("icsg3d.runs.validate.write_atomically", write)
+    out = tmp_path / "out"
+    code, said = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)
+    assert code == 0, said
+    tables = [(relaxed, data) for name, relaxed, data in written if name == "screening.csv"]
+    assert [relaxed for relaxed, _ in tables] == [False, True]
+    assert tables[0][1] == tables[1][1] == (out / "screening.csv").read_bytes()
+    validated = pd.read_csv(out / "screening.csv").query("validated")
+    for name in validated["formula"]:
+        assert f"{name} #" in said
+    assert said.count("is finished") == len(validated)
 
 
 def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):

@@ -9,8 +9,9 @@ python -m benchmarks.sun --candidates runs/ranked/candidates.json.gz --first 50 
 Every draw is scaled to its equilibrium volume, as ``icsg3d generate`` does, and relaxed. Its formation energy by
 CHGNet, on the Materials Project's corrected scale, is placed against the shipped hull. Stable is a draw at most 0.1 (or
 0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
-formula neither a training crystal of the model nor the hull has. A draw that does not decode or whose relaxation fails
-is a miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at its volume.
+formula neither a training crystal of the model nor the hull has. Where a model holds its training crystals, a draw of a
+known formula is new in structure if StructureMatcher takes it for none of them; one of a formula that only the hull has
+is not. A draw that does not decode or whose relaxation fails is a miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at its volume.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ import numpy as np
 import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
+from icsg3d.crystals.structures import from_arrays
+from icsg3d.data.compact_arrays import reduced_formula
 from icsg3d.evaluation.generation import repeats
 from icsg3d.evaluation.stability import ChgnetEnergies, above_reference_hull
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.grid_space import GridSpace
 from icsg3d.hull import ReferenceHull
 from icsg3d.properties.volume import VolumePredictor
 from icsg3d.report.folders import read_candidates
@@ -36,6 +40,27 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 LEVELS = (0.1, 0.0)
+
+
+def training_crystals(generator: CrystalGenerator, formulas: set[str]) -> dict[str, list[Structure]]:
+    """Return the training crystals of some formulas, of a model that holds them."""
+    found: dict[str, list[Structure]] = {}
+    if isinstance(generator.space, GridSpace):
+        known = generator.space.networks.known
+        for row in range(len(known)):
+            crystal = known.crystal(row)
+            formula = reduced_formula(crystal.numbers)
+            if formula in formulas:
+                found.setdefault(formula, []).append(from_arrays(crystal))
+    return found
+
+
+def is_new(structure: Structure, learned: dict[str, list[Structure]], known: set[str]) -> bool:
+    """Return whether a crystal is none of those that were learned, and not of a formula of which no more is known."""
+    formula = structure.composition.reduced_formula
+    if formula not in learned:
+        return formula not in known
+    return not any(StructureMatcher().fit(structure, other) for other in learned[formula])
 
 
 def displacement(before: Structure, after: Structure) -> float:
@@ -72,11 +97,13 @@ def main() -> None:
     repeated = repeats([draws[row] for row in kept], jobs=1)[:, 0]
     hull, energies = ReferenceHull.shipped(), ChgnetEnergies()
     known = {*hull.formulas, *(generator.training_formulas() or ())}
+    learned = training_crystals(generator, {draws[row].composition.reduced_formula for row in kept})
     references: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     for row, structure, repeat in zip(kept, scaled, repeated, strict=True):
         formula = draws[row].composition.reduced_formula
         found: dict[str, Any] = {"draw": row, "formula": formula, "novel": formula not in known, "unique": not repeat}
+        found["new_structure"] = is_new(draws[row], learned, known)
         after, energy = (None, float("nan")) if structure is None else energies.relax(structure)
         if structure is not None and after is not None:
             found["above_hull"] = above_reference_hull(after, energy, hull, references, energies)
@@ -92,6 +119,7 @@ def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, flo
     """Return shares of all draws."""
     above = np.array([row.get("above_hull", np.nan) for row in rows])
     new = np.array([row["novel"] and row["unique"] for row in rows])
+    new_structure = np.array([row["new_structure"] and row["unique"] for row in rows])
     found: dict[str, float] = {
         "draws": n,
         "judged": int(np.isfinite(above).sum()),
@@ -101,6 +129,7 @@ def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, flo
     for level in LEVELS:
         found[f"within_{level:g}"] = float((above <= level).sum() / n)
         found[f"sun_{level:g}"] = float(((above <= level) & new).sum() / n)
+        found[f"sun_by_structure_{level:g}"] = float(((above <= level) & new_structure).sum() / n)
     moved = np.array([row.get("displacement", np.nan) for row in rows])
     changed = np.abs([row.get("volume_change", np.nan) for row in rows])
     found["mean_displacement"], found["median_volume_change"] = float(np.nanmean(moved)), float(np.nanmedian(changed))

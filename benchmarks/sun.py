@@ -11,7 +11,8 @@ CHGNet, on the Materials Project's corrected scale, is placed against the shippe
 0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
 formula neither a training crystal of the model nor the hull has. Where a model holds its training crystals, a draw of a
 known formula is new in structure if StructureMatcher takes it for none of them; one of a formula that only the hull has
-is not. A draw that does not decode or whose relaxation fails is a miss. Displacements are root mean squares over the atoms, of the relaxed crystal against the draw at its volume.
+is not. A draw that does not decode or whose relaxation fails is a miss. Displacements are root mean squares over the
+atoms, of the relaxed crystal against the draw at its volume.
 """
 
 from __future__ import annotations

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from pymatgen.core import Composition
 
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving, write_atomically
+from icsg3d.hull import ReferenceHull
 from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor, predict_table, shipped_properties
 from icsg3d.refusals import log_refused
 from icsg3d.run_folders import PartialRows
+from icsg3d.screening.judging import ABOVE_HULL, ENERGY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +95,7 @@ def predict(
             source = ", ".join(map(str, table.sources))
             partial.remove()
             raise InputError(f"none of the {len(table)} crystals in {source} could be predicted; see the reasons above")
+        frame = with_hull(frame)
         with saving(out):
             write_atomically(out, frame.to_csv(index=False, float_format="%.6g").encode())
         partial.remove()
@@ -97,6 +103,34 @@ def predict(
     if guessed:
         _log.warning("%d crystals hold elements that a model never saw: see the column unseen_elements", guessed)
     return Predicted(out, frame, [predictor.property.label for predictor in predictors])
+
+
+def with_hull(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of predictions with distances from the shipped hull beside the formation energies, if it has them.
+
+    Args:
+        frame: With ``formula`` and perhaps ``formation_energy_per_atom`` and its ``_std`` (eV/atom).
+
+    Returns:
+        A copy with ``energy_above_hull`` and ``energy_above_hull_std`` after them (eV/atom, NaN where the hull lacks an
+        element).
+    """
+    if ENERGY not in frame:
+        return frame
+    found = ReferenceHull.shipped().place_all(
+        [Composition(formula) for formula in frame["formula"]],
+        frame[ENERGY].to_list(),
+        frame[f"{ENERGY}_std"].to_list(),
+    )
+    placed = frame.copy()
+    place = int(np.flatnonzero(placed.columns == f"{ENERGY}_std")[0]) + 1
+    distances = {
+        ABOVE_HULL: [math.nan if each is None else each.energy_above_hull for each in found],
+        f"{ABOVE_HULL}_std": [math.nan if each is None else each.std for each in found],
+    }
+    for offset, (name, values) in enumerate(distances.items()):
+        placed.insert(place + offset, name, values)
+    return placed
 
 
 def _predictors(properties: Sequence[str] | None, device: str) -> list[PropertyPredictor]:

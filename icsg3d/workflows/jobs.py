@@ -15,10 +15,11 @@ from icsg3d.crystals.structures import Crystal
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.generation.candidates import Draws
+from icsg3d.hull import ReferenceHull
 from icsg3d.models.density import SCALE
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.screen import Screening
-from icsg3d.workflows.calculations import value_of
+from icsg3d.workflows.calculations import MP2020, value_of
 from icsg3d.workflows.schemas import (
     CandidateDoc,
     CandidatesDoc,
@@ -31,6 +32,8 @@ from icsg3d.workflows.taking import a_count, a_crystal_or_none, a_list, a_start,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pymatgen.core import Structure
 
 
 ENERGY = "formation_energy_per_atom"
@@ -196,11 +199,22 @@ def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engin
         meta_structure=relaxed,
         relaxed=relaxed,
         delta_e_form=None if predicted is None or found is None else abs(found - predicted),
+        energy_above_hull=None if found is None else _above_hull(relaxed, found, engine),
         delta_bonds_percent=None if change is None else change.bonds,
         delta_cell_percent=None if change is None else change.cell,
         delta_volume_percent=None if change is None else change.volume,
         **common,
     )
+
+
+def _above_hull(crystal: Structure, energy: float, engine: EngineDoc) -> float | None:
+    """Return the distance from the shipped hull of an energy of an engine that is on the hull's scale, else None."""
+    if engine.name != "chgnet" and engine.correction != MP2020:
+        return None
+    try:
+        return ReferenceHull.shipped().place(crystal.composition.remove_charges(), energy).energy_above_hull
+    except InputError:  # the hull lacks an element
+        return None
 
 
 @dataclass

@@ -27,14 +27,16 @@ S1_COLUMNS = (
     "a",
     "b",
     "c",
-    "e_form_dft",
-    "e_form_cgcnn",
+    "e_form_engine",
+    "e_form_predicted",
     "delta_e_form",
     "delta_bonds_percent",
+    "above_hull_engine",
+    "above_hull_predicted",
     "state",
     "engine",
 )
-"""Columns of Table S1: the paper's, and how the row ended and by what."""
+"""Columns of Table S1: the paper's, distances from the hull, and how the row ended and by what."""
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(Candidate) if each.name != "structure")
 
@@ -116,6 +118,10 @@ class ValidationDoc(StructureMetadata):
     candidate: CandidateDoc = Field(description="As it went to the engine: scaled, refined, with its predictions")
     relaxed: Structure | None = Field(None, description="As relaxed by the engine")
     formation_energy_per_atom: float | None = Field(None, description="By the engine, eV/atom")
+    energy_above_hull: float | None = Field(
+        None,
+        description="By the engine against the shipped hull, eV/atom; None where its energies are on another scale",
+    )
     predicted_formation_energy_per_atom: float | None = Field(None, description="By the graph network, eV/atom")
     delta_e_form: float | None = Field(None, description="Absolute difference of the two, eV/atom")
     delta_bonds_percent: float | None = Field(None, description="Mean absolute change of bond lengths, percent")
@@ -138,6 +144,8 @@ class ValidationDoc(StructureMetadata):
             self.predicted_formation_energy_per_atom,
             self.delta_e_form,
             self.delta_bonds_percent,
+            self.energy_above_hull,
+            self.candidate.predictions.get("energy_above_hull"),
         )
         values = (self.candidate.formula_pretty, *edges, *numbers, self.state, self.engine.name)
         return dict(zip(S1_COLUMNS, values, strict=True))

@@ -11,6 +11,7 @@ pytest.importorskip("atomate2")
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.generation.candidates import Candidate
+from icsg3d.hull import ReferenceHull
 from icsg3d.report.validation import averages, markdown_table, table_s1, table_s3, write_tables
 from icsg3d.workflows.jobs import summary, validation
 from icsg3d.workflows.schemas import S1_COLUMNS, CandidateDoc, EngineDoc, FormationEnergyDoc
@@ -57,6 +58,29 @@ def test_table_s1_by_hand(result):
     assert (found.finished, found.rows) == (2, 3)
     assert found.delta_e_form == pytest.approx((0.2 + 0.4) / 2)
     assert found.delta_bonds_percent == pytest.approx((5.0 + 2.0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        (EngineDoc(name="chgnet"), True),
+        (EngineDoc(name="vasp", correction="MP2020"), True),
+        (EngineDoc(name="gpaw"), False),  # energies on another scale
+    ],
+)
+def test_distances_from_the_hull_by_the_engine_and_as_predicted(engine, told):
+    salt = -ReferenceHull.shipped().place("NaCl", 0.0).energy_above_hull  # the energy of the hull's own NaCl
+    crystal = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    candidate = CandidateDoc.from_candidate(Candidate(0, crystal, predictions={"energy_above_hull": 0.07}))
+    found = FormationEnergyDoc(
+        structure=crystal, formation_energy_per_atom=salt + 0.04, state="finished", engine=engine, task_ids={}
+    )
+    row = table_s1(summary([validation(candidate, found, engine)], engine)).iloc[0]
+    assert row["above_hull_predicted"] == 0.07
+    if told:
+        assert row["above_hull_engine"] == pytest.approx(0.04)
+    else:
+        assert pd.isna(row["above_hull_engine"])
 
 
 def test_table_s3_lists_the_delocalised_apart(result):

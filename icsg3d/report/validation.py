@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 S3_COLUMNS = ("formula", "delta_e_form", "delta_bonds_percent", "delta_cell_percent", "flags", "state", "engine")
 """Columns of Table S3: the paper's, and why the compound is in it."""
 
+_LEAST_CHANGE = 0.1
+"""Percent that an axis of changes shows at least: rounding errors are no change."""
+
 _STYLE = (
     "body{font-family:sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse}"
     "th,td{border-bottom:1px solid #ccc;padding:.25em .7em;text-align:right}"
@@ -231,7 +234,7 @@ def draw_validation(summary: ValidationSummaryDoc, path: Path) -> None:
         ylabel="by the graph network (eV/atom)",
         aspect="equal",
     )
-    bars.set(ylabel="mean change of bonds on relaxation (%)")
+    bars.set(ylabel="mean change of bonds on relaxation (%)", ylim=(0, max(bars.get_ylim()[1], _LEAST_CHANGE)))
     found = averages(table_s1(summary))
     figure.suptitle(_sentence("Averages", found), fontsize=11)
     save_figure(figure, path)

@@ -208,11 +208,12 @@ def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalR
     store = chosen_store(out / "store")
     screening = next(job for job in flow.jobs if job.name == maker.screen_maker.name)
     prefix = f"{maker.validation_maker.name} "
+    here = out.absolute()  # jobs run in folders of their own
     with task("validating", total=count) as running:
 
         def finished(job: str) -> None:
             if job == screening.name:  # before the first relaxation begins
-                _write_screened(screening.output.resolve(store), maker.top, out)
+                _write_screened(screening.output.resolve(store), maker.top, here)
             if job.startswith(prefix) and "#" in job:
                 running.advance()
                 _log.info("%s is finished", job.removeprefix(prefix))

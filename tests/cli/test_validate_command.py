@@ -67,8 +67,9 @@ def test_what_is_screened_out_is_told_before_anything_is_relaxed(run, crystals, 
         write_atomically(path, data)
 
     monkeypatch.setattr("icsg3d.runs.validate.write_atomically", write)
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
-    code, said = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)
+    code, said = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", "out")  # jobs run in other folders
     assert code == 0, said
     tables = [(relaxed, data) for name, relaxed, data in written if name == "screening.csv"]
     assert [relaxed for relaxed, _ in tables] == [False, True]

@@ -95,6 +95,22 @@ COMMANDS = {
         (".json.gz",),
         resume=(),
     ),
+    "train generator": Command(
+        (
+            *("train", "generator", "--data", "{inputs}/cubic.json", "--from", "{inputs}/untrained"),
+            *("--joint-epochs", "12", "--set", "batch-size=8", "--set", "density-steps=400", "--accelerator", "cpu"),
+            *("--out", "{out}"),
+        ),
+        ("model/weights.safetensors",),
+    ),
+    "train materials": Command(
+        (
+            *("train", "materials", "--data", "{inputs}/table.npz", "--validation", "{inputs}/judged.npz"),
+            *("--from", "{inputs}/grids", "--autoencoder-steps", "30", "--density-steps", "30", "--set", "half=false"),
+            *("--out", "{out}"),
+        ),
+        ("model/weights.safetensors",),
+    ),
     "train property": Command(
         (
             *("train", "property", "--data", "{inputs}/gaps.json", "--target", "band_gap", "--epochs", "6"),
@@ -120,10 +136,54 @@ def write_inputs(folder: Path) -> None:
         frame = pd.DataFrame({"material_id": [f"x-{row}" for row in range(len(chosen))], "structure": chosen})
         frame["band_gap"] = [(row * 7 % 11) / 3 for row in range(len(chosen))]
         write_frame(frame, folder / f"{name}.json")
+    _write_models(folder, crystals)
     (folder / "metals").mkdir()
     for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 3.1), ("Cu", "Pd", 3.0)):
         metal = Structure(Lattice.cubic(edge), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]])
         metal.to(str(folder / "metals" / f"{first}{second}.cif"))
+
+
+def _write_models(folder: Path, crystals: list[Structure]) -> None:
+    """Write generators that have learned nothing and are trained in milliseconds a step, and compact tables."""
+    import numpy as np
+
+    from icsg3d.crystals.cells import reduced_cell
+    from icsg3d.crystals.structures import primitive_cell
+    from icsg3d.data.compact_arrays import CompactCrystals, write_compact
+    from icsg3d.models.checkpoints import save_network
+    from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
+    from icsg3d.models.grid_flow import GridFlowConfig
+    from icsg3d.models.grid_generator import GridGeneratorConfig, save_grid_networks
+    from icsg3d.models.grid_vae import GridVAEConfig
+    from icsg3d.models.unet import SegmentationUNetConfig
+    from icsg3d.models.vae import CrystalVAEConfig
+    from icsg3d.representation.voxels import VoxelConfig
+    from icsg3d.training.grid_data import GridSet
+    from icsg3d.training.materials import MaterialsData, untrained
+
+    cells = [primitive_cell(crystal)[0] for crystal in crystals]
+    numbers = tuple(int(number) for number in np.unique(np.concatenate([cell.numbers for cell in cells])))
+    voxels = VoxelConfig.preset("periodic", grid=8)
+    vae = CrystalVAEConfig(
+        grid=8, channels=voxels.channels, filters=(8, 16), depths=(1, 1), bottleneck=8, hidden=16, decoder_hidden=(16,),
+        latent=16,
+    )  # fmt: skip
+    unet = SegmentationUNetConfig(voxels.channels, down=((8, 8),), bottom=(16, 16), up=((8, 8),))
+    save_network(GeneratorNetwork(GeneratorConfig(voxels, vae, unet, elements=numbers)), folder / "untrained", {})
+    grids = GridGeneratorConfig(
+        vae=GridVAEConfig(
+            latent=4, species=8, embedding=8, encoder=(8, 8, 8), decoder=(8, 8, 8), encoder_blocks=(0, 1, 1),
+            decoder_blocks=(0, 1, 1),
+        ),
+        flow=GridFlowConfig(latent=4, width=16, layers=1, heads=2),
+    )  # fmt: skip
+    shown = GridSet.make([reduced_cell(cell) for cell in cells], grids.vae.fields)
+    energies = np.linspace(-3, 0, len(cells))
+    save_grid_networks(untrained(grids, MaterialsData(shown, shown, energies, energies)), folder / "grids")
+    for name, rows in (("table", range(1, len(cells))), ("judged", range(1))):
+        columns = {"formation_energy_per_atom": energies[list(rows)]}
+        names = [f"x-{row}" for row in rows]
+        write_compact(CompactCrystals.of(names, [cells[row] for row in rows], columns), folder / f"{name}.npz")
 
 
 class _Project(BaseHTTPRequestHandler):

@@ -40,6 +40,9 @@ TrainingDataOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random: 0.")]
 AcceleratorOption = Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="bfloat16, float32 or auto: bfloat16 where the processor has it in hardware.")
+]
 ConfigOption = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="YAML file of options, such as the config.yaml of another run."),

@@ -11,6 +11,7 @@ from icsg3d.cli import completion
 from icsg3d.cli.console import (
     AcceleratorOption,
     ConfigOption,
+    PrecisionOption,
     ResumeOption,
     SeedOption,
     SetOption,
@@ -27,9 +28,6 @@ ConditionOption = Annotated[
         help="Column with the energies per atom, in eV, that crystals can later be asked for by; else "
         "formation_energy_per_atom, if there is such a column."
     ),
-]
-PrecisionOption = Annotated[
-    str | None, typer.Option(help="bfloat16, float32 or auto: bfloat16 where the processor has it in hardware.")
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import ConfigOption, ResumeOption, SetOption, needs, say
+from icsg3d.cli.console import ConfigOption, PrecisionOption, ResumeOption, SeedOption, SetOption, needs, say
 
 
 def materials(
@@ -30,7 +30,8 @@ def materials(
     ] = None,
     autoencoder_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder in all: 30,000.")] = None,
     density_steps: Annotated[int | None, typer.Option(help="Steps of the density in all: 30,000.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random: 0.")] = None,
+    seed: SeedOption = None,
+    precision: PrecisionOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
@@ -49,7 +50,7 @@ def materials(
         from icsg3d.runs.train_materials import MaterialsTrainingConfig, train_materials
 
     given: dict[str, Any] = {"data": data or None, "validation": validation, "start": start, "seed": seed}
-    given |= {"autoencoder_steps": autoencoder_steps, "density_steps": density_steps}
+    given |= {"autoencoder_steps": autoencoder_steps, "density_steps": density_steps, "precision": precision}
     chosen = MaterialsTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     model = train_materials(chosen, out, resume=resume)
     say(f"the model is in [bold]{model}[/]: icsg3d generate --model {model} ...")

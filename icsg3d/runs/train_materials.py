@@ -23,6 +23,7 @@ from icsg3d.models.grid_generator import (
     save_grid_networks,
 )
 from icsg3d.models.grid_losses import GridLossConfig
+from icsg3d.processors import Precision, bfloat16_wanted
 from icsg3d.runs.config import RunConfig
 from icsg3d.training.grid_data import GridSet, balanced_weights
 from icsg3d.training.grid_flow import GridFlowOptions
@@ -55,7 +56,9 @@ class MaterialsTrainingConfig(RunConfig):
     )
     divergence: float = Field(0.01, ge=0, description="Weight of the divergence of latent grids from noise")
     budget: int = Field(40_000, ge=1, description="Grid points of a batch of the autoencoder")
-    half: bool = Field(True, description="Compute in bfloat16, which takes a processor with units for it")  # noqa: FBT003
+    precision: Precision = Field(
+        "auto", description="bfloat16, float32 or auto: bfloat16 where the processor multiplies it in hardware"
+    )
     seed: int = Field(0, ge=0, description="Of everything random")
 
     def fingerprint(self) -> str:
@@ -89,12 +92,10 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         if not resume:
             for part in ("autoencoder", "density"):
                 (out / part / STATE_FILE).unlink(missing_ok=True)
-        shared: dict[str, Any] = {
-            "learning_rate": config.learning_rate,
-            "cooling": config.cooling,
-            "seed": config.seed,
-            "half": config.half,
-        }
+        half = bfloat16_wanted(config.precision, "cpu")
+        _log.info("training in %s", "bfloat16" if half else "float32")
+        shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling}
+        shared |= {"seed": config.seed, "half": half}
         if config.autoencoder_steps:
             losses = GridLossConfig(divergence=config.divergence)
             steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)

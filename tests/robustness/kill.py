@@ -106,7 +106,16 @@ COMMANDS = {
     "train materials": Command(
         (
             *("train", "materials", "--data", "{inputs}/table.npz", "--validation", "{inputs}/judged.npz"),
-            *("--from", "{inputs}/grids", "--autoencoder-steps", "30", "--density-steps", "30", "--set", "half=false"),
+            *(
+                "--from",
+                "{inputs}/grids",
+                "--autoencoder-steps",
+                "30",
+                "--density-steps",
+                "30",
+                "--set",
+                "precision=float32",
+            ),
             *("--out", "{out}"),
         ),
         ("model/weights.safetensors",),

@@ -271,6 +271,10 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
 class PropertyFeaturizer(NetworkFeaturizer):
     """Predicted properties of a crystal, each with its standard uncertainty.
 
+    The networks have learned from public data, most of the Materials Project among them. A model that is built on these
+    features and judged on such crystals is judged on what its features have seen:
+    :func:`icsg3d.properties.seen_in_training` tells which crystals those are.
+
     Args:
         properties: Names of shipped properties or folders of trained models; all shipped ones by default.
         device: Where the networks run.

@@ -133,6 +133,11 @@ class GridVAE(nn.Module):
         with torch.no_grad():
             self.posterior.weight.mul_(0.3)
 
+    def settle_encoder(self) -> None:
+        """Let the encoder learn no more, so that latent grids keep their meaning and a density of them its worth."""
+        for part in (self.metric, self.species_in, self.stem, self.down, self.encoder, self.posterior):
+            part.requires_grad_(requires_grad=False)
+
     def embedding(self, lattice: torch.Tensor, shape: GridShape, dtype: torch.dtype) -> torch.Tensor:
         """Return embeddings of the cells of crystals on a grid, shape (B, embedding)."""
         metric = step_metric(lattice, shape, self.config.fields.spacing)

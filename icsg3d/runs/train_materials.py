@@ -55,6 +55,7 @@ class MaterialsTrainingConfig(RunConfig):
         0.6, gt=0, le=1, description="Share of the steps over which the learning rate falls to nothing"
     )
     divergence: float = Field(0.01, ge=0, description="Weight of the divergence of latent grids from noise")
+    encoder: bool = Field(True, description="Whether the encoder learns; else a density keeps its worth")  # noqa: FBT003
     budget: int = Field(40_000, ge=1, description="Grid points of a batch of the autoencoder")
     precision: Precision = Field(
         "auto", description="bfloat16, float32 or auto: bfloat16 where the processor multiplies it in hardware"
@@ -98,7 +99,9 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         shared |= {"seed": config.seed, "half": half}
         if config.autoencoder_steps:
             losses = GridLossConfig(divergence=config.divergence)
-            steps = GridTrainingOptions(config.autoencoder_steps, budget=config.budget, loss=losses, **shared)
+            steps = GridTrainingOptions(
+                config.autoencoder_steps, budget=config.budget, loss=losses, encoder=config.encoder, **shared
+            )
             fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
         if config.density_steps:
             density = GridFlowOptions(config.density_steps, **shared)

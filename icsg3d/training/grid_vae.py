@@ -46,6 +46,7 @@ class GridTrainingOptions:
         loss: Weights of the loss.
         seed: Of weights, order, translations and noise.
         half: Whether the layers compute in bfloat16.
+        encoder: Whether the encoder learns as well; else only the decoder does.
     """
 
     steps: int
@@ -59,6 +60,7 @@ class GridTrainingOptions:
     loss: GridLossConfig = field(default_factory=GridLossConfig)
     seed: int = 0
     half: bool = True
+    encoder: bool = True
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -98,6 +100,8 @@ def train_grid_vae(
             and points of the batch, seconds.
     """
     network.train()
+    if not options.encoder:
+        network.settle_encoder()
     dtype = torch.bfloat16 if options.half else torch.float32
     batches = training_batches(data, options, start)
     for step in range(start, options.steps):

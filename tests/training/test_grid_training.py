@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,24 @@ def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(tmp_path):
     assert curve == again
     assert curve.splitlines()[0] == "step,loss"
     assert len(curve.splitlines()) == 7
+
+
+def test_a_settled_encoder_encodes_as_before_and_the_decoder_learns():
+    data = GridSet.make(crystals(), TINY.fields)
+    torch.manual_seed(0)
+    network = GridVAE(TINY)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    latents = encode_set(network, data, np.full(10, -1), half=False)
+    options = dataclasses.replace(OPTIONS, encoder=False)
+    optimizers = matrix_optimizers(network, options.learning_rate, options.weight_decay)
+    train_grid_vae(network, data, options, optimizers, report=lambda *_: None)
+    moved = {
+        name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert moved == {"latent_in", "up", "decoder", "places", "species_out"}
+    again = encode_set(network, data, np.full(10, -1), half=False)
+    for one, other in zip(latents.latents, again.latents, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_curve_drops_what_is_done_again(tmp_path):

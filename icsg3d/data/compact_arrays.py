@@ -93,6 +93,11 @@ class CompactCrystals:
         part = slice(self._starts[row], self._starts[row] + self.atoms[row])
         return CrystalArrays(self.numbers[part], self.frac_coords[part], self.lattices[row])
 
+    @property
+    def crystals(self) -> list[CrystalArrays]:
+        """All crystals, one after the other."""
+        return [self.crystal(row) for row in range(len(self))]
+
     @cached_property
     def formulas(self) -> list[str]:
         """Reduced formulas, as pymatgen writes them."""

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from icsg3d import pretrained
-from icsg3d.crystals.compact import read_compact
 from icsg3d.crystals.structures import from_arrays
+from icsg3d.data.compact_arrays import read_compact
 from icsg3d.data.reduced_cells import reduced_formula, reduced_table
 from icsg3d.files import locked, saving
 from icsg3d.models.grid_generator import (
@@ -127,22 +127,22 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
     """
     config = GridGeneratorConfig()
     fields = config.vae.fields
-    judged, columns = read_compact(validation)
-    judged, kept = reduced_table(judged, fields, config.most_points)
-    judged_energies = _column(columns, _ENERGY, np.nan, kept)
+    table = read_compact(validation)
+    judged, kept = reduced_table(table.crystals, fields, config.most_points)
+    judged_energies = _column(table.columns, _ENERGY, np.nan, kept)
     apart = {reduced_formula(crystal.numbers) for crystal in judged}
     crystals, ids = [], list[str]()
     energies, groups, experimental = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-    for table in tables:
-        found, columns = read_compact(table)
-        found, kept = reduced_table(found, fields, config.most_points)
+    for path in tables:
+        table = read_compact(path)
+        found, kept = reduced_table(table.crystals, fields, config.most_points)
         own = np.array([reduced_formula(crystal.numbers) not in apart for crystal in found], dtype=bool)
         kept = kept[own]
         crystals += [crystal for crystal, used in zip(found, own, strict=True) if used]
-        ids += _column(columns, "ids", table.stem, kept).astype(str).tolist()
-        energies.append(_column(columns, _ENERGY, np.nan, kept))
-        groups.append(_column(columns, "space_group", 0, kept))
-        experimental.append(_column(columns, "icsd", 1, kept) > 0)
+        ids += [table.ids[row] for row in kept]
+        energies.append(_column(table.columns, _ENERGY, np.nan, kept))
+        groups.append(_column(table.columns, "space_group", 0, kept))
+        experimental.append(_column(table.columns, "icsd", 1, kept) > 0)
     weights = balanced_weights(crystals, np.concatenate(groups))
     training = GridSet.make(crystals, fields, weights)
     _log.info("%d crystals to learn from, %d to judge by", len(training), len(judged))

@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, periodic_distances
 from icsg3d.crystals.cells import reduced_cell
-from icsg3d.crystals.compact import read_compact
 from icsg3d.crystals.elements import MAX_NUMBER
+from icsg3d.data.compact_arrays import read_compact
 from icsg3d.representation.fields import FieldConfig, nearest_atoms
 from icsg3d.representation.sites import read_sites, sites_of_targets
 
@@ -81,7 +81,7 @@ def test_true_fields_of_real_crystals_are_read_without_a_miss(data_folder):
     path = data_folder / "mp20_val.npz"
     if not path.is_file():
         pytest.skip("no mp20_val.npz")
-    crystals, _ = read_compact(path)
+    crystals = read_compact(path).crystals
     random = np.random.default_rng(0)
     for crystal in crystals[::70]:
         reduced = reduced_cell(crystal)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -60,6 +63,23 @@ def settle_threads(threads: int | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within the ``with`` block.
+
+    Sums in single precision end in other last digits with another number of threads; what is drawn and judged so is the
+    same however many processes share the work.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _in_forked_process() -> None:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from array import array
+from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from monty.json import MontyEncoder
 
 from icsg3d.errors import InputError
-from icsg3d.files import locked, saving, sha256, write_atomically
+from icsg3d.files import locked, replacing, saving, sha256, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SETTINGS_FILE = "run.json"
@@ -124,48 +126,70 @@ class PartialRows:
     """Finished rows of a run, appended to a file as they come: each line names the run and the row's place.
 
     A file is only ever appended to or replaced as a whole. Lines that a kill or a fault of the disk has damaged are
-    dropped when the run is resumed, the others count.
+    dropped when the run is resumed, the others count. In memory is only where each row stands.
 
     Args:
         path: Of the file, which need not exist.
         key: What makes the run what it is: anything that JSON can hold.
 
     Attributes:
-        rows: The finished rows by place.
+        rows: The finished rows by place, read from the file when they are asked for.
     """
 
     def __init__(self, path: Path, key: Any) -> None:
         self.path = path
-        self.rows: dict[Any, Any] = {}
+        self.rows = _RowsOnDisk(path)
         self._run = sha256(json.dumps(key, sort_keys=True, cls=MontyEncoder).encode())[:16]
 
-    def begin(self, *, resume: bool) -> None:
+    def begin(self, *, resume: bool, others: Literal["refuse", "replace"] = "refuse") -> None:
         """Read what an interrupted run left, or begin a new file.
+
+        Args:
+            resume: Take up what is there.
+            others: What becomes of a file of another run.
 
         Raises:
             InputError: if the file belongs to another run, or cannot be written.
         """
-        self.rows = {}
+        self.rows = _RowsOnDisk(self.path)
         if not resume:
             with saving(self.path):
                 self.path.unlink(missing_ok=True)
         if not self.path.is_file():
             return
-        with saving(self.path):
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        whole = [(line, row) for line in lines if (row := _decoded(line)) is not None]
-        if any(row["run"] != self._run for _, row in whole):
-            raise InputError(
-                f"{self.path} was begun with other data, another model or other options, or these have changed since; "
-                "repeat the command as it was, or leave out --resume to begin again"
-            )
-        self.rows = {_place(row["place"]): row["row"] for _, row in whole}
-        if len(whole) < len(lines):
-            _log.warning(
-                "%s: %d damaged lines were dropped, %d rows are kept", self.path, len(lines) - len(whole), len(whole)
-            )
-            with saving(self.path):
-                write_atomically(self.path, b"".join(line for line, _ in whole))
+        dropped, position = 0, 0
+        with saving(self.path), self.path.open("rb") as file:
+            for line in file:
+                row = _decoded(line)
+                if row is None:
+                    dropped += 1
+                elif row["run"] != self._run:
+                    if others == "replace":
+                        break
+                    raise InputError(
+                        f"{self.path} was begun with other data, another model or other options, or these have changed "
+                        "since; repeat the command as it was, or leave out --resume to begin again"
+                    )
+                else:
+                    self.rows.place(_place(row["place"]), position)
+                position += len(line)
+            else:
+                row = None
+        if row is not None:
+            self.begin(resume=False)
+        elif dropped:
+            self._drop_damaged(dropped)
+
+    def _drop_damaged(self, dropped: int) -> None:
+        """Write the file anew without damaged lines."""
+        _log.warning("%s: %d damaged lines were dropped, %d rows are kept", self.path, dropped, len(self.rows))
+        places = sorted((self.rows.position(place), place) for place in self.rows)
+        whole = _RowsOnDisk(self.path)
+        with saving(self.path), replacing(self.path) as file:
+            for position, place in places:
+                whole.place(place, file.tell())
+                file.write(self.rows.line(position))
+        self.rows = whole
 
     def add(self, place: Any, row: Any) -> None:
         """Keep a row, unless there is one for that place.
@@ -190,11 +214,74 @@ class PartialRows:
                     with self.path.open("rb+") as file:  # half a line is taken back
                         file.truncate(size)
                 raise
-        self.rows[place] = row
+        self.rows.place(place, size)
 
     def remove(self) -> None:
         """Delete the file: the run has finished."""
+        self.rows = _RowsOnDisk(self.path)
         self.path.unlink(missing_ok=True)
+
+
+class _RowsOnDisk(Mapping[Any, Any]):
+    """Rows of a file of lines, of which only the positions are in memory; those of numbered rows in an array."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._numbered = array("q")
+        self._others: dict[Any, int] = {}
+        self._count = 0
+
+    def place(self, place: Any, position: int) -> None:
+        """Say where the row of a place begins, in bytes."""
+        self._count += place not in self
+        if not isinstance(place, int) or not 0 <= place < len(self._numbered) + _LARGEST_GAP:
+            self._others[place] = position
+            return
+        if place >= len(self._numbered):
+            self._numbered.extend([-1] * (place + 1 - len(self._numbered)))
+        self._numbered[place] = position
+
+    def position(self, place: Any) -> int:
+        """Return where the row of a place begins, in bytes.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        if isinstance(place, int) and 0 <= place < len(self._numbered) and self._numbered[place] >= 0:
+            return self._numbered[place]
+        return self._others[place]
+
+    def line(self, position: int) -> bytes:
+        """Return the line that begins at a position."""
+        with self._path.open("rb") as file:
+            file.seek(position)
+            return file.readline()
+
+    def __getitem__(self, place: Any) -> Any:
+        position = self.position(place)
+        with saving(self._path):
+            row = _decoded(self.line(position))
+        if row is None or _place(row["place"]) != place:
+            raise InputError(f"{self._path} has changed while it was read; repeat the command with --resume")
+        return row["row"]
+
+    def __contains__(self, place: object) -> bool:
+        try:
+            self.position(place)
+        except KeyError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (number for number, position in enumerate(self._numbered) if position >= 0)
+        yield from self._others
+
+    def __len__(self) -> int:
+        return self._count
+
+
+_LARGEST_GAP = 1 << 16
+"""Numbers that may be missing before a numbered row for it to have its position in the array."""
 
 
 def _place(place: Any) -> Any:

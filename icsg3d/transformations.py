@@ -213,8 +213,7 @@ class CandidateTransformation(LatentTransformation):
         screening = Screening(constraints=self.constraints or Constraints(), above_hull=self.above_hull)
         shortlist = Shortlist(Judge.load(screening, base=base, device=self.device), self.n_structures)
         source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed)
-        for _ in fill(source, shortlist):
-            pass
+        fill(source, shortlist)
         if not shortlist.kept:
             near = f"; {shortlist.nearest()}" if shortlist.nearest() else ""
             msg = f"no draw passed: {shortlist.describe()}{near}; allow more draws, or relax a constraint"

@@ -255,3 +255,47 @@ for number in range(len(partial.rows), 10**6):
         last = len(partial.rows)
     assert json.loads(path.read_bytes().splitlines()[0])["place"] == 0
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+# Rows stay on disk
+
+
+def test_rows_are_read_from_the_file_and_only_their_places_are_in_memory(tmp_path):
+    rows = PartialRows(tmp_path / "rows.jsonl", KEY)
+    rows.begin(resume=False)
+    for number in (3, 0, "a", 1_000_000):
+        rows.add(number, {"text": "x" * 1000, "number": number})
+    assert list(rows.rows) == [0, 3, "a", 1_000_000]  # numbers in order, other places as they came
+    assert len(rows.rows) == 4
+    assert rows.rows["a"]["number"] == "a"
+    assert 1 not in rows.rows
+    with pytest.raises(KeyError):
+        rows.rows[2]
+    again = PartialRows(tmp_path / "rows.jsonl", KEY)
+    again.begin(resume=True)
+    assert dict(again.rows) == dict(rows.rows)
+    text = (tmp_path / "rows.jsonl").read_text()
+    (tmp_path / "rows.jsonl").write_text(text.replace('"number": 3', '"number": 4'))
+    assert again.rows[3]["number"] == 4  # nothing was kept
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+    rows = PartialRows(tmp_path / "rows.jsonl", KEY)
+    rows.begin(resume=False)
+    rows.add(0, "something")
+    (tmp_path / "rows.jsonl").write_text("something else\n")
+    with pytest.raises(InputError, match=r"rows.jsonl has changed while it was read"):
+        rows.rows[0]
+
+
+def test_rows_of_another_run_are_replaced_where_that_is_wanted(tmp_path):
+    first = PartialRows(tmp_path / "rows.jsonl", {"judge": 1})
+    first.begin(resume=False)
+    first.add(0, "old")
+    second = PartialRows(tmp_path / "rows.jsonl", {"judge": 2})
+    second.begin(resume=True, others="replace")
+    assert len(second.rows) == 0
+    second.add(0, "new")
+    third = PartialRows(tmp_path / "rows.jsonl", {"judge": 2})
+    third.begin(resume=True, others="replace")
+    assert dict(third.rows) == {0: "new"}

@@ -28,7 +28,13 @@ BaseOption = Annotated[
 ]
 DrawsOption = Annotated[
     int | None,
-    typer.Option("-n", "--n", help="Number of draws: 20. With --keep the largest number: 50 for each one kept."),
+    typer.Option(
+        "-n", "--n", help="Number of draws: 20. With --keep, as many as it takes, at most 50 for each one kept."
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(help="Processes that draw and judge side by side: as many as there are processors. Same result."),
 ]
 ScaleOption = Annotated[
     float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
@@ -54,6 +60,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     model: ModelOption = "cubic",
     device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
     symmetry: SymmetryOption = 0.25,
     judge: Annotated[bool, typer.Option(help="Size, judge and rank what was drawn; else leave it as decoded.")] = True,
     resume: ResumeOption = False,
@@ -62,8 +69,9 @@ def generate(
 ) -> None:
     """Design new crystals around a given one, or freely, and rank them; with --keep, until that many pass.
 
-    Writes `candidates.csv` and `candidates.json.gz` in the order of rank, the `cifs/` of those that are kept,
-    `candidates.png`, `report.html` and `judging.json`. Every draw has a row; where it was refused the row says why.
+    Writes `candidates.csv` and `candidates.parquet` with a row for each draw in the order of rank; where it was refused
+    the row says why. `candidates.json.gz` and `cifs/` hold those that are kept; `candidates.png` and `report.html` show
+    them, `judging.json` tells the criteria.
 
     **Examples**
 
@@ -71,12 +79,15 @@ def generate(
 
         icsg3d generate --base CsPbI3 --exclude-elements Pb --formula ABX3 --band-gap 1.2:1.8 --keep 20 --out runs/pv
 
+        icsg3d generate -n 100000 --elements Li,Na,K,F,Cl,Br,O,S --hull 0.05 --keep 500 --out runs/many
+
         icsg3d generate -n 1000 --condition -1.5 --no-judge --out runs/draws
     """
     from icsg3d.runs.generate import generate as run
 
-    check_device(device)
+    for each in device.split(","):
+        check_device(each)
     given: dict[str, Any] = {"n": n, "by": by, "scale": scale, "condition": condition, "seed": seed, "model": model}
-    given |= {"device": device, "symmetry": symmetry, "judged": judge, "picture": picture}
+    given |= {"device": device, "symmetry": symmetry, "judged": judge, "jobs": jobs, "picture": picture}
     found = run(out, base, judging, **given, resume=resume, overwrite=overwrite)
     say(f"{found}, in [bold]{out}[/]")

@@ -10,7 +10,6 @@ from monty.json import MSONable
 from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are asked for when it runs)
 
 from icsg3d.crystals.display import html_card
-from icsg3d.crystals.matching import Duplicates
 from icsg3d.models.density import SCALE
 
 if TYPE_CHECKING:
@@ -208,11 +207,3 @@ class Draws:
             if crystal is not None and formulas is not None:
                 candidate.in_training = candidate.formula in formulas
             yield candidate
-
-
-def mark_repeats(candidates: Sequence[Candidate]) -> None:
-    """Set ``duplicate_of`` of each candidate to the first one before it that gave the same crystal, or to None."""
-    duplicates = Duplicates()
-    for candidate in candidates:
-        crystal = candidate.structure
-        candidate.duplicate_of = None if crystal is None else duplicates.first_of(candidate.index, crystal)

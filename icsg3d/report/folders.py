@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
+import dataclasses
+import itertools
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from monty.json import MontyEncoder
 from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
@@ -18,23 +15,28 @@ from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
 from icsg3d.files import saving, write_atomically
-from icsg3d.generation.candidates import Candidate, mark_repeats
+from icsg3d.generation.candidates import Candidate
+from icsg3d.report.tables import LISTED, PARQUET_FILE, RESULT_FILE, TABLE_FILE, write_tables
 from icsg3d.run_folders import PartialRows
+from icsg3d.screening.repeats import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
 
-RESULT_FILE = "candidates.json.gz"
-TABLE_FILE = "candidates.csv"
 CIF_FOLDER = "cifs"
 JUDGING_FILE = "judging.json"
 PICTURE_FILE = "candidates.png"
 PARTIAL_FILE = "candidates.partial.jsonl"
+JUDGED_FILE = "judged.partial.jsonl"
+TOLD_FILE = "told.partial.jsonl"
 REPORT_FILE = "report.html"
-CANDIDATE_FILES = (RESULT_FILE, REPORT_FILE, TABLE_FILE, PICTURE_FILE, PARTIAL_FILE, JUDGING_FILE, CIF_FOLDER)
+CANDIDATE_FILES = (
+    *(RESULT_FILE, REPORT_FILE, TABLE_FILE, PARQUET_FILE, PICTURE_FILE, JUDGING_FILE, CIF_FOLDER),
+    *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE),
+)
 
 _SYMPREC = 0.01
 
@@ -55,64 +57,126 @@ def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
         raise InputError(msg) from error
 
 
+class CandidateLog:
+    """Candidates by number in a file to which each is appended as it comes; in memory is only where they stand.
+
+    Args:
+        path: Of the file.
+        key: What makes the run what it is.
+    """
+
+    def __init__(self, path: Path, key: Any) -> None:
+        self._partial = PartialRows(path, key)
+
+    def begin(self, *, resume: bool, others: Literal["refuse", "replace"] = "refuse") -> None:
+        """Read what an interrupted run left, or begin a new file; as :meth:`icsg3d.run_folders.PartialRows.begin`."""
+        self._partial.begin(resume=resume, others=others)
+
+    def __getitem__(self, number: int) -> Candidate:
+        return candidate_from_dict(self._partial.rows[number])
+
+    def __setitem__(self, number: int, candidate: Candidate) -> None:
+        self._partial.add(number, candidate.as_dict())
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._partial.rows
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._partial.rows))
+
+    def __len__(self) -> int:
+        return len(self._partial.rows)
+
+    def clear(self) -> None:
+        """Delete the file."""
+        self._partial.remove()
+
+
 class CandidateFolder:
-    """Candidates on disk: one line and one CIF each as they come, table and archive when the run ends.
+    """Candidates on disk: one line each as they come, table and archive when the run ends.
 
     Args:
         folder: Of the run, claimed by :func:`icsg3d.run_folders.run_folder` with the names :data:`CANDIDATE_FILES`.
         settings: Of the run; finished candidates of another one are not taken.
         resume: Whether to take up what is there.
         cifs: Whether each candidate's CIF is written as it comes; else those of :meth:`write_ranked` are.
+
+    Attributes:
+        drawn: Candidates as they were drawn, by number.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False, cifs: bool = True) -> None:
         self.folder = folder
+        self._settings = dict(settings)
+        self._resume = resume
         self._cifs = cifs
-        self._partial = PartialRows(folder / PARTIAL_FILE, dict(settings))
-        self._partial.begin(resume=resume)
-        self.candidates = [candidate_from_dict(row) for _, row in sorted(self._partial.rows.items())]
+        self.drawn = CandidateLog(folder / PARTIAL_FILE, self._settings)
+        self.drawn.begin(resume=resume)
         with saving(folder):
             (folder / CIF_FOLDER).mkdir(exist_ok=True)
 
+    def judged(self, judge: Any) -> CandidateLog:
+        """Return where judged candidates are kept; those of another judge are not taken.
+
+        Args:
+            judge: What identifies the judge, anything that JSON can hold.
+        """
+        log = CandidateLog(self.folder / JUDGED_FILE, self._settings | {"judge": judge})
+        log.begin(resume=self._resume, others="replace")
+        return log
+
+    def told(self) -> CandidateLog:
+        """Return where candidates are kept that more is told of, until the tables are written."""
+        log = CandidateLog(self.folder / TOLD_FILE, self._settings)
+        log.begin(resume=False)
+        return log
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The candidates as they were drawn, by number."""
+        return [self.drawn[number] for number in self.drawn]
+
     def add(self, candidate: Candidate) -> None:
-        """Keep a candidate."""
+        """Keep a candidate as it was drawn."""
         if self._cifs and candidate.structure is not None:
             write_cif(self.folder / CIF_FOLDER, candidate.index, candidate.structure)
-        self._partial.add(candidate.index, candidate.as_dict())
-        self.candidates.append(candidate)
+        self.drawn[candidate.index] = candidate
 
     def missing(self, n: int) -> list[int]:
         """Return the numbers of the draws up to ``n`` that are not here yet."""
-        return sorted(set(range(n)) - {candidate.index for candidate in self.candidates})
+        return [number for number in range(n) if number not in self.drawn]
 
     def write_tables(self) -> None:
-        """Write the table and the archive of what there is, in the order of the draws and with repeats marked."""
-        self.candidates.sort(key=lambda candidate: candidate.index)
-        mark_repeats(self.candidates)
-        self._write(self.candidates)
+        """Write tables and archive of what was drawn, in the order of the draws and with repeats marked."""
+        repeats = Repeats(lambda number: self.drawn[number].structure)  # type: ignore[arg-type, return-value]
+        for number in self.drawn:
+            structure = self.drawn[number].structure
+            if structure is not None:
+                repeats.add((0.0, 0.0, number), structure)
 
-    def write_ranked(self, candidates: Sequence[Candidate], kept: Sequence[Candidate]) -> None:
-        """Write table and archive of judged candidates in the order given, and the CIFs of those that are kept."""
-        self._write(candidates)
+        def marked() -> Iterator[Candidate]:
+            for number in self.drawn:
+                each = self.drawn[number]
+                repeated = None if each.structure is None else repeats.repeated_by(number)
+                yield dataclasses.replace(each, duplicate_of=repeated)
+
+        write_tables(self.folder, marked, None)
+
+    def write_ranked(self, everyone: Callable[[], Iterable[Candidate]], kept: int) -> None:
+        """Write tables and archive of judged candidates in the order given, and the CIFs of those that are kept.
+
+        Args:
+            everyone: Returns the candidates, those that are kept first, one after the other; called twice.
+            kept: How many are kept.
+        """
         cifs = self.folder / CIF_FOLDER
         with saving(cifs):
             shutil.rmtree(cifs, ignore_errors=True)
             cifs.mkdir()
-        for candidate in kept:
+        for candidate in itertools.islice(everyone(), kept):
             if candidate.structure is not None:
                 write_cif(cifs, candidate.index, candidate.structure)
-
-    def _write(self, candidates: Sequence[Candidate]) -> None:
-        text = io.StringIO()
-        rows = [candidate.row() for candidate in candidates]
-        names = list(dict.fromkeys(name for row in rows for name in row)) or ["index"]
-        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        archive = json.dumps([c.as_dict() for c in candidates], cls=MontyEncoder).encode()
-        with saving(self.folder):
-            write_atomically(self.folder / TABLE_FILE, text.getvalue().encode())
-            write_atomically(self.folder / RESULT_FILE, gzip.compress(archive, mtime=0))
+        write_tables(self.folder, everyone, max(kept, LISTED))
 
 
 def write_cif(folder: Path, index: int, structure: Structure) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,24 +19,30 @@ from icsg3d.generation.prototypes import best_prototype, looks_like_formula
 from icsg3d.generation.sources import EXCHANGE, ElementExchanges, LatentDraws
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
+from icsg3d.processors import available_processors, one_thread
 from icsg3d.progress import track
-from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, unique_structures
+from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, read_candidates, unique_structures
 from icsg3d.report.page import write_report
 from icsg3d.report.pictures import draw_candidates, shown_first
+from icsg3d.report.tables import RESULT_FILE
 from icsg3d.run_folders import run_folder
 from icsg3d.runs.judged import Judged, Judging, check_result, judge_into
+from icsg3d.runs.processes import Processes
+from icsg3d.screening.batches import BATCH
 from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.screen import space_group
-from icsg3d.screening.shortlist import Shortlist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from pymatgen.core import Structure
 
+    from icsg3d.crystals.display import CrystalList
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.candidates import Candidate
     from icsg3d.generation.sources import Source
+    from icsg3d.screening.batches import Team
     from icsg3d.screening.pipeline import Judge
 
 By = Literal["generator", "exchange"]
@@ -42,6 +50,9 @@ By = Literal["generator", "exchange"]
 _DRAWS = 20
 _DRAWS_PER_KEPT = 50
 """Draws for each candidate asked for, at most, unless another limit is given."""
+
+_DRAWS_PER_PROCESS = 256
+"""Draws for which it is worth while to start a process, which takes some seconds."""
 
 _WAY_OUT = "relax a constraint, or allow more draws with -n, and repeat the command with --resume"
 
@@ -54,11 +65,14 @@ class Generated:
 
     Attributes:
         folder: Of the results.
-        candidates: One for each draw.
     """
 
     folder: Path
-    candidates: list[Candidate]
+
+    @cached_property
+    def candidates(self) -> CrystalList[Candidate]:
+        """One for each draw."""
+        return read_candidates(self.folder / RESULT_FILE)
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""
@@ -69,6 +83,54 @@ class Generated:
         if all(each.in_training is not None for each in unique):
             told = f", {len(new)} of a composition not trained on"
         return f"{len(self.candidates)} draws: {len(crystals)} crystals, {len(unique)} of them different{told}"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is designed: where draws come from and what is asked of them. It can be sent to another process or machine.
+
+    Attributes:
+        n: Number of draws, at most.
+        base: Crystal to start from; None for free draws.
+        judging: What is asked for.
+        by: Draws of the generator, or exchanges of elements on the base.
+        scale: Noise level around the base.
+        condition: Energy per atom to ask for in free draws, in eV.
+        seed: Of the draws.
+        model: Shipped generator, or folder of a trained one.
+        symmetry: Draws are brought to the symmetry they have within this distance in angstrom.
+    """
+
+    n: int
+    base: Structure | None = None
+    judging: Judging = field(default_factory=Judging)
+    by: By = "generator"
+    scale: float = SCALE
+    condition: float | None = None
+    seed: int = 0
+    model: str = "cubic"
+    symmetry: float = SYMMETRY_TOLERANCE
+
+    def begin(self, device: str = "cpu") -> tuple[Source, Judge]:
+        """Return the source of the candidates and their judge.
+
+        Raises:
+            InputError: if a model is missing, or cannot give what is asked for.
+        """
+        judge = self.judging.judge(self.base, device)
+        return self.source(judge, device), judge
+
+    def source(self, judge: Judge | None, device: str = "cpu") -> Source:
+        """Return the source of the candidates.
+
+        Raises:
+            InputError: as :meth:`begin`.
+        """
+        if self.by == "exchange" and self.base is not None and judge is not None:
+            return _exchanges(self.base, self.n, judge)
+        generator = CrystalGenerator.from_pretrained(self.model, device, self.symmetry)
+        self.judging.constraints.check_known(generator.elements, f"the model {generator.name}")
+        return LatentDraws(generator, self.base, self.n, scale=self.scale, condition=self.condition, seed=self.seed)
 
 
 def generate(
@@ -85,6 +147,7 @@ def generate(
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
     judged: bool = True,
+    jobs: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     picture: bool = True,
@@ -94,16 +157,20 @@ def generate(
     Args:
         out: Folder of the results.
         base: Crystal to start from: a Structure, Atoms, a file or a formula; None for free draws.
-        judging: What is asked for. With ``keep``, crystals are drawn until so many different ones pass.
-        n: Number of draws; with ``keep`` the largest number. By default 20, and 50 for each candidate to be kept.
+        judging: What is asked for. With ``keep`` and without ``n``, crystals are drawn until so many different ones
+            pass.
+        n: Number of draws, of which the best are kept. By default 20, or as many as it takes to keep what is asked for,
+            at most 50 for each.
         by: Draws of the generator, or exchanges of elements on the base.
         scale: Noise level around the base: near 0 the base itself, at 1 nothing is left of it.
         condition: Energy per atom to ask for, in eV, without a base.
         seed: The same seed gives the same crystals.
         model: Shipped generator, or folder of a trained one.
-        device: Where the networks run.
+        device: Where the networks run; several, separated by commas, have a process each.
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
         judged: Whether draws are judged; without it they are left as they were decoded, in their order.
+        jobs: Processes that draw and judge side by side, each with its networks (some 0.8 GB of memory); by default one
+            on each processor, but one for 256 draws at most. The result does not depend on it.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
         picture: Whether to draw the first crystals and their grids, and to write ``report.html``.
@@ -113,38 +180,46 @@ def generate(
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
     judging = judging or Judging()
+    stops = n is None
     n = _limit(None if n is None else whole_number(n, "-n"), judging)
     condition = None if condition is None else real_number(condition, "--condition")
     out, seed, scale = Path(out), whole_number(seed, "--seed"), real_number(scale, "--scale")
     _check(base, condition, by, judging, judged=judged)
     structure = None if base is None else base_structure(base)
-    judge = judging.judge(structure, device) if judged else None
-    if by == "exchange" and structure is not None and judge is not None:
-        source: Source = _exchanges(structure, n, judge)
-        settings = _base_settings(structure) | {"model": EXCHANGE}
-    else:
-        generator = CrystalGenerator.from_pretrained(model, device, symmetry)
-        judging.constraints.check_known(generator.elements, f"the model {generator.name}")
-        source = LatentDraws(generator, structure, n, scale=scale, condition=condition, seed=seed)
-        settings = _settings(generator, source)
+    design = Design(n, structure, judging, by, scale, condition, seed, model, symmetry)
+    devices = device.split(",")
+    judge = judging.judge(structure, devices[0]) if judged else None
+    source = design.source(judge, devices[0])
+    settings = _settings(source, structure)
     if structure is not None:
         _log.info(_described_base(structure))
     if condition is not None and isinstance(source, LatentDraws):
         _log.info(_described_condition(source.generator, condition))
     with run_folder(out, CANDIDATE_FILES, settings, holds="candidates", resume=resume, overwrite=overwrite) as resumed:
         folder = CandidateFolder(out, settings, resume=resumed, cifs=judge is None)
-        if len(folder.candidates) > n:
-            raise InputError(f"{out} holds {len(folder.candidates)} draws already; ask for as many or more with -n")
+        if len(folder.drawn) > n:
+            raise InputError(f"{out} holds {len(folder.drawn)} draws already; ask for as many or more with -n")
         if judge is None:
             _decode(folder, source)
             folder.write_tables()
-            _draw(folder, folder.candidates, source, device, picture=picture)
-            return Generated(out, folder.candidates)
-        shortlist = Shortlist(judge, judging.keep)
-        found = judge_into(folder, source, shortlist)
-        _draw(folder, found.kept or found.candidates, source, device, picture=picture)
+            decoded = Generated(out)
+            _draw(folder, decoded.candidates, source, devices[0], picture=picture)
+            return decoded
+        with _team(design, jobs, devices) as team, one_thread():
+            found, shortlist = judge_into(folder, source, judge, judging.keep, stops=stops, team=team)
+        _draw(folder, found.kept or found.candidates, source, devices[0], picture=picture)
         check_result(found, shortlist, judging, _WAY_OUT)
     return found
+
+
+def _team(design: Design, jobs: int | None, devices: Sequence[str]) -> AbstractContextManager[Team | None]:
+    """Return the processes that do the work; None stands for this process."""
+    if jobs is None:
+        jobs = min(available_processors(), design.n // _DRAWS_PER_PROCESS)
+    else:
+        jobs = whole_number(jobs, "--jobs", 1)
+    jobs = max(jobs, len(devices))
+    return nullcontext() if jobs == 1 else Processes(design, jobs, devices)
 
 
 def _limit(n: int | None, judging: Judging) -> int:
@@ -192,14 +267,17 @@ def base_structure(base: Crystal) -> Structure:
 
 
 def _decode(folder: CandidateFolder, source: Source) -> None:
-    n, done = source.limit, len(folder.candidates)
+    n, done = source.limit, len(folder.drawn)
     try:
-        for candidate in track(source.candidates(folder.missing(n)), "generating", total=n, done=done):
+        missing = folder.missing(n)
+        parts = (missing[start : start + BATCH] for start in range(0, len(missing), BATCH))
+        drawn = (candidate for part in parts for candidate in source.candidates(part))
+        for candidate in track(drawn, "generating", total=n, done=done):
             folder.add(candidate)
     except KeyboardInterrupt as stop:
         folder.write_tables()
         raise Interrupted(
-            f"interrupted after {len(folder.candidates)} of {n} draws, which are in {folder.folder}; repeat the "
+            f"interrupted after {len(folder.drawn)} of {n} draws, which are in {folder.folder}; repeat the "
             "command with --resume to finish"
         ) from stop
 
@@ -241,21 +319,14 @@ def _described_condition(generator: CrystalGenerator, condition: float) -> str:
     )
 
 
-def _settings(generator: CrystalGenerator, draws: LatentDraws) -> dict[str, Any]:
-    return (
-        _base_settings(None if draws.base is None else draws.base.structure)
-        | {
-            "scale": draws.scale,
-            "condition": draws.condition,
-            "seed": draws.seed,
-            "symmetry_tolerance": generator.symmetry_tolerance,
-        }
-        | generator.as_dict()
-    )
-
-
-def _base_settings(structure: Structure | None) -> dict[str, Any]:
-    return {
+def _settings(source: Source, structure: Structure | None) -> dict[str, Any]:
+    """Return what makes the draws what they are."""
+    own: dict[str, Any] = {
         "base": "" if structure is None else structure.composition.reduced_formula,
         "base_structure": None if structure is None else structure.as_dict(),
     }
+    if not isinstance(source, LatentDraws):
+        return own | {"model": EXCHANGE}
+    own |= {name: getattr(source, name) for name in ("scale", "condition", "seed")}
+    own |= {"symmetry_tolerance": source.generator.symmetry_tolerance}
+    return own | source.generator.as_dict()

@@ -5,28 +5,35 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
-from icsg3d.report.folders import JUDGING_FILE
+from icsg3d.report.folders import JUDGING_FILE, read_candidates
+from icsg3d.report.tables import RESULT_FILE
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
 from icsg3d.screening.screen import Screening
 from icsg3d.screening.shortlist import Shortlist, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
 
+    from icsg3d.crystals.display import CrystalList
     from icsg3d.generation.candidates import Candidate
     from icsg3d.generation.sources import Source
     from icsg3d.report.folders import CandidateFolder
+    from icsg3d.screening.batches import Team
 
 TOLD = ("band_gap",)
 """Properties that are predicted of what is kept, whatever is asked for."""
+
+_TABLES_AT_ONCE = 10_000
+"""Candidates of an interrupted run whose tables are written before it ends."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,50 +100,87 @@ class Judged:
 
     Attributes:
         folder: Of the results.
-        candidates: All of them in the order of their rank: those kept, others that passed, those refused.
-        kept: Best first.
+        count: How many candidates are kept.
         told: How many passed, and what refused the others, in a sentence.
     """
 
     folder: Path
-    candidates: list[Candidate]
-    kept: list[Candidate]
+    count: int
     told: str
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""
-        return f"{len(self.kept)} candidates kept: {self.told}"
+        return f"{self.count} candidates kept: {self.told}"
+
+    @cached_property
+    def candidates(self) -> CrystalList[Candidate]:
+        """The candidates in the order of their rank: those kept, then others up to 1,000 in all.
+
+        ``candidates.parquet`` holds all of them.
+        """
+        return read_candidates(self.folder / RESULT_FILE)
+
+    @property
+    def kept(self) -> CrystalList[Candidate]:
+        """Those that are kept, best first."""
+        return self.candidates[: self.count]
 
 
-def judge_into(folder: CandidateFolder, source: Source, shortlist: Shortlist) -> Judged:
+def judge_into(
+    folder: CandidateFolder,
+    source: Source,
+    judge: Judge,
+    keep: int | None,
+    *,
+    stops: bool,
+    team: Team | None = None,
+) -> tuple[Judged, Shortlist]:
     """Judge the candidates of a source until enough pass, and write the ranked list.
 
     Args:
         folder: Keeps each candidate as it comes, and holds those of an earlier run.
         source: Of the candidates.
-        shortlist: Empty.
+        judge: Of them.
+        keep: How many are wanted; None for all that pass.
+        stops: Whether as many as wanted are enough; else the best of all are kept.
+        team: What does the work; by default this process.
 
     Raises:
         Interrupted: on Ctrl-C; what there is has been written.
     """
+    record = judge.as_dict()
+    shortlist = Shortlist(judge, keep, stops=stops, book=folder.judged(record), told=folder.told())
     try:
-        for candidate in fill(source, shortlist, folder.candidates):
-            folder.add(candidate)
+        fill(source, shortlist, folder.drawn, team)
         shortlist.finish()
     except KeyboardInterrupt as stop:
-        done = {each.index for each in shortlist.everyone()}
-        rest = [each for each in folder.candidates if each.index not in done]
-        folder.write_ranked([*shortlist.everyone(), *rest], shortlist.kept)
-        raise Interrupted(
-            f"interrupted after {len(folder.candidates)} of {source.limit} candidates, which are in {folder.folder}; "
-            "repeat the command with --resume to finish"
-        ) from stop
-    found = Judged(folder.folder, list(shortlist.everyone()), shortlist.kept, shortlist.describe())
-    folder.write_ranked(found.candidates, found.kept)
-    record = {"judge": shortlist.judge.as_dict(), "keep": shortlist.keep, "result": shortlist.as_dict()}
+        raise Interrupted(_write_interrupted(folder, source, shortlist)) from stop
+    for lost in shortlist.lost:
+        _log.warning("%d candidates could not be judged, from number %s", len(lost.batch.missing), lost)
+    found = Judged(folder.folder, shortlist.count, shortlist.describe())
+    folder.write_ranked(shortlist.everyone, found.count)
+    shortlist.told.clear()
+    content = {"judge": record, "keep": keep, "result": shortlist.as_dict()}
     with saving(folder.folder):
-        write_atomically(folder.folder / JUDGING_FILE, json.dumps(record, indent=1).encode())
-    return found
+        write_atomically(folder.folder / JUDGING_FILE, json.dumps(content, indent=1).encode())
+    return found, shortlist
+
+
+def _write_interrupted(folder: CandidateFolder, source: Source, shortlist: Shortlist) -> str:
+    """Write tables of what there is, unless that takes long; return what to tell of an interrupted run."""
+    if len(folder.drawn) <= _TABLES_AT_ONCE:
+        judged = set(shortlist.numbers)
+
+        def everyone() -> Iterator[Candidate]:
+            yield from shortlist.everyone()
+            yield from (folder.drawn[number] for number in folder.drawn if number not in judged)
+
+        folder.write_ranked(everyone, shortlist.count)
+    shortlist.told.clear()
+    return (
+        f"interrupted after {len(folder.drawn)} of {source.limit} candidates, which are in {folder.folder}; repeat the "
+        "command with --resume to finish"
+    )
 
 
 def check_result(found: Judged, shortlist: Shortlist, judging: Judging, way_out: str) -> None:
@@ -151,9 +195,10 @@ def check_result(found: Judged, shortlist: Shortlist, judging: Judging, way_out:
     Raises:
         InputError: if something was asked for, and none passed.
     """
-    near = f"; {shortlist.nearest()}" if shortlist.nearest() else ""
-    told = f"{near}; everything is in {found.folder}, {way_out}"
-    if not found.kept and judging.asks:
+    if (found.count or not judging.asks) and (shortlist.keep is None or found.count >= shortlist.keep):
+        return
+    nearest = shortlist.nearest()
+    told = f"{f'; {nearest}' if nearest else ''}; everything is in {found.folder}, {way_out}"
+    if not found.count:
         raise InputError(f"no candidate was kept: {found.told}{told}")
-    if shortlist.keep is not None and len(found.kept) < shortlist.keep:
-        _log.warning("only %d of %d candidates are kept%s", len(found.kept), shortlist.keep, told)
+    _log.warning("only %d of %d candidates are kept%s", found.count, shortlist.keep, told)

@@ -16,7 +16,6 @@ from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, read_candida
 from icsg3d.report.page import write_report
 from icsg3d.run_folders import run_folder
 from icsg3d.runs.judged import Judged, Judging, check_result, judge_into
-from icsg3d.screening.shortlist import Shortlist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +57,7 @@ def screen(
     settings = {"crystals": _digest(found)}
     with run_folder(out, CANDIDATE_FILES, settings, holds=HOLDS, resume=resume, overwrite=overwrite) as resumed:
         folder = CandidateFolder(out, settings, resume=resumed, cifs=False)
-        shortlist = Shortlist(judge, judging.keep, stops=False)
-        result = judge_into(folder, GivenCandidates(found), shortlist)
+        result, shortlist = judge_into(folder, GivenCandidates(found), judge, judging.keep, stops=False)
         if picture:
             write_report(out, slices=0)
         check_result(result, shortlist, judging, "relax a constraint and repeat the command with --resume")

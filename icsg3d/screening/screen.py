@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from icsg3d.crystals import symmetry
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.display import CrystalList
-from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import from_arrays, to_arrays
 from icsg3d.crystals.symmetry import symmetrised
 from icsg3d.errors import InputError
@@ -20,6 +19,7 @@ from icsg3d.progress import track
 from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.judging import merit
+from icsg3d.screening.repeats import BASE, Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from icsg3d.generation.candidates import Candidate
 
 
-_BASE = -1
-"""Stands for the base among the numbers of candidates."""
+THE_BASE = "the base"
+REPEATS = "repeats"
+"""What repeats fail on."""
 
 
 @dataclass(frozen=True)
@@ -165,19 +166,34 @@ def without_repeats(
         screening: Says whether repeats pass.
         base: Crystal that is no candidate either; what repeats it fails on ``the base``.
     """
-    duplicates, marked = Duplicates(), list(candidates)
-    if base is not None:
-        duplicates.first_of(_BASE, base)
     passed = [row for row, each in enumerate(candidates) if each.screening.get("passed")]
-    for row in sorted(passed, key=lambda row: (merit(candidates[row])[:2], row)):
-        candidate, structure = candidates[row], candidates[row].structure
-        repeated = None if structure is None else duplicates.first_of(candidate.index, structure)
-        found: dict[str, Any] = {"duplicate_of": None if repeated == _BASE else repeated}
-        if repeated == _BASE or (screening.unique and repeated is not None):
-            unmet = [*candidate.screening["failed_on"], "the base" if repeated == _BASE else "repeats"]
-            found |= {"passed": False, "failed_on": unmet}
-        marked[row] = dataclasses.replace(candidate, screening=candidate.screening | found)
+    repeats = Repeats(lambda row: cast("Structure", candidates[row].structure), base)
+    for row in passed:
+        structure = candidates[row].structure
+        if structure is not None:
+            repeats.add((*merit(candidates[row])[:2], row), structure, candidates[row].screening["space_group"])
+    marked = list(candidates)
+    for row in passed:
+        if candidates[row].structure is not None:
+            repeated = repeats.repeated_by(row)
+            other = repeated if repeated in (None, BASE) else candidates[repeated].index
+            marked[row] = pointed(candidates[row], other, screening)
     return CrystalList(marked)
+
+
+def pointed(candidate: Candidate, repeated: int | None, screening: Screening) -> Candidate:
+    """Return a candidate that passed with the number of the better one that it repeats; such a one passes no more.
+
+    Args:
+        candidate: As :func:`checked` returns it.
+        repeated: Number of the other, :data:`~icsg3d.screening.repeats.BASE`, or None.
+        screening: Says whether repeats pass.
+    """
+    found: dict[str, Any] = {"duplicate_of": None if repeated == BASE else repeated}
+    if repeated == BASE or (screening.unique and repeated is not None):
+        unmet = [*candidate.screening["failed_on"], THE_BASE if repeated == BASE else REPEATS]
+        found |= {"passed": False, "failed_on": unmet}
+    return dataclasses.replace(candidate, screening=candidate.screening | found)
 
 
 def _novel(candidate: Candidate) -> bool | None:

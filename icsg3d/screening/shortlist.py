@@ -1,32 +1,58 @@
-"""A list of candidates that grows batch by batch: of repeats the best stays, and what refused the rest is counted."""
+"""A list of candidates that grows batch by batch: of repeats the best stays, and what refused the rest is counted.
+
+What is judged lies in a *book*, a mapping of numbers to candidates, which may be on disk; in memory there are numbers,
+energies and, of crystals that may stay, keys. The outcome depends on the candidates alone, not on their order or parts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import time
+from array import array
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from icsg3d.crystals.display import CrystalList
+import numpy as np
+
 from icsg3d.progress import task
-from icsg3d.screening.judging import ABOVE_HULL, merit, ranked
+from icsg3d.screening.batches import BATCH, Batch, Finished, Lost, Team, alone
+from icsg3d.screening.judging import ABOVE_HULL, merit
+from icsg3d.screening.repeats import BASE, Repeats
+from icsg3d.screening.screen import REPEATS, THE_BASE, pointed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from pymatgen.core import Structure
 
     from icsg3d.generation.candidates import Candidate
     from icsg3d.generation.sources import Source
     from icsg3d.screening.pipeline import Judge
 
-BATCH = 64
-"""Candidates that are drawn and judged together. Whether there are enough is asked after each batch, so that the same
-seed gives the same list wherever a run was interrupted."""
-
 _SHOWN = 4
 """Reasons that a sentence names."""
 
+_TOLD_TOGETHER = 256
+
 _VALUES = {"hull": ABOVE_HULL}
 """Predictions behind reasons, where these have another name."""
+
+
+class Book(Protocol):
+    """Candidates by number, in memory (a dictionary) or on disk."""
+
+    def __getitem__(self, number: int, /) -> Candidate:
+        """Return the candidate of a number."""
+
+    def __setitem__(self, number: int, candidate: Candidate, /) -> None:
+        """Keep a candidate."""
+
+    def __contains__(self, number: object, /) -> bool:
+        """Return whether there is a candidate of a number."""
+
+    def clear(self) -> None:
+        """Forget all candidates."""
 
 
 class Shortlist:
@@ -36,39 +62,86 @@ class Shortlist:
         judge: What they are judged by.
         keep: How many are wanted; None for all that pass.
         stops: Whether it is full when as many as wanted passed; else the best of all are sought.
+        book: Where judged candidates are kept, by number; those that are there count once they are entered.
+        told: Where those that are kept in the end are put, with all that is told of them.
+
+    Attributes:
+        lost: Batches that could not be judged.
     """
 
-    def __init__(self, judge: Judge, keep: int | None = None, *, stops: bool = True) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        keep: int | None = None,
+        *,
+        stops: bool = True,
+        book: Book | None = None,
+        told: Book | None = None,
+    ) -> None:
         self.judge = judge
         self.keep = keep
+        self.book: Book = {} if book is None else book
+        self.told: Book = {} if told is None else told
+        self.lost: list[Lost] = []
         self._stops = stops
-        self._passed: list[Candidate] = []
-        self._refused: list[Candidate] = []
-        self._told: dict[int, Candidate] = {}
+        self._numbers = array("q")
+        self._merits = array("d")
+        self._passes = array("b")
+        self._refused_for: Counter[str] = Counter()
+        self._repeats = Repeats(self._crystal, judge.base)
 
     def add(self, candidates: Sequence[Candidate]) -> None:
         """Judge more candidates, whose numbers are new."""
-        assessed = self.judge.assess(candidates)
-        self._refused += [each for each in assessed if not each.screening["passed"]]
-        news = [each for each in assessed if each.screening["passed"]]
-        if news:
-            everyone = self.judge.unrepeated([*self._passed, *news])
-            self._passed = [each for each in everyone if each.screening["passed"]]
-            self._refused += [each for each in everyone if not each.screening["passed"]]
+        self.enter(self.judge.assess(candidates))
+
+    def enter(self, assessed: Iterable[Candidate]) -> None:
+        """Take candidates that are judged already, as :meth:`icsg3d.screening.pipeline.Judge.assess` does."""
+        for each in assessed:
+            if each.index not in self.book:
+                self.book[each.index] = each
+            passes = bool(each.screening["passed"])
+            self._numbers.append(each.index)
+            self._merits.extend(merit(each)[:2])
+            self._passes.append(passes)
+            if passes and each.structure is not None:
+                self._repeats.add(merit(each), each.structure, each.screening["space_group"])
+            else:
+                self._refused_for.update(each.screening["failed_on"])
 
     def finish(self) -> None:
         """Add to those that are kept what is told of them alone."""
-        kept = self.kept
-        self._told = {each.index: each for each in self.judge.tell(kept)}
+        self.told.clear()
+        numbers = self._chosen()
+        for start in range(0, len(numbers), _TOLD_TOGETHER):
+            part = numbers[start : start + _TOLD_TOGETHER]
+            for each in self.judge.tell([self._marked(number) for number in part]):
+                self.told[each.index] = each
 
     def __len__(self) -> int:
         """Return the number of candidates."""
-        return len(self._passed) + len(self._refused)
+        return len(self._numbers)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the candidates, in the order in which they were entered."""
+        return self._numbers
+
+    @property
+    def count(self) -> int:
+        """How many are kept."""
+        return self.passed if self.keep is None else min(self.passed, self.keep)
 
     @property
     def passed(self) -> int:
         """How many different candidates passed."""
-        return len(self._passed)
+        if self.judge.screening.unique:
+            return self._repeats.different
+        return len(self._passing())
+
+    @property
+    def share(self) -> float:
+        """Share of the candidates that passed, repeats counted."""
+        return sum(self._passes) / max(len(self), 1)
 
     @property
     def full(self) -> bool:
@@ -78,24 +151,35 @@ class Shortlist:
     @property
     def kept(self) -> list[Candidate]:
         """The best of those that passed, as many as wanted, best first, with their rank."""
-        best = sorted(self._passed, key=merit)[: self.keep]
-        found = [self._told.get(each.index, each) for each in best]
-        return [
-            dataclasses.replace(each, screening=each.screening | {"rank": rank})
-            for rank, each in enumerate(found, start=1)
-        ]
+        return list(self.iter_kept())
 
-    def everyone(self) -> CrystalList[Candidate]:
-        """Return all candidates in the order of their rank: those kept, others that passed, those refused."""
-        kept = self.kept
-        chosen = {each.index for each in kept}
-        others = ranked([each for each in (*self._passed, *self._refused) if each.index not in chosen])
-        repeated = {each.index: each.screening.get("duplicate_of") for each in others}
-        return CrystalList([*kept, *(_pointed(each, repeated) for each in others)])
+    def iter_kept(self) -> Iterator[Candidate]:
+        """Yield what :attr:`kept` holds, one after the other."""
+        for rank, number in enumerate(self._chosen(), start=1):
+            yield self._at_rank(number, rank)
+
+    def everyone(self) -> Iterator[Candidate]:
+        """Yield all candidates in the order of their rank: those kept, others that passed, those refused."""
+        chosen = self._chosen()
+        yield from self.iter_kept()
+        numbers = np.frombuffer(self._numbers, dtype=np.int64) if self._numbers else np.empty(0, np.int64)
+        above, energy = np.array(self._merits).reshape(-1, 2).T
+        refused = ~np.isin(numbers, self._passing())
+        order = np.lexsort((numbers, energy, above, refused))
+        others = numbers[order][~np.isin(numbers[order], chosen)]
+        yield from (self._marked(int(number)) for number in others)
 
     def reasons(self) -> Counter[str]:
         """Return how many candidates each criterion refused; one may be refused by several."""
-        return Counter(reason for each in self._refused for reason in each.screening["failed_on"])
+        found = Counter(self._refused_for)
+        for number, passes in zip(self._numbers, self._passes, strict=True):
+            if passes:
+                repeated = self._repeats.repeated_by(number)
+                if repeated == BASE:
+                    found[THE_BASE] += 1
+                elif repeated is not None and self.judge.screening.unique:
+                    found[REPEATS] += 1
+        return found
 
     def describe(self) -> str:
         """Return in a sentence how many passed, and what refused the others."""
@@ -106,12 +190,61 @@ class Shortlist:
 
     def nearest(self) -> str:
         """Return which candidate that was refused came nearest, and what it lacked; empty if there is none."""
-        crystals = [each for each in self._refused if each.structure is not None and "the base" not in _unmet(each)]
-        if not crystals:
+        passing = set(self._passing())
+        best, least = None, None
+        for number in self._numbers:
+            each = self._marked(number) if number not in passing else None
+            if each is None or each.structure is None or THE_BASE in _unmet(each):
+                continue
+            miss = (len(_unmet(each)), self._missed(each), *merit(each))
+            if least is None or miss < least:
+                best, least = each, miss
+        if best is None:
             return ""
-        best = min(crystals, key=lambda each: (len(_unmet(each)), self._missed(each), *merit(each)))
         values = [_lack(best, name) for name in _unmet(best)]
         return f"the nearest was {best.formula}, refused for {', '.join(values)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, and the numbers of candidates that could not be judged."""
+        lost = [
+            {"first": each.batch.numbers.start, "last": each.batch.numbers.stop - 1, "reason": each.reason}
+            for each in self.lost
+        ]
+        counts = {"judged": len(self), "passed": self.passed, "kept": self.count}
+        return counts | {"refused_for": dict(self.reasons())} | ({"lost": lost} if lost else {})
+
+    def _crystal(self, number: int) -> Structure:
+        structure = self.book[number].structure
+        if structure is None:  # it passed
+            raise AssertionError(number)
+        return structure
+
+    def _passing(self) -> list[int]:
+        """Return the numbers of those that pass in the end, in no order."""
+        if self.judge.screening.unique:
+            return [number for _, _, number in self._repeats.staying()]
+        numbers = (number for number, passes in zip(self._numbers, self._passes, strict=True) if passes)
+        return [number for number in numbers if self._repeats.repeated_by(number) != BASE]
+
+    def _chosen(self) -> list[int]:
+        """Return the numbers of those that are kept, best first."""
+        if self.judge.screening.unique:
+            return [number for _, _, number in sorted(self._repeats.staying())[: self.keep]]
+        merits = np.array(self._merits).reshape(-1, 2)
+        place = {number: row for row, number in enumerate(self._numbers)}
+        return sorted(self._passing(), key=lambda number: (*merits[place[number]], number))[: self.keep]
+
+    def _at_rank(self, number: int, rank: int) -> Candidate:
+        found = self.told[number] if number in self.told else self._marked(number)
+        return dataclasses.replace(found, screening=found.screening | {"rank": rank})
+
+    def _marked(self, number: int) -> Candidate:
+        """Return a candidate that tells which better one it repeats."""
+        found = self.book[number]
+        if not found.screening["passed"]:
+            return found
+        marked = pointed(found, self._repeats.repeated_by(number), self.judge.screening)
+        return dataclasses.replace(marked, duplicate_of=marked.screening["duplicate_of"])
 
     def _missed(self, candidate: Candidate) -> float:
         """Return by how much a candidate misses ranges and hull; infinite where it lacks what has no measure."""
@@ -128,10 +261,6 @@ class Shortlist:
             misses.append(max(low - value, value - high))
         return sum(misses)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts."""
-        return {"judged": len(self), "passed": self.passed, "kept": len(self.kept), "refused_for": dict(self.reasons())}
-
 
 def _unmet(candidate: Candidate) -> list[str]:
     return list(candidate.screening["failed_on"])
@@ -142,36 +271,54 @@ def _lack(candidate: Candidate, name: str) -> str:
     return name if value is None else f"{name} ({value:.3g})"
 
 
-def _pointed(candidate: Candidate, repeated: dict[int, Any]) -> Candidate:
-    """Return a candidate that points to the crystal it repeats, not to one that was found to repeat a better one."""
-    first = candidate.screening.get("duplicate_of")
-    if first is None:
-        return candidate
-    while (better := repeated.get(first)) is not None:
-        first = better
-    screening = candidate.screening | {"duplicate_of": first}
-    return dataclasses.replace(candidate, duplicate_of=first, screening=screening)
-
-
-def fill(source: Source, shortlist: Shortlist, given: Iterable[Candidate] = ()) -> Iterator[Candidate]:
+def fill(
+    source: Source,
+    shortlist: Shortlist,
+    drawn: Book | None = None,
+    team: Team | None = None,
+) -> None:
     """Judge the candidates of a source, batch by batch, until enough pass or there are no more.
+
+    A batch that fails is tried again; if it fails again it is left out and named in ``shortlist.lost``.
 
     Args:
         source: Of the candidates.
-        shortlist: Takes them.
-        given: Candidates of the source that there are already.
-
-    Yields:
-        Each candidate that the source gave, before it is judged, so that it can be kept.
+        shortlist: Takes them; what its book holds already is not judged again.
+        drawn: Candidates of the source that there are already, by number; takes those that are drawn.
+        team: What does the work; by default this process.
     """
-    known = {each.index: each for each in given}
+    drawn = {} if drawn is None else drawn
+
+    def save(candidate: Candidate) -> None:
+        drawn[candidate.index] = candidate
+
+    team = team or alone(source, shortlist.judge, save)
+    begun, new = time.monotonic(), 0
     with task("generating and judging", total=source.limit, done=0) as running:
-        for first in range(0, source.limit, BATCH):
-            numbers = range(first, min(first + BATCH, source.limit))
-            for candidate in source.candidates([number for number in numbers if number not in known]):
-                known[candidate.index] = candidate
-                yield candidate
-            shortlist.add([known[number] for number in numbers])
-            running.advance(len(numbers))
+        for found in team(_batches(source.limit, shortlist, drawn)):
+            if isinstance(found, Lost):
+                shortlist.lost.append(found)
+            else:
+                new += len(found.batch.missing)
+                _enter(found, shortlist, drawn)
+            rate = new / max(time.monotonic() - begun, 1e-3)
+            running.update(text=f"judging, {rate:.0f} a second, {shortlist.share:.0%} pass")
+            running.advance(len(found.batch.numbers))
             if shortlist.full:
                 return
+
+
+def _batches(limit: int, shortlist: Shortlist, drawn: Book) -> Iterator[Batch]:
+    for first in range(0, limit, BATCH):
+        numbers = range(first, min(first + BATCH, limit))
+        missing = tuple(number for number in numbers if number not in shortlist.book)
+        yield Batch(numbers, missing, {number: drawn[number] for number in missing if number in drawn})
+
+
+def _enter(found: Finished, shortlist: Shortlist, drawn: Book) -> None:
+    for candidate in found.drawn:
+        if candidate.index not in drawn:  # it came from another process
+            drawn[candidate.index] = candidate
+    assessed = {each.index: each for each in found.assessed}
+    known = {number: shortlist.book[number] for number in found.batch.numbers if number not in assessed}
+    shortlist.enter((assessed | known)[number] for number in found.batch.numbers)

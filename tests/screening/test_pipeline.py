@@ -187,15 +187,16 @@ GIVEN = candidates(salt("Rb"), salt("Na", "Br"), salt("Na", "Br", 5.8), salt("K"
 
 def filled(given=(), **options):
     source, found = Counting(GIVEN), Shortlist(judge(Screening()), **options)
-    new = list(fill(source, found, given))
-    return source, found, new
+    drawn = {each.index: each for each in given}
+    fill(source, found, drawn)
+    return source, found, drawn
 
 
 @pytest.mark.usefixtures("in_pairs")
 def test_candidates_are_drawn_until_enough_pass():
     source, found, new = filled(keep=2)
     assert source.asked == [0, 1, 2, 3]
-    assert [each.index for each in new] == [0, 1, 2, 3]
+    assert list(new) == [0, 1, 2, 3]
     assert [(each.formula, each.screening["rank"]) for each in found.kept] == [("NaBr", 1), ("KCl", 2)]
     assert found.reasons() == {"no energy minimum": 1, "repeats": 1}
     assert found.describe() == "2 of 4 passed (50%); refused for no energy minimum 1, repeats 1"
@@ -214,7 +215,7 @@ def test_of_given_crystals_the_best_of_all_are_kept():
     _, found, _ = filled(keep=2, stops=False)
     assert [each.formula for each in found.kept] == ["KBr", "NaBr"]
     assert (len(found), found.passed, found.full) == (7, 4, False)
-    everyone = found.everyone()
+    everyone = list(found.everyone())
     assert [each.screening.get("rank") for each in everyone] == [1, 2, *[None] * 5]
     assert sorted(each.index for each in everyone) == list(range(7))
     assert found.as_dict()["kept"] == 2

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 VALIDATION_FILE = "validation.json.gz"
+MOST = 2000
+"""Candidates of a run that the page shows; a browser takes some thousands."""
+
 _FIELDS = {each.name for each in dataclasses.fields(Candidate)}
 _TABLES = ("table_s1",)
 """JSON files whose rows the page takes from the validation itself."""
@@ -156,13 +159,17 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
         return []
     found: list[Candidate] = []
     refused: list[str] = []
-    for entry in entries:
+    if len(entries) > MOST:
+        missing.append(
+            f"The page shows the first {MOST} of {len(entries)} candidates; the tables beside it have all of them."
+        )
+    for entry in entries[:MOST]:
         try:
             found.append(candidate_of(entry))
         except InputError as error:
             refused.append(str(error))
     if refused:
-        missing.append(f"{len(refused)} of {len(entries)} entries are left out; the first because {refused[0]}.")
+        missing.append(f"{len(refused)} of {len(entries[:MOST])} entries are left out; the first because {refused[0]}.")
     return found
 
 

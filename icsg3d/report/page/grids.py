@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _REFERENCE = 400
 """Draws from the density of the training crystals that stand for them in the map of latent space."""
 
+_MAPPED = 5000
+"""Draws that are made again for the map; of a larger run it has only those whose grids are shown."""
+
 
 @dataclass(frozen=True)
 class LatentPoints:
@@ -81,14 +84,22 @@ def decode_again(
         msg = f"the model {name} that is here has other weights than the one that made the candidates"
         raise InputError(msg)
     structure = None if base is None else structure_from_dict(base)
+    base_ = None if structure is None else generator.placed(structure)
+
+    def drawn(first: int, n: int) -> np.ndarray:
+        own = {"scale": scale or 0.8, "condition": condition, "seed": seed, "first": first}
+        return np.asarray(Draws.make(generator, base_, n, **own).latent)
+
     n = 1 + max(candidate.index for candidate in candidates)
-    draws = Draws.make(generator, structure, n, scale=scale or 0.8, condition=condition, seed=seed)
     shown = [each.index for each in unique_structures(candidates)[:count]]
+    some = shown if n > _MAPPED else []  # draws depend on their number alone, so any of them can be made on its own
+    latent = np.concatenate([drawn(number, 1) for number in some]) if some else drawn(0, min(n, _MAPPED))
     reference = generator.vectors.density.sample(_REFERENCE, -1, seed)
-    points = LatentPoints(draws.latent, reference, None if draws.base is None else draws.base.latent[None])
+    points = LatentPoints(latent, reference, None if base_ is None else base_.latent[None])
     if not shown:
         return Decodings({}, points)
-    grids = generator.vectors.grids(draws.latent[shown], generator.bins(condition, len(shown)))
+    vectors = latent if some else latent[shown]
+    grids = generator.vectors.grids(vectors, generator.bins(condition, len(shown)))
     sprites = {index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)}
     return Decodings(sprites, points)
 

@@ -1,0 +1,139 @@
+"""Batches drawn and judged by several processes of this machine, each with networks of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from icsg3d.processors import settle_threads
+from icsg3d.screening.batches import ATTEMPTS, Batch, Finished, Lost, attempt, judge_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from multiprocessing.queues import SimpleQueue
+
+    from icsg3d.generation.sources import Source
+    from icsg3d.screening.pipeline import Judge
+
+_AHEAD = 2
+"""Batches that wait for each process, so that none is idle."""
+
+_PATIENCE = 2.0
+"""Seconds after which a process notices that the one it works for has gone."""
+
+
+class Work(Protocol):
+    """What processes do; it is sent to each of them."""
+
+    def begin(self, device: str) -> tuple[Source, Judge]:
+        """Return source and judge with networks on a device."""
+
+
+class Processes:
+    """A team of processes, to be used in a ``with`` block (:class:`icsg3d.screening.batches.Team`).
+
+    What they draw and judge is what one process does: draws depend on their number, predictions on the crystal alone.
+
+    Args:
+        work: What each of them does.
+        jobs: How many processes.
+        devices: Where the networks run, in turn.
+    """
+
+    def __init__(self, work: Work, jobs: int, devices: Sequence[str] = ("cpu",)) -> None:
+        self.jobs = jobs
+        self._work = work
+        self._devices = devices
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def device(self, number: int) -> str:
+        """Return the device of a process by its number from 0."""
+        return self._devices[number % len(self._devices)]
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+        devices = context.SimpleQueue()
+        for number in range(self.jobs):
+            devices.put(self.device(number))
+        self._pool = ProcessPoolExecutor(self.jobs, context, _begin, (self._work, devices, os.getpid()))
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Finished | Lost]:
+        """Yield what came of batches, in their order."""
+        waiting: deque[tuple[Batch, Future[Any] | None]] = deque()
+        for batch in batches:
+            waiting.append((batch, self._submit(batch) if batch.missing else None))
+            if len(waiting) > _AHEAD * self.jobs:
+                yield self._next(waiting)
+        while waiting:
+            yield self._next(waiting)
+
+    def _submit(self, batch: Batch) -> Future[Any]:
+        if self._pool is None:
+            raise AssertionError("a team is used in a with block")
+        return self._pool.submit(_attempt, batch)
+
+    def _next(self, waiting: deque[tuple[Batch, Future[Any] | None]]) -> Finished | Lost:
+        """Return what came of the first batch; if a process died, all that waits is begun again in a new team."""
+        batch, future = waiting.popleft()
+        reason = ""
+        for _ in range(ATTEMPTS):
+            if future is None:
+                return Finished(batch)
+            try:
+                found: Finished | Lost = future.result()
+            except BrokenProcessPool as error:
+                reason = f"a process died: {error}"
+                self._stop()
+                self._start()
+                future = self._submit(batch)
+                again = [(each, self._submit(each) if each.missing else None) for each, _ in waiting]
+                waiting.clear()
+                waiting.extend(again)
+            else:
+                return found
+        return Lost(batch, reason)
+
+
+_begun: tuple[Source, Judge] | None = None
+"""Source and judge of a process of a team."""
+
+
+def _begin(work: Work, devices: SimpleQueue[str], parent: int) -> None:
+    global _begun  # noqa: PLW0603 (an initializer of a process has no other way to leave something)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its team
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    settle_threads(1)
+    _begun = work.begin(devices.get())
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent has gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(_PATIENCE)
+    os._exit(1)
+
+
+def _attempt(batch: Batch) -> Finished | Lost:
+    if _begun is None:
+        raise AssertionError("the process was not begun")
+    source, judge = _begun
+    return attempt(lambda each: judge_batch(source, judge, each), batch)

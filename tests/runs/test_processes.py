@@ -1,0 +1,172 @@
+"""Teams of processes: the same candidates as one process, and no batch lost without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from icsg3d.errors import InputError
+from icsg3d.generation.candidates import Candidate
+from icsg3d.runs.processes import Processes
+from icsg3d.screening.batches import Batch, Lost
+
+
+class Draws:
+    """Cubes whose edge is their number; some numbers fail, some kill the process."""
+
+    limit = 1000
+
+    def __init__(self, fatal=(), failing=(), refused=(), once=None):
+        self.fatal, self.failing, self.refused, self.once = fatal, failing, refused, once
+
+    def candidates(self, numbers):
+        for number in numbers:
+            if number in self.fatal and not (self.once and Path(self.once).exists()):
+                if self.once:
+                    Path(self.once).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number in self.failing:
+                raise RuntimeError("no luck")
+            if number in self.refused:
+                raise InputError("there is no such model")
+            yield Candidate(number, Structure(Lattice.cubic(3 + number / 1000), ["Po"], [[0, 0, 0]]))
+
+
+class Nodding:
+    """Passes all."""
+
+    def assess(self, candidates):
+        return [
+            Candidate(each.index, each.structure, screening={"passed": True, "failed_on": [], "by": os.getpid()})
+            for each in candidates
+        ]
+
+
+@dataclass(frozen=True)
+class Cubes:
+    """Work of a team."""
+
+    draws: Draws
+
+    def begin(self, device):
+        judge = Nodding()
+        judge.device = device
+        return self.draws, judge
+
+
+def batches(count, size=3):
+    return [Batch(range(first, first + size), tuple(range(first, first + size))) for first in range(0, count, size)]
+
+
+def run(draws, jobs=2, count=12):
+    with Processes(Cubes(draws), jobs) as team:
+        return list(team(batches(count)))
+
+
+def test_batches_come_in_their_order_from_several_processes():
+    found = run(Draws())
+    assert [each.index for part in found for each in part.assessed] == list(range(12))
+    assert [each.index for part in found for each in part.drawn] == list(range(12))
+    assert found[1].assessed[2].structure.lattice.a == pytest.approx(3.005)
+    workers = {each.screening["by"] for part in found for each in part.assessed}
+    assert os.getpid() not in workers
+
+
+def test_a_batch_that_fails_twice_is_named_and_the_others_count():
+    found = run(Draws(failing={4}))
+    assert [isinstance(each, Lost) for each in found] == [False, True, False, False]
+    assert str(found[1]) == "3 to 5 (RuntimeError: no luck)"
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_replaced(tmp_path):
+    found = run(Draws(fatal={4}, once=str(tmp_path / "died")))
+    assert [each.index for part in found for each in part.assessed] == list(range(12))
+
+
+@pytest.mark.slow
+def test_a_batch_that_kills_each_process_is_named_and_the_others_count():
+    found = run(Draws(fatal={4}))
+    assert [isinstance(each, Lost) for each in found] == [False, True, False, False]
+    assert "a process died" in found[1].reason
+
+
+def test_what_cannot_be_had_ends_the_run():
+    with pytest.raises(InputError, match="there is no such model"):
+        run(Draws(refused={7}))
+
+
+def test_candidates_that_are_drawn_already_are_not_drawn_again():
+    given = Candidate(1, None, "given")
+    with Processes(Cubes(Draws(failing={1})), 1) as team:
+        found = next(team([Batch(range(3), (1, 2), {1: given})]))
+    assert [each.index for each in found.drawn] == [2]
+    assert [each.index for each in found.assessed] == [1, 2]
+
+
+def test_batches_are_not_begun_long_before_they_are_wanted():
+    asked = []
+
+    def wanted():
+        for each in batches(60):
+            asked.append(each)
+            yield each
+
+    with Processes(Cubes(Draws()), 1) as team:
+        results = team(wanted())
+        next(results)
+        assert len(asked) == 3
+
+
+PROGRAM = """
+import time
+from tests.runs.test_processes import Cubes, Draws, batches
+from icsg3d.runs.processes import Processes
+
+if __name__ == "__main__":
+    with Processes(Cubes(Draws()), 2) as team:
+        print(*{each.screening["by"] for part in team(batches(6)) for each in part.assessed}, flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_they_work_for(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    workers = [int(each) for each in parent.stdout.readline().split()]
+    assert workers
+    assert all(alive(each) for each in workers)
+    parent.kill()
+    parent.communicate()
+    until = time.monotonic() + 30
+    while any(alive(each) for each in workers) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(alive(each) for each in workers)
+
+
+def alive(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_devices_are_given_to_processes_in_turn():
+    team = Processes(Cubes(Draws()), 3, ("cuda:0", "cuda:1"))
+    assert [team.device(number) for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]

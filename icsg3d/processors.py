@@ -82,6 +82,22 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def same_every_time() -> Iterator[None]:
+    """Let torch take algorithms that give the same result each time within the ``with`` block.
+
+    Several threads that add to one place do so in any order otherwise. Where there is no such algorithm torch warns.
+    """
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before[0], warn_only=before[1])
+
+
 def _in_forked_process() -> None:
     """Keep torch to one thread in a process that was forked: the threads of its parent do not exist there.
 

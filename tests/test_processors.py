@@ -10,7 +10,14 @@ import torch
 
 from icsg3d import processors
 from icsg3d.errors import InputError
-from icsg3d.processors import available_processors, bfloat16_wanted, settle_threads, torch_device
+from icsg3d.processors import (
+    available_processors,
+    bfloat16_wanted,
+    one_thread,
+    same_every_time,
+    settle_threads,
+    torch_device,
+)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +108,18 @@ def test_processors_without_bfloat16_units(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     assert processors.has_bfloat16("cpu")
     assert not processors.has_bfloat16("mps")
+
+
+def test_algorithms_are_the_same_every_time_within_the_block_alone():
+    assert not torch.are_deterministic_algorithms_enabled()
+    with same_every_time():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_one_thread_within_the_block_alone():
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before

@@ -147,7 +147,7 @@ def generate(
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
     judged: bool = True,
-    jobs: int | None = None,
+    jobs: int | None = 1,
     resume: bool = False,
     overwrite: bool = False,
     picture: bool = True,
@@ -169,8 +169,9 @@ def generate(
         device: Where the networks run; several, separated by commas, have a process each.
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
         judged: Whether draws are judged; without it they are left as they were decoded, in their order.
-        jobs: Processes that draw and judge side by side, each with its networks (some 0.8 GB of memory); by default one
-            on each processor, but one for 256 draws at most. The result does not depend on it.
+        jobs: Processes that draw and judge side by side, each with its networks (some 0.8 GB of memory); None for one
+            on each processor, but one for 256 draws at most. The result does not depend on it. A script that asks
+            for more than one keeps its own work below ``if __name__ == "__main__":``.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
         picture: Whether to draw the first crystals and their grids, and to write ``report.html``.

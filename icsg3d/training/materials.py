@@ -13,6 +13,7 @@ from icsg3d.models.grid_flow import GridFlow
 from icsg3d.models.grid_generator import GridGeneratorConfig, GridNetworks
 from icsg3d.models.grid_vae import GridVAE
 from icsg3d.models.known_crystals import KnownCrystals
+from icsg3d.processors import same_every_time
 from icsg3d.training.grid_flow import (
     GridFlowOptions,
     LatentSet,
@@ -79,6 +80,7 @@ def _bins(energies: np.ndarray, config: GridGeneratorConfig) -> np.ndarray:
     return energy_bins(torch.as_tensor(energies, dtype=torch.float32), config.energy_edges).numpy()
 
 
+@same_every_time()
 def fit_autoencoder(
     networks: GridNetworks,
     data: MaterialsData,
@@ -103,6 +105,7 @@ def fit_autoencoder(
     train_grid_vae(networks.vae, data.training, options, optimizers, start=run.start, report=run)
 
 
+@same_every_time()
 def fit_density(
     networks: GridNetworks,
     data: MaterialsData,

@@ -12,6 +12,7 @@ from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.crystals.comparison import site_distances
 from icsg3d.errors import InputError
 from icsg3d.models.grid_flow import GridFlow, GridFlowConfig
+from icsg3d.models.grid_generator import GridGeneratorConfig
 from icsg3d.models.grid_losses import GridLossConfig
 from icsg3d.models.grid_vae import GridVAE, GridVAEConfig
 from icsg3d.training.grid_data import GridSet, balanced_weights, epoch_batches, moved
@@ -25,6 +26,7 @@ from icsg3d.training.grid_flow import (
 )
 from icsg3d.training.grid_vae import GridTrainingOptions, judge, train_grid_vae
 from icsg3d.training.long_runs import LearningCurve, load_state, save_state
+from icsg3d.training.materials import MaterialsData, fit_autoencoder, untrained
 from icsg3d.training.optimizers import load_state_tensors, matrix_optimizers, state_tensors
 
 TINY = GridVAEConfig(
@@ -77,6 +79,25 @@ def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(tmp_path):
     assert curve == again
     assert curve.splitlines()[0] == "step,loss"
     assert len(curve.splitlines()) == 7
+
+
+def test_a_training_on_several_threads_gives_the_same_weights_each_time(tmp_path):
+    cells = [dataclasses.replace(each, lattice=np.diag([5.5, 5.6, 5.7])) for each in crystals(60)]
+    set_of_crystals = GridSet.make(cells, TINY.fields)
+    energies = np.linspace(-2, 0, 60)
+    data = MaterialsData(set_of_crystals, set_of_crystals.rows(np.arange(4)), energies, energies[:4])
+    options = dataclasses.replace(OPTIONS, steps=2, budget=100_000, epoch=60)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        found = []
+        for number in range(4):
+            networks = untrained(GridGeneratorConfig(vae=TINY, flow=GridFlowConfig(latent=4, width=16, layers=1)), data)
+            fit_autoencoder(networks, data, options, tmp_path / str(number), lambda _step, _row: None)
+            found.append(torch.cat([each.flatten() for each in networks.vae.parameters()]))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(each, found[0]) for each in found)
 
 
 def test_a_settled_encoder_encodes_as_before_and_the_decoder_learns():

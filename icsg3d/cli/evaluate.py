@@ -111,7 +111,7 @@ def generation(
 
         icsg3d evaluate generation --data held_out.json.gz --samples runs/mine/candidates.json.gz --out runs/judged
     """
-    from icsg3d.runs.evaluate import evaluate_generation
+    from icsg3d.runs.evaluate_generation import evaluate_generation
 
     check_device(device)
     options: dict[str, Any] = {"samples": samples, "training": training, "n": n, "cutoffs": cutoffs, "relax": stability}

@@ -77,6 +77,8 @@ def stability(
     phases: Sequence[Structure],
     energies: Energies,
     hull: ReferenceHull | None = None,
+    new: Sequence[bool] | None = None,
+    draws: float | None = None,
 ) -> dict[str, Any]:
     """Relax crystals and place them above or below the hull of known phases and the elements.
 
@@ -87,10 +89,14 @@ def stability(
         energies: Of the engine.
         hull: Taken instead of ``phases``: formation energies of the engine are placed against it, which must be on its
             scale.
+        new: Whether each sample is new; they are taken to be different from each other.
+        draws: Number of draws among which the samples are all that are valid and different; by default their number.
 
     Returns:
         ``chgnet_samples``; ``chgnet_failed``, the share without an energy or with an element that has no reference;
         ``stable``, the share at most 0 eV/atom above the hull; ``metastable``, at most 0.1; and the median distance.
+        Where it is known which are new, ``sun`` is the share of the draws that is metastable, unique and new at once,
+        and ``sun_stable`` the same with stable ones.
     """
     known: dict[str, float] = {}
     entries = [] if hull is not None else _entries(phases, samples, energies)
@@ -102,7 +108,7 @@ def stability(
 
     found = np.array([distance(each) for each in track(samples, "relaxing with CHGNet")])
     good = found[np.isfinite(found)]
-    return {
+    figures = {
         "chgnet_samples": len(samples),
         "chgnet_failed": float(1 - len(good) / len(samples)),
         "chgnet_phases": len(entries) if hull is None else len(hull),
@@ -110,6 +116,10 @@ def stability(
         "metastable": float((good <= METASTABLE).sum() / len(samples)),
         "median_above_hull": float(np.median(good)) if len(good) else None,
     }
+    if new is not None:
+        for name, limit in (("sun", METASTABLE), ("sun_stable", 0.0)):
+            figures[name] = float(((found <= limit) & np.array(new)).sum() / (draws or len(samples)))
+    return figures
 
 
 def above_reference_hull(

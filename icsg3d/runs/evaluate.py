@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,27 +11,19 @@ from joblib import Parallel, delayed
 
 from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
 from icsg3d.data import load_structures
-from icsg3d.errors import InputError, Interrupted
+from icsg3d.errors import InputError
 from icsg3d.evaluation import conditioning, reconstruction
-from icsg3d.evaluation import generation as judging
-from icsg3d.evaluation.fingerprints import fingerprints
 from icsg3d.evaluation.property_search import SearchResult, search_from, success_rates
 from icsg3d.evaluation.segmentation import run as segment_and_compare
-from icsg3d.evaluation.stability import ChgnetEnergies, stability
-from icsg3d.files import saving, write_atomically
 from icsg3d.generation.generator import CrystalGenerator
-from icsg3d.hull import ReferenceHull
 from icsg3d.progress import track
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import log_refused, usable
 from icsg3d.report import evaluations as pictures
-from icsg3d.report.folders import REPORT_FILE
-from icsg3d.report.page import write_report
-from icsg3d.run_folders import PartialRows, run_folder
+from icsg3d.runs.measuring import each_kept, measuring, write_results
 from icsg3d.runs.reconstruct import rebuild_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -74,7 +64,7 @@ def evaluate_segmentation(
     drawable = usable(table.structures, to_arrays)
     log_refused(_log, table.skipped | {table.ids[row]: reason for row, reason in drawable.refused.items()})
     settings = {"data_sha256": table.digest(), "preset": preset, "grid": grid, "primitive": primitive}
-    with _folder(out, "segmentation", settings, resume=False):
+    with measuring(out, "segmentation", settings, resume=False):
         report = segment_and_compare(
             [table.structures[row] for row in drawable.rows],
             [table.ids[row] for row in drawable.rows],
@@ -122,7 +112,7 @@ def evaluate_reconstruction(
     generator = None if rebuilt is not None else CrystalGenerator.from_pretrained(model, device)
     settings = {"data_sha256": crystals.digest(), "limit": limit, "rebuilt": None if rebuilt is None else str(rebuilt)}
     settings |= {} if generator is None else generator.as_dict()
-    with _folder(out, "reconstruction", settings, resume=resume) as partial:
+    with measuring(out, "reconstruction", settings, resume=resume) as partial:
         if generator is None:
             found = _matched(crystals, rebuilt, data)
         else:
@@ -139,7 +129,7 @@ def evaluate_reconstruction(
         figures = reconstruction.summarise(results) | reconstruction.match_rates_by_size(results, sizes)
         formulas = [structure.composition.reduced_formula for structure in crystals.structures]
         table = reconstruction.table(crystals.ids, formulas, results)
-        _write(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
+        write_results(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
         pictures.draw_reconstruction(table, out / "reconstruction.png")
     return figures
 
@@ -153,110 +143,6 @@ def _matched(crystals: CrystalTable, rebuilt: Path | None, data: Path) -> list[S
     if not set(crystals.ids) <= {*by_name, *made.skipped}:
         raise InputError(f"{rebuilt} lacks crystals of {data}; make it with icsg3d reconstruct from the same file")
     return [by_name.get(name) for name in crystals.ids]
-
-
-def evaluate_generation(
-    data: Path,
-    out: Path,
-    *,
-    samples: Path | None = None,
-    training: Path | None = None,
-    n: int = 10_000,
-    cutoffs: str = "perovskites",
-    relax: int = 0,
-    phases: Sequence[Path] = (),
-    model: str = "perovskites",
-    seed: int = 0,
-    device: str = "cpu",
-    jobs: int = -1,
-    resume: bool = False,
-) -> dict[str, Any]:
-    """Judge generated crystals: validity, coverage, distributions of density and elements, uniqueness, novelty.
-
-    Args:
-        data: Real crystals to compare with, not those the model was trained on.
-        out: Folder of ``generation.json``, ``.csv`` and ``.png``.
-        samples: Generated crystals; else they are made here.
-        training: What the model was trained on, to tell what is new.
-        n: Crystals to generate without ``samples``.
-        cutoffs: Of the coverage: a key of :data:`icsg3d.evaluation.generation.CUTOFFS`.
-        relax: Valid, different crystals to relax with CHGNet, for the share that is stable.
-        phases: Known crystals that compete with them, beside the elements; without any, the shipped hull of the
-            Materials Project.
-        model: Shipped generator, or folder of a trained one.
-        seed: Of the draws, and of the choice of 1,000 valid ones.
-        device: Where the networks run.
-        jobs: Processes; -1 for one for each core.
-        resume: Take up what an interrupted run left.
-
-    Returns:
-        The figures of ``generation.json``.
-
-    Raises:
-        InputError: if an option or a source cannot be used, or no generated crystal is valid and some were to be
-            relaxed.
-        Interrupted: on Ctrl-C; draws are kept.
-    """
-    if cutoffs not in judging.CUTOFFS:
-        raise InputError(f"there are no cutoffs {cutoffs!r}; give one of {', '.join(judging.CUTOFFS)}")
-    real = load_structures(data)
-    log_refused(_log, real.skipped)
-    known = None if training is None else load_structures(training).structures
-    # What the relaxations lack is to be known before hours of work.
-    competing = load_structures(list(phases)).structures if relax and phases else []
-    energies = ChgnetEnergies() if relax else None
-    generator = None if samples is not None else CrystalGenerator.from_pretrained(model, device)
-    settings = {
-        "data_sha256": real.digest(),
-        "samples": None if samples is None else str(samples),
-        "n": n,
-        "seed": seed,
-    }
-    settings |= {} if generator is None else generator.as_dict()
-    with _folder(out, "generation", settings, resume=resume) as partial:
-        if generator is None:
-            table = load_structures(str(samples))
-            generated, draws = table.structures, len(table) + len(table.skipped)
-        else:
-            generated, draws = _drawn(generator, n, seed, partial), n
-        prints = [
-            list(track(fingerprints(group, jobs), f"fingerprints of {name} crystals", len(group)))
-            for group, name in ((generated, "generated"), (real.structures, "real"))
-        ]
-        _log.info("looking for repeats")
-        result = judging.report(
-            draws,
-            generated,
-            prints[0],
-            real.structures,
-            prints[1],
-            cutoffs=judging.CUTOFFS[cutoffs],
-            training=known,
-            jobs=jobs,
-            seed=seed,
-        )
-        rows = pictures.generation_table(generated, result)
-        _write(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
-        pictures.draw_generation(generated, real.structures, out / "generation.png")
-        if energies is None:
-            return result.figures
-        good = [s for s, v, r in zip(generated, result.valid, result.repeated, strict=True) if v.both and not r[0]]
-        if not good:
-            raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
-        hull = None if phases else ReferenceHull.shipped()
-        figures = result.figures | stability(good[:relax], competing, energies, hull)
-        _write_figures(out, "generation", figures)
-    return figures
-
-
-def _drawn(generator: CrystalGenerator, n: int, seed: int, partial: PartialRows) -> list[Structure]:
-    """Return the crystals of free draws, in their order; those that an earlier run has made are taken from it."""
-    latent = generator.latent_sample(n, seed=seed)
-    missing = [number for number in range(n) if number not in partial.rows]
-    decoded = generator.iter_decode(latent[missing]) if missing else iter(())
-    for number, made in zip(missing, track(decoded, "generating", n, n - len(missing)), strict=True):
-        partial.add(number, None if made.structure is None else made.structure.as_dict())
-    return [structure_from_dict(row) for row in (partial.rows[number] for number in range(n)) if row is not None]
 
 
 def evaluate_condition(
@@ -306,8 +192,8 @@ def evaluate_condition(
         }
 
     settings = {"n": n, "seed": seed, "judge": judged_by.digest} | generator.as_dict()
-    with _folder(out, "condition", settings, resume=resume) as partial:
-        found = _each(range(len(bins)), judged, partial, "bins")
+    with measuring(out, "condition", settings, resume=resume) as partial:
+        found = each_kept(range(len(bins)), judged, partial, "bins")
         results = [
             conditioning.BinResult(
                 *limits, n, list(map(structure_from_dict, row["structures"])), np.array(row["values"])
@@ -320,7 +206,7 @@ def evaluate_condition(
             for s, v in zip(r.structures, r.values, strict=True)
         ]
         figures = conditioning.summarise(results) | {"condition": config.condition, "judge": judged_by.digest}
-        _write(out, "condition", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        write_results(out, "condition", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
         pictures.draw_condition(results, judged_by.property.label, out / "condition.png")
     return figures
 
@@ -397,8 +283,8 @@ def evaluate_property_search(
 
     settings = {"searcher": leading.digest, "judge": judged_by.digest, "count": count, "rounds": rounds}
     settings |= {"draws": draws, "seed": seed} | generator.as_dict()
-    with _folder(out, "property_search", settings, resume=resume) as partial:
-        found = _each(range(len(chosen)), searched, partial, "searching")
+    with measuring(out, "property_search", settings, resume=resume) as partial:
+        found = each_kept(range(len(chosen)), searched, partial, "searching")
         log_refused(_log, {f"start {row['start']}": row["failed"] for row in found if "failed" in row})
         results = [
             SearchResult(
@@ -421,7 +307,7 @@ def evaluate_property_search(
             for r in results
             for rank, (s, a, b) in enumerate(zip(r.structures, r.searched, r.judged, strict=True))
         ]
-        _write(out, "property_search", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        write_results(out, "property_search", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
         pictures.draw_search(results, training, leading.property.label, out / "property_search.png")
     return figures
 
@@ -433,39 +319,3 @@ def _known_values(table: CrystalTable, name: str, judge: PropertyPredictor, sear
     if not np.isfinite(training).any():
         raise InputError(f"{data} has no number in its column {name}; give training crystals with values")
     return training
-
-
-@contextmanager
-def _folder(out: Path, name: str, settings: dict[str, Any], *, resume: bool) -> Iterator[PartialRows]:
-    """Claim the folder of an evaluation, and keep finished rows until it has ended."""
-    own = [f"{name}.json", f"{name}.csv", f"{name}.png", "figure_s2.png", f"{name}.partial.jsonl", REPORT_FILE]
-    with run_folder(out, own, settings, holds=f"an evaluation: {name}", resume=resume, overwrite=not resume):
-        partial = PartialRows(out / f"{name}.partial.jsonl", settings)
-        partial.begin(resume=resume)
-        try:
-            yield partial
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"interrupted; what was finished is kept in {out}, repeat the command with --resume to finish"
-            ) from stop
-        partial.remove()
-        write_report(out, slices=0)
-
-
-def _each(numbers: Sequence[int], work: Callable[[int], Any], partial: PartialRows, text: str) -> list[Any]:
-    """Return the row of each number; those that an earlier run has finished are taken from it."""
-    missing = [number for number in numbers if number not in partial.rows]
-    for number in track(missing, text, len(numbers), len(numbers) - len(missing)):
-        partial.add(number, work(number))
-    return [partial.rows[number] for number in numbers]
-
-
-def _write(out: Path, name: str, figures: dict[str, Any], table: str) -> None:
-    with saving(out):
-        write_atomically(out / f"{name}.csv", table.encode())
-    _write_figures(out, name, figures)
-
-
-def _write_figures(out: Path, name: str, figures: dict[str, Any]) -> None:
-    with saving(out):
-        write_atomically(out / f"{name}.json", json.dumps(figures, indent=1).encode())

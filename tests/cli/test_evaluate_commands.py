@@ -350,7 +350,7 @@ def chgnet(monkeypatch):
             self.relaxing()
             return -2.0
 
-    monkeypatch.setattr("icsg3d.runs.evaluate.ChgnetEnergies", Energies)
+    monkeypatch.setattr("icsg3d.runs.evaluate_generation.ChgnetEnergies", Energies)
     return Energies
 
 
@@ -369,6 +369,7 @@ def test_stability_is_added_to_the_figures(run, tmp_path, stability, chgnet):
     figures, _ = written(tmp_path / "out", "generation")
     # Different and valid are sodium chloride, strontium titanate and potassium bromide.
     assert (figures["chgnet_samples"], figures["chgnet_phases"], figures["stable"]) == (3, 1, 1)
+    assert "sun" not in figures  # nobody knows what the model was trained on
     assert figures["decoded"] == 6 / 8
 
 
@@ -376,8 +377,8 @@ def test_what_stability_needs_is_loaded_before_the_work(run, tmp_path, monkeypat
     def worked(*_):
         raise AssertionError("crystals were drawn first")
 
-    monkeypatch.setattr("icsg3d.runs.evaluate.fingerprints", worked)
-    monkeypatch.setattr("icsg3d.runs.evaluate._drawn", worked)
+    monkeypatch.setattr("icsg3d.runs.evaluate_generation.fingerprints", worked)
+    monkeypatch.setattr("icsg3d.runs.evaluate_generation._drawn", worked)
     out = tmp_path / "out"
     for given in (stability, (*stability[:3], *stability[5:])):  # with and without --samples
         refused(run(*given, "--phases", tmp_path / "none.json", "--out", out), out, "there is no file", "none.json")

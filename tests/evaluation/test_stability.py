@@ -63,6 +63,17 @@ def test_a_hull_that_is_given_takes_the_place_of_phases():
     assert found["chgnet_failed"] == pytest.approx(1 / 3)  # the hull lacks sodium
 
 
+def test_stable_unique_and_new_ones_are_counted_among_all_draws():
+    # 0.5 below, 0.05 above and 0.2 above the elements; the third is no novelty, the fourth has no energy.
+    samples = [crystal("Mg", "O"), crystal("Na", "Cl"), crystal("K", "Br"), crystal("Li", "F")]
+    energies = Table(MgO=-1.5, NaCl=-0.95, KBr=-0.8, LiF=float("nan"))
+    found = stability(samples, [], energies, new=[True, True, False, True], draws=10)
+    assert (found["sun"], found["sun_stable"]) == (0.2, 0.1)
+    found = stability(samples, [], energies, new=[False, True, True, True])
+    assert (found["sun"], found["sun_stable"]) == (0.25, 0.0)
+    assert "sun" not in stability(samples, [], energies)
+
+
 def charged(structure: Structure) -> Structure:
     return structure.copy().add_oxidation_state_by_element({"Mg": 2, "O": -1})
 

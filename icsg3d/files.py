@@ -13,11 +13,22 @@ from icsg3d.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal; of a file of any size, a block is in memory at a time.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -26,15 +37,29 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write piece by piece under another name; it takes its own once the ``with`` block has ended well.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left behind then, nor after any other error.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            yield file
         os.replace(temporary, path)  # noqa: PTH105 (Path.replace differs on nothing but style)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # The name that the caller knows; a full disk raises an error without any.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        if isinstance(error, OSError) and error.filename in {None, str(temporary), temporary}:
+            # The name that the caller knows; a full disk raises an error without any.
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from monty.json import MontyEncoder
 
 from icsg3d.errors import InputError
-from icsg3d.files import locked, saving, sha256, write_atomically
+from icsg3d.files import locked, replacing, saving, sha256, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,24 +120,29 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-class PartialRows:
+class RowsOnDisk:
     """Finished rows of a run, appended to a file as they come: each line names the run and the row's place.
 
     A file is only ever appended to or replaced as a whole. Lines that a kill or a fault of the disk has damaged are
-    dropped when the run is resumed, the others count.
+    dropped when the run is resumed, the others count. The rows stay in the file, so that memory does not grow with
+    them.
 
     Args:
         path: Of the file, which need not exist.
         key: What makes the run what it is: anything that JSON can hold.
 
     Attributes:
-        rows: The finished rows by place.
+        places: Where the line of each finished row begins, by its place.
     """
 
     def __init__(self, path: Path, key: Any) -> None:
         self.path = path
-        self.rows: dict[Any, Any] = {}
+        self.places: dict[Any, int] = {}
         self._run = sha256(json.dumps(key, sort_keys=True, cls=MontyEncoder).encode())[:16]
+
+    def __contains__(self, place: Any) -> bool:
+        """Whether there is a row for a place."""
+        return place in self.places
 
     def begin(self, *, resume: bool) -> None:
         """Read what an interrupted run left, or begin a new file.
@@ -145,27 +150,60 @@ class PartialRows:
         Raises:
             InputError: if the file belongs to another run, or cannot be written.
         """
-        self.rows = {}
+        self._forget()
         if not resume:
             with saving(self.path):
                 self.path.unlink(missing_ok=True)
         if not self.path.is_file():
             return
         with saving(self.path):
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        whole = [(line, row) for line in lines if (row := _decoded(line)) is not None]
-        if any(row["run"] != self._run for _, row in whole):
-            raise InputError(
-                f"{self.path} was begun with other data, another model or other options, or these have changed since; "
-                "repeat the command as it was, or leave out --resume to begin again"
-            )
-        self.rows = {_place(row["place"]): row["row"] for _, row in whole}
-        if len(whole) < len(lines):
-            _log.warning(
-                "%s: %d damaged lines were dropped, %d rows are kept", self.path, len(lines) - len(whole), len(whole)
-            )
-            with saving(self.path):
-                write_atomically(self.path, b"".join(line for line, _ in whole))
+            damaged = self._take_in()
+            if damaged:
+                _log.warning(
+                    "%s: %d damaged lines were dropped, %d rows are kept", self.path, damaged, len(self.places)
+                )
+                with self.path.open("rb") as old, replacing(self.path) as new:
+                    new.writelines(line for line in old if _decoded(line) is not None)
+                self._forget()
+                self._take_in()
+
+    def _forget(self) -> None:
+        self.places = {}
+
+    def _take_in(self) -> int:
+        """Take in the lines of the file; return how many are damaged."""
+        begin, damaged = 0, 0
+        with self.path.open("rb") as file:
+            for line in file:
+                content = _decoded(line)
+                if content is None:
+                    damaged += 1
+                elif content["run"] != self._run:
+                    raise InputError(
+                        f"{self.path} was begun with other data, another model or other options, or these have changed "
+                        "since; repeat the command as it was, or leave out --resume to begin again"
+                    )
+                else:
+                    self._keep(_place(content["place"]), content["row"], begin)
+                begin += len(line)
+        return damaged
+
+    def _keep(self, place: Any, row: Any, begin: int) -> None:
+        del row
+        self.places[place] = begin
+
+    def read(self, place: Any) -> Any:
+        """Return the row of a place, as JSON has kept it.
+
+        Raises:
+            InputError: if it cannot be read any longer.
+        """
+        with saving(self.path), self.path.open("rb") as file:
+            file.seek(self.places[place])
+            content = _decoded(file.readline())
+        if content is None:
+            raise InputError(f"{self.path} was damaged while it was in use; repeat the command with --resume")
+        return content["row"]
 
     def add(self, place: Any, row: Any) -> None:
         """Keep a row, unless there is one for that place.
@@ -177,7 +215,7 @@ class PartialRows:
         Raises:
             InputError: if it cannot be written; the file is left as it was before.
         """
-        if place in self.rows:
+        if place in self.places:
             return
         line = json.dumps({"run": self._run, "place": place, "row": row}, cls=MontyEncoder).encode() + b"\n"
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -190,11 +228,31 @@ class PartialRows:
                     with self.path.open("rb+") as file:  # half a line is taken back
                         file.truncate(size)
                 raise
-        self.rows[place] = row
+        self._keep(place, row, size)
 
     def remove(self) -> None:
         """Delete the file: the run has finished."""
         self.path.unlink(missing_ok=True)
+
+
+class PartialRows(RowsOnDisk):
+    """Finished rows as :class:`RowsOnDisk` keeps them, of a run that holds all of them in memory, too.
+
+    Attributes:
+        rows: The finished rows by place.
+    """
+
+    def __init__(self, path: Path, key: Any) -> None:
+        super().__init__(path, key)
+        self.rows: dict[Any, Any] = {}
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.rows = {}
+
+    def _keep(self, place: Any, row: Any, begin: int) -> None:
+        super()._keep(place, row, begin)
+        self.rows[place] = row
 
 
 def _place(place: Any) -> Any:

@@ -151,7 +151,7 @@ def test_a_bad_crystal_among_good_ones_is_left_out(run, tmp_path, models):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"--out": "o.json"}, "ends in .csv instead of o.json"),
+        ({"--out": "o.json"}, "written as .csv or .parquet; name a file that ends in one of them instead of o.json"),
         ({"--data": "none.cif"}, "there is no file none.cif"),
         ({"--property": "hardness"}, "there is no model 'hardness'"),
         ({"--device": "cuda:99"}, "the device 'cuda:99' cannot be used"),

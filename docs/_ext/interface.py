@@ -55,6 +55,7 @@ OTHERS = {
         "generate.generate",
         "reconstruct.reconstruct",
         "predict.predict",
+        "featurize.featurize",
         "validate.validate",
         "compare_polymorphs.compare_polymorphs",
         "evaluate.evaluate_segmentation",

@@ -553,7 +553,7 @@ def test_a_checkpoint_that_is_text_is_refused(run, tmp_path):
     refused(run(*convert(weights, table, tmp_path / "model")), "is refused")
 
 
-@pytest.mark.parametrize("command", [("predict",), ("train", "property"), ("train", "import-cgcnn")])
+@pytest.mark.parametrize("command", [("predict",), ("featurize",), ("train", "property"), ("train", "import-cgcnn")])
 def test_the_commands_have_help(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["icsg3d", *command, "--help"])
     with pytest.raises(SystemExit) as end:

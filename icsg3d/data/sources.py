@@ -141,7 +141,11 @@ def _gathered(parts: Iterable[Part], size: int) -> Iterator[list[Part]]:
             waiting = []
         waiting.append(part)
         del part
-    yield waiting
+        if sum(map(len, waiting)) == size:  # nothing else has a place in it
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _table(parts: Sequence[Part], names: Names) -> CrystalTable:

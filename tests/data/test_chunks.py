@@ -413,6 +413,7 @@ def test_a_column_of_a_table_is_of_one_kind_in_all_chunks(tmp_path, size):
     chunks = list(iter_tables(tmp_path / "t.csv", size))
     frame = pd.concat([chunk.frame for chunk in chunks], ignore_index=True)
     assert [name for chunk in chunks for name in chunk.ids] == ["01", "02", "3", "x4"]
+    assert all(len({chunk.frame[name].dtype for chunk in chunks}) == 1 for name in columns)
     assert frame["words"].tolist() == ["1", "2", "NaN", "x"]
     assert frame["number"].dtype == float
     assert frame["whole"].tolist() == [1, 2, 3, 4]

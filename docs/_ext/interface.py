@@ -78,6 +78,7 @@ OTHERS = {
         "refusals.usable",
         "run_folders.run_folder",
         "run_folders.PartialRows",
+        "run_folders.RowsOnDisk",
         "files.write_atomically",
         "files.locked",
     ),

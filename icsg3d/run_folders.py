@@ -162,7 +162,7 @@ class RowsOnDisk:
                 _log.warning(
                     "%s: %d damaged lines were dropped, %d rows are kept", self.path, damaged, len(self.places)
                 )
-                with self.path.open("rb") as old, replacing(self.path) as new:
+                with replacing(self.path) as new, self.path.open("rb") as old:
                     new.writelines(line for line in old if _decoded(line) is not None)
                 self._forget()
                 self._take_in()

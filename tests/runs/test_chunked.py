@@ -187,10 +187,10 @@ def test_crystals_of_which_none_can_be_used_are_told_with_their_sources(tmp_path
 
 
 def test_rows_and_crystals_of_chunks_that_are_done_are_not_in_memory(tmp_path):
-    """Of two hundred chunks, no more than two are, crystals and rows."""
+    """Of thirty chunks, no more than two are, crystals and rows."""
     path = tmp_path / "in.jsonl"
     line = json.dumps({"structure": salt(5.0).as_dict()}) + "\n"
-    path.write_text(line * 400)
+    path.write_text(line * 60)
     tables, frames, most = weakref.WeakSet(), weakref.WeakSet(), []
 
     class Frame(pd.DataFrame):
@@ -216,8 +216,8 @@ def test_rows_and_crystals_of_chunks_that_are_done_are_not_in_memory(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked, "CHUNK", 2)
         written = write_rows_of(path, tmp_path / "o.csv", {}, work, "weighing", "weighed", resume=False)
-    assert written.count == 400
-    assert len(most) == 200
+    assert written.count == 60
+    assert len(most) == 30
     assert max(number for pair in most for number in pair) <= 2
 
 

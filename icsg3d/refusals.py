@@ -57,18 +57,41 @@ def usable(items: Iterable[T], use: Callable[[T], R]) -> Usable[R]:
     return Usable(rows, results, refused)
 
 
+class Told:
+    """Warns of some among very many, as they come: of the first few by name, in the end of how many there were.
+
+    Args:
+        log: Where to.
+
+    Attributes:
+        count: How many there were.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self.count = 0
+
+    def refused(self, refused: Mapping[str, str]) -> None:
+        """Tell what was left out and why, by name."""
+        self._tell("left out %s: %s", refused)
+
+    def noted(self, notes: Mapping[str, str]) -> None:
+        """Tell what is to be known of some items, by name; empty texts say nothing."""
+        self._tell("%s: %s", {name: note for name, note in notes.items() if note})
+
+    def _tell(self, text: str, items: Mapping[str, str]) -> None:
+        for name, reason in list(items.items())[: max(_SHOWN - self.count, 0)]:
+            self._log.warning(text, name, reason)
+        self.count += len(items)
+
+    def end(self, text: str = "%d were left out") -> None:
+        """Tell how many there were, if not all were told of."""
+        if self.count > _SHOWN:
+            self._log.warning(f"... and %d more; {text}", self.count - _SHOWN, self.count)
+
+
 def log_refused(log: logging.Logger, refused: Mapping[str, str]) -> None:
     """Warn of what was left out and why: the first few by name, then how many there were."""
-    for name, reason in list(refused.items())[:_SHOWN]:
-        log.warning("left out %s: %s", name, reason)
-    if len(refused) > _SHOWN:
-        log.warning("... and %d more; %d were left out", len(refused) - _SHOWN, len(refused))
-
-
-def log_noted(log: logging.Logger, notes: Mapping[str, str]) -> None:
-    """Warn of what is to be known of some items, by name: the first few, then how many there were; none if empty."""
-    noted = {name: note for name, note in notes.items() if note}
-    for name, note in list(noted.items())[:_SHOWN]:
-        log.warning("%s: %s", name, note)
-    if len(noted) > _SHOWN:
-        log.warning("... and %d more; of %d crystals there is something to be known", len(noted) - _SHOWN, len(noted))
+    told = Told(log)
+    told.refused(refused)
+    told.end()

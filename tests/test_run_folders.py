@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from icsg3d.errors import InputError
-from icsg3d.files import locked, saving, write_atomically
+from icsg3d.files import locked, replacing, saving, sha256_of_file, write_atomically
 from icsg3d.run_folders import PartialRows, read_settings, run_folder
 
 KEY = {"seed": 3, "model": "cubic"}
@@ -299,3 +301,61 @@ def test_rows_of_another_run_are_replaced_where_that_is_wanted(tmp_path):
     third = PartialRows(tmp_path / "rows.jsonl", {"judge": 2})
     third.begin(resume=True, others="replace")
     assert dict(third.rows) == {0: "new"}
+
+
+# Rows that stay on the disk
+
+
+def test_rows_on_disk_come_back_one_by_one(rows):
+    kept = PartialRows(rows.path, KEY)
+    kept.begin(resume=True)
+    assert [kept.rows[place] for place in (1, (2, 7), 0)] == [None, "x", {"a": 1.5}]
+    assert 1 in kept.rows
+    assert 3 not in kept.rows
+    kept.add(3, [1, 2])
+    kept.add(3, "another")
+    assert kept.rows[3] == [1, 2]
+
+
+def test_rows_on_disk_are_found_behind_damaged_lines(rows, caplog):
+    lines = rows.path.read_bytes().splitlines(keepends=True)
+    rows.path.write_bytes(lines[0] + b"\0" * 99 + b"\n" + lines[1] + b"{}\n" + lines[2] + lines[0][:9])
+    kept = PartialRows(rows.path, KEY)
+    with caplog.at_level(logging.WARNING, logger="icsg3d"):
+        kept.begin(resume=True)
+    assert "3 damaged lines were dropped, 3 rows are kept" in caplog.text
+    assert rows.path.read_bytes() == b"".join(lines)
+    assert [kept.rows[place] for place in (0, 1, (2, 7))] == [{"a": 1.5}, None, "x"]
+
+
+def test_rows_on_disk_are_not_in_memory(tmp_path):
+    kept = PartialRows(tmp_path / "rows.jsonl", KEY)
+    kept.begin(resume=False)
+    tracemalloc.start()
+    for number in range(40):
+        kept.add(number, str(number) * 200_000)
+    again = PartialRows(kept.path, KEY)
+    again.begin(resume=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept.path.stat().st_size > 14e6
+    assert peak < 4e6
+    assert again.rows[39] == "39" * 200_000
+
+
+def test_a_file_is_replaced_piece_by_piece_or_not_at_all(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("before")
+    with pytest.raises(TypeError), replacing(path) as file:
+        file.writelines([b"half", None])
+    assert (path.read_text(), names(tmp_path)) == ("before", ["a.csv"])
+    with replacing(path) as file:
+        file.write(b"one ")
+        assert path.read_text() == "before"
+        file.write(b"two")
+    assert (path.read_text(), names(tmp_path)) == ("one two", ["a.csv"])
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

@@ -16,6 +16,7 @@ from icsg3d.cli.compare_polymorphs import compare_polymorphs
 from icsg3d.cli.console import console, fail, show_messages
 from icsg3d.cli.data import app as data_app
 from icsg3d.cli.evaluate import app as evaluate_app
+from icsg3d.cli.featurize import featurize
 from icsg3d.cli.generate import generate
 from icsg3d.cli.models import models
 from icsg3d.cli.predict import predict
@@ -54,11 +55,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Design inorganic crystals: generate, screen, rebuild, predict, validate, evaluate, train.",
+    help="Design inorganic crystals: generate, screen, rebuild, predict, featurize, validate, evaluate, train.",
 )
 app.command()(generate)
 app.command()(reconstruct)
 app.command()(predict)
+app.command()(featurize)
 app.command()(screen)
 app.command()(validate)
 app.command("compare-polymorphs")(compare_polymorphs)

@@ -26,6 +26,15 @@ def properties(incomplete: str) -> list[str]:
     return _shipped(incomplete, "icsg3d-property")
 
 
+def featurizers(incomplete: str) -> list[str]:
+    """Return the kinds of featurizers, and those with a shipped model, that a word may become."""
+    kind, given, model = incomplete.partition("=")
+    if not given:
+        return [name for name in ("graph", "latent", "property") if name.startswith(kind)]
+    found = generators(model) if kind == "latent" else properties(model)
+    return [f"{kind}={name}" for name in found]
+
+
 def engines(incomplete: str) -> list[str]:
     """Return the engines that a word may become."""
     return [name for name in ("chgnet", "gpaw", "vasp") if name.startswith(incomplete)]

@@ -12,8 +12,8 @@ from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, say
 
 
 def predict(
-    data: Annotated[list[Path], typer.Option(help="Crystals: dataframe, crystal file or folder; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Table to write, .csv.")],
+    data: Annotated[list[Path], typer.Option(help="Crystals: table, database, crystal file or folder; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Table to write, .csv or .parquet.")],
     property_: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,6 +31,8 @@ def predict(
     **Examples**
 
         icsg3d predict --data SrTiO3.cif --out srtio3.csv
+
+        icsg3d predict --data million.parquet --property formation_energy_per_atom --out energies.parquet
 
         icsg3d predict --data crystals.json.gz --property band_gap --property bulk_modulus --out predicted.csv
     """

@@ -11,8 +11,8 @@ from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, Symmetry
 
 
 def reconstruct(
-    data: Annotated[Path, typer.Option(help="Crystals: a matminer dataframe, a crystal file, or a folder.")],
-    out: Annotated[Path, typer.Option(help="Dataframe to write, .json or .json.gz.")],
+    data: Annotated[Path, typer.Option(help="Crystals: table, database, crystal file or folder.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .json, .json.gz, .jsonl, .jsonl.gz or .parquet.")],
     model: ModelOption = "cubic",
     device: DeviceOption = "cpu",
     symmetry: SymmetryOption = 0.25,
@@ -21,8 +21,8 @@ def reconstruct(
 ) -> None:
     """Encode crystals and decode them again.
 
-    Writes a dataframe in matminer's format with the columns `material_id`, `structure` (null where the crystal could
-    not be encoded or decoded) and `reason`.
+    Writes a dataframe in matminer's format, JSON lines or Parquet with the columns `material_id`, `structure` (null
+    where the crystal could not be encoded or decoded) and `reason`.
 
     **Examples**
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
 import logging
-import lzma
-import stat
 import warnings
-import zlib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,26 +16,17 @@ from pymatgen.core import Element, Lattice, Species, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.crystals.cif import read_cif
+from icsg3d.crystals.unpacking import DAMAGE, check_regular, unpacked
 from icsg3d.errors import InputError
-from icsg3d.limits import ATOMS, BYTES, READING_SECONDS, within_seconds
+from icsg3d.limits import ATOMS, READING_SECONDS, within_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 _log = logging.getLogger(__name__)
 
 NOTES = "icsg3d_notes"
 """Key of :attr:`Structure.properties` under which stands what is to be known of how a crystal was read."""
-
-_PACKED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
-"""First bytes of compressed files, and what unpacks them."""
-
-DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, RecursionError, OverflowError, MemoryError)
-"""What reading a damaged file raises."""
 
 _FORMATS = {
     "*.cif*": "cif",
@@ -69,7 +55,7 @@ JSON and YAML are left out on purpose: there, pymatgen lets the file name classe
 """
 
 
-def _ending(path: Path) -> str:
+def ending(path: Path) -> str:
     """Return the last ending of a file's name in lower case, that of a compression aside."""
     name = Path(path.name.lower())
     return Path(name.stem).suffix if name.suffix in {".gz", ".bz2", ".xz"} else name.suffix
@@ -77,45 +63,7 @@ def _ending(path: Path) -> str:
 
 def is_json(path: Path) -> bool:
     """Whether a file is JSON by its name, ``.json`` or ``.mson`` in any case, compressed or not."""
-    return _ending(path) in {".json", ".mson"}
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is no file to be read to its end, such as a pipe, a device or a socket.
-
-    Raises:
-        InputError: if it is none, or too large.
-        OSError: if there is no such file, or it cannot be looked at.
-    """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path} is no regular file but a pipe, device or folder; write its content to a file first")
-    _check_size(path, found.st_size)
-
-
-def _check_size(path: Path, size: int) -> None:
-    BYTES.check(size, f"{path} has", "split it")
-
-
-def unpacked(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if it is compressed with gzip, bzip2 or xz.
-
-    Raises:
-        InputError: if it is no regular file, or larger than the limit, packed or unpacked.
-        OSError: if it cannot be read; what is damaged raises one of :data:`DAMAGE`.
-    """
-    check_regular(path)
-    with path.open("rb") as file:
-        first = file.read(6)
-        file.seek(0)
-        open_packed = next((opened for start, opened in _PACKED.items() if first.startswith(start)), None)
-        if open_packed is None:
-            data = file.read(BYTES.value() + 1)
-        else:
-            with open_packed(file) as packed:
-                data = packed.read(BYTES.value() + 1)
-    _check_size(path, len(data))
-    return data
+    return ending(path) in {".json", ".mson"}
 
 
 def read_json(path: Path) -> Any:
@@ -125,7 +73,7 @@ def read_json(path: Path) -> Any:
         InputError: if it is missing, damaged or no JSON.
     """
     try:
-        return json.loads(unpacked(path), parse_int=_integer)
+        return json_of(unpacked(path))
     except FileNotFoundError as error:
         msg = f"there is no file {path}; give the path of a data set or crystal file"
         raise InputError(msg) from error
@@ -144,6 +92,16 @@ def _integer(text: str) -> int | float:
     if len(text) > _LONGEST_INTEGER:
         return float("-inf" if text.startswith("-") else "inf")
     return int(text)
+
+
+def json_of(text: str | bytes) -> Any:
+    """Return what JSON text says, without a limit on the length of an integer.
+
+    Raises:
+        ValueError: if it is no JSON.
+        RecursionError: if it is nested too deeply.
+    """
+    return json.loads(text, parse_int=_integer)
 
 
 def structure_from_dict(values: Mapping[str, Any]) -> Structure:
@@ -227,7 +185,7 @@ def read_quietly(path: str | Path) -> Structure:
 
 def _read_other(path: Path) -> Structure:
     """Read a crystal from a file that is no JSON."""
-    if _ending(path) in {".yaml", ".yml"}:
+    if ending(path) in {".yaml", ".yml"}:
         msg = f"{path} holds no crystal that is read: YAML may name code to run; give a CIF or POSCAR"
         raise InputError(msg)
     kind = _format(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from icsg3d.data.frames import BadCell
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MORE_KEY = "icsg3d_more"
@@ -23,8 +25,8 @@ The data of a row would hold it, too, but to look there for it means to decode a
 """
 
 
-def read_ase_database(path: Path) -> pd.DataFrame:
-    """Read an ASE database as a dataframe: ``structure`` and a column per key, the number of the row as the index.
+def iter_ase_database(path: Path, size: int) -> Iterator[pd.DataFrame]:
+    """Read an ASE database as dataframes of so many rows: ``structure`` and a column per key, by the number of the row.
 
     The key ``material_id`` is the name of a crystal where there is one. Atoms without a cell leave a
     :class:`~icsg3d.data.frames.BadCell` with the reason.
@@ -32,18 +34,45 @@ def read_ase_database(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is no ASE database.
     """
+    last = 0
+    while rows := _rows(path, last, size):
+        yield pd.DataFrame(list(rows.values()), index=list(rows))
+        last = max(rows)
+    if not last:
+        yield pd.DataFrame(columns=["structure"])
+
+
+def count_ase_database(path: Path) -> int:
+    """Return the number of rows of an ASE database.
+
+    Raises:
+        InputError: if the file is none.
+    """
+    with _opened(path) as database:
+        return int(database.count())
+
+
+def _rows(path: Path, last: int, size: int) -> dict[int, dict[str, Any]]:
+    """Return the rows after the last one, by number."""
     rows: dict[int, dict[str, Any]] = {}
+    with _opened(path) as database:
+        # By numbers, as ASE fetches all rows of a selection at once.
+        for row in database.select(f"id>{last}", sort="id", limit=size):
+            pairs = dict(row.key_value_pairs)
+            more = json.loads(pairs.pop(MORE_KEY, "{}"))
+            name = {"material_id": str(pairs.pop("material_id"))} if "material_id" in pairs else {}
+            rows[row.id] = {**name, "structure": _structure(row), **pairs, **more}
+    return rows
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with connect(path) as database:
-            for row in database.select():
-                pairs = dict(row.key_value_pairs)
-                more = json.loads(pairs.pop(MORE_KEY, "{}"))
-                name = {"material_id": str(pairs.pop("material_id"))} if "material_id" in pairs else {}
-                rows[row.id] = {**name, "structure": _structure(row), **pairs, **more}
+            yield database
     except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} is no ASE database that can be read ({error}); write one with ase.db.connect"
         raise InputError(msg) from error
-    return pd.DataFrame(list(rows.values()), index=list(rows), columns=None if rows else ["structure"])
 
 
 def _structure(row: Any) -> Any:

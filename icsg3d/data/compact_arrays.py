@@ -8,11 +8,13 @@ crystal are the slice between the cumulated ``natoms``.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,10 +22,12 @@ from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.elements import N_CLASSES, symbols
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
+from icsg3d.limits import BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import IO
 
 _STRUCTURE = ("ids", "natoms", "Z", "frac", "lattice")
 _NO_NPZ = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
@@ -139,38 +143,109 @@ def read_compact(path: Path) -> CompactCrystals:
     Raises:
         InputError: if the file is missing, is something else, or its arrays do not fit together.
     """
+    return next(iter_compact(path, None))
+
+
+def iter_compact(path: Path, size: int | None) -> Iterator[CompactCrystals]:
+    """Read compact arrays, so many crystals at a time, all of them without a number.
+
+    Raises:
+        InputError: as in :func:`read_compact`.
+    """
+    with _opened(path) as arrays:
+        columns = [name for name, array in arrays.items() if name not in _STRUCTURE and _is_column(array, arrays)]
+        atoms = arrays["natoms"].take(len(arrays["natoms"])).astype(np.int64)
+        _check(arrays, atoms, path)
+        for start in range(0, len(atoms), size or len(atoms)):
+            part = atoms[start : start + (size or len(atoms))]
+            numbers = arrays["Z"].take(int(part.sum())).astype(np.int64)
+            if numbers.min() < 1 or numbers.max() >= N_CLASSES:
+                raise InputError(f"{path} has atomic numbers outside 1 to {N_CLASSES - 1}; correct Z")
+            yield CompactCrystals(
+                [str(name) for name in arrays["ids"].take(len(part))],
+                part,
+                numbers,
+                arrays["frac"].take(len(numbers)).astype(float),
+                arrays["lattice"].take(len(part)).astype(float),
+                {name: arrays[name].take(len(part)).astype(float) for name in columns},
+            )
+
+
+def count_compact(path: Path) -> int:
+    """Return the number of crystals.
+
+    Raises:
+        InputError: as in :func:`read_compact`.
+    """
+    with _opened(path) as arrays:
+        return len(arrays["natoms"])
+
+
+class _Array:
+    """An array of a file, of which rows are taken one after another."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            msg = f"an array is of the version {version}"
+            raise ValueError(msg)
+        self.shape, fortran, self.dtype = read(file)
+        if self.dtype.hasobject:
+            msg = "an array holds objects, which are not unpickled"
+            raise ValueError(msg)
+        self._order: Literal["C", "F"] = "F" if fortran and len(self.shape) > 1 else "C"
+        self._file, self._taken = file, 0
+        self._all: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.shape[0]) if self.shape else 0
+
+    def take(self, rows: int) -> np.ndarray:
+        """Return the next rows.
+
+        Raises:
+            ValueError: if the file ends before.
+        """
+        if self._order == "F":
+            if self._all is None:
+                self._all = self._read(self.shape)
+            self._taken += rows
+            return self._all[self._taken - rows : self._taken]
+        return self._read((rows, *self.shape[1:]))
+
+    def _read(self, shape: tuple[int, ...]) -> np.ndarray:
+        wanted = math.prod(shape) * self.dtype.itemsize
+        BYTES.check(wanted, "an array has", "split it")
+        data = self._file.read(wanted)
+        if len(data) < wanted:
+            msg = "an array ends too early"
+            raise ValueError(msg)
+        return np.frombuffer(data, self.dtype).reshape(shape, order=self._order)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[dict[str, _Array]]:
+    """Open all arrays of a file at their first rows."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        columns = {
-            name: values.astype(float)
-            for name, values in found.items()
-            if name not in _STRUCTURE and values.shape == found["ids"].shape and values.dtype.kind in "fiu"
-        }
-        crystals = CompactCrystals(
-            [str(name) for name in found["ids"]],
-            found["natoms"].astype(np.int64),
-            found["Z"].astype(np.int64),
-            found["frac"].astype(float),
-            found["lattice"].astype(float),
-            columns,
-        )
+        with ExitStack() as stack:
+            packed = stack.enter_context(zipfile.ZipFile(path))
+            names = [name for name in packed.namelist() if name.endswith(".npy")]
+            yield {name[: -len(".npy")]: _Array(stack.enter_context(packed.open(name))) for name in names}
     except _NO_NPZ as error:
         msg = f"{path} holds no compact arrays ({error}); give a file with {', '.join(_STRUCTURE)}"
         raise InputError(msg) from error
-    _check(crystals, path)
-    return crystals
 
 
-def _check(crystals: CompactCrystals, path: Path) -> None:
-    total = int(crystals.atoms.sum())
-    shapes = (crystals.atoms.shape, crystals.numbers.shape, crystals.frac_coords.shape, crystals.lattices.shape)
-    n = len(crystals)
-    if n == 0 or shapes != ((n,), (total,), (total, 3), (n, 3, 3)) or crystals.atoms.min() < 1:
+def _is_column(array: _Array, arrays: Mapping[str, _Array]) -> bool:
+    return array.shape == arrays["ids"].shape and array.dtype.kind in "fiu"
+
+
+def _check(arrays: Mapping[str, _Array], atoms: np.ndarray, path: Path) -> None:
+    total, n = int(atoms.sum()), len(arrays["ids"])
+    shapes = tuple(arrays[name].shape for name in ("natoms", "Z", "frac", "lattice"))
+    if n == 0 or shapes != ((n,), (total,), (total, 3), (n, 3, 3)) or atoms.min() < 1:
         msg = f"the arrays of {path} do not fit together (natoms add up to {total}); write the file again"
-        raise InputError(msg)
-    if crystals.numbers.min() < 1 or crystals.numbers.max() >= N_CLASSES:
-        msg = f"{path} has atomic numbers outside 1 to {N_CLASSES - 1}; correct Z"
         raise InputError(msg)
 
 

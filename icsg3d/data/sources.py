@@ -1,34 +1,37 @@
-"""One way to load crystals, whatever they are kept in."""
+"""One way to load crystals, whatever they are kept in: all of them, or chunk by chunk."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from pymatgen.core import Structure
-
-from icsg3d.crystals.reading import is_json, notes_of, read_json, read_quietly
-from icsg3d.crystals.structures import from_arrays
-from icsg3d.data.ase_database import read_ase_database
-from icsg3d.data.cif_tables import read_cif_table
-from icsg3d.data.compact_arrays import read_compact
-from icsg3d.data.frames import BadCell, frame_from_json
-from icsg3d.data.matminer_datasets import is_dataset_name, read_dataset
+from icsg3d.arguments import whole_number
+from icsg3d.crystals.reading import notes_of
+from icsg3d.data.names import Names
+from icsg3d.data.parts import joined
+from icsg3d.data.readers import count_entries, crystal_files, iter_parts
 from icsg3d.errors import InputError
-from icsg3d.files import sha256
-from icsg3d.limits import ROWS
-from icsg3d.refusals import listed, log_noted
+from icsg3d.files import sha256_of_file
+from icsg3d.refusals import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pandas as pd
+    from pymatgen.core import Structure
+
+    from icsg3d.data.parts import Part
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = {".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".xsf", ".res", ".cssr", ".json", ".mson"}
+CHUNK = 2048
+"""Entries that are read together, unless something else is asked for."""
+
+_ALL = 2**62
+"""Entries of a chunk that holds everything."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class CrystalTable:
         skipped: What was left out, with the reason, by name. A name that is taken is numbered, as in ``mp-1 (2)``, so
             that each entry that was left out is there.
         sources: The files it was read from.
-        source_sizes: For each file, the number of crystals in the source that it is, or is part of.
+        source_sizes: For each file, the number of crystals in the source that it is, or is part of; in a chunk, of
+            those in this chunk.
     """
 
     ids: list[str]
@@ -58,41 +62,20 @@ class CrystalTable:
 
     def digest(self) -> str:
         """Return a SHA-256 of the names and bytes of the files; of a data set that is no file, of its name alone."""
-        parts = [f"{path.name} {sha256(path.read_bytes()) if path.is_file() else ''}\n" for path in self.sources]
-        return sha256("".join(parts).encode())
+        return digest_of_files(self.sources)
 
     def head(self, count: int | None) -> CrystalTable:
         """Return the first crystals, all if ``count`` is None."""
         return replace(self, ids=self.ids[:count], structures=self.structures[:count], frame=self.frame.iloc[:count])
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What one source holds.
-
-    Attributes:
-        ids: Name of each crystal.
-        named: Whether the source has that name; otherwise it is the number of a row.
-        structures: The crystals.
-        frame: The other columns, one row per crystal.
-        skipped: Name of each entry that was left out, and the reason.
-        sources: The files it was read from.
-    """
-
-    ids: list[str]
-    named: list[bool]
-    structures: list[Structure]
-    frame: pd.DataFrame
-    skipped: list[tuple[str, str]]
-    sources: tuple[Path, ...]
-
-
 def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     """Load crystals from whatever they are kept in, or from several sources.
 
     A source is a dataframe in matminer's format (``.json``, ``.json.gz``); a list of candidates of ``icsg3d generate``;
-    compact arrays (``.npz``); a table with a column ``cif`` (``.csv``, ``.csv.gz``); an ASE database (``.db``); any
-    other file that pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
+    JSON lines (``.jsonl``, ``.jsonl.gz``); Parquet (``.parquet``); compact arrays (``.npz``); a table with a column
+    ``cif`` (``.csv``, ``.csv.gz``); an ASE database (``.db``); extended XYZ of several frames; any other file that
+    pymatgen or ASE reads as one crystal; a folder of such files; or the name of a data set that
     ``matminer.datasets.load_dataset`` knows, which may have to download it. Bad entries are left out and named in
     ``skipped``: there are as many entries as crystals and names in ``skipped`` together. What is to be known of how a
     crystal was read is logged, and stays with it (:func:`icsg3d.crystals.reading.notes_of`). Names of crystals are
@@ -102,110 +85,109 @@ def load_structures(source: str | Path | Sequence[str | Path]) -> CrystalTable:
     Raises:
         InputError: if there is no such source, or no crystal in it.
     """
-    parts = [_load_one(Path(part)) for part in ([source] if isinstance(source, str | Path) else source)]
-    if not parts:
+    [table] = _tables(source, _ALL)
+    return table
+
+
+def iter_tables(source: str | Path | Sequence[str | Path], size: int = CHUNK) -> Iterator[CrystalTable]:
+    """Load crystals as :func:`load_structures` does, in chunks that are read one after another, so that memory is flat.
+
+    JSON lines, Parquet, compact arrays, CSV tables, ASE databases, frames of XYZ and folders are read as they are
+    needed; a dataframe in JSON and a data set of matminer are in memory as a whole. The same sources and size give the
+    same chunks. Where there are several chunks, a number that stands in for a name is different from all names before
+    it; those after it are not known yet.
+
+    Args:
+        source: One or several sources.
+        size: Entries of a chunk, at most, good and bad ones.
+
+    Yields:
+        Tables of no more crystals and names in ``skipped`` than ``size`` together; there may be no crystal in one.
+
+    Raises:
+        InputError: if there is no such source, or no crystal in it; the last is known once its last chunk was read.
+    """
+    size = whole_number(size, "size", 1)
+    return _tables(source, size)
+
+
+def _tables(source: str | Path | Sequence[str | Path], size: int) -> Iterator[CrystalTable]:
+    paths = _paths(source)
+    names, notes = Names(), Told(_log)
+    for parts in _gathered((part for path in paths for part in iter_parts(path, size)), size):
+        table = _table(parts, names)
+        parts.clear()
+        said = ("; ".join(notes_of(structure)) for structure in table.structures)
+        notes.noted(dict(zip(table.ids, said, strict=True)))
+        yield table
+        del table  # before the next one is made
+    notes.end("of %d crystals there is something to be known")
+
+
+def _paths(source: str | Path | Sequence[str | Path]) -> list[Path]:
+    paths = [Path(part) for part in ([source] if isinstance(source, str | Path) else source)]
+    if not paths:
         msg = "no data was given; give a file or folder"
         raise InputError(msg)
-    ids, skipped = _names(parts)
-    structures = [structure for part in parts for structure in part.structures]
-    log_noted(_log, {name: "; ".join(notes_of(each)) for name, each in zip(ids, structures, strict=True)})
+    return paths
+
+
+def _gathered(parts: Iterable[Part], size: int) -> Iterator[list[Part]]:
+    """Put parts together that make no more than a chunk."""
+    waiting: list[Part] = []
+    for part in parts:
+        if waiting and sum(map(len, waiting)) + len(part) > size:
+            yield waiting
+            waiting = []
+        waiting.append(part)
+        del part
+        if sum(map(len, waiting)) == size:  # nothing else has a place in it
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _table(parts: Sequence[Part], names: Names) -> CrystalTable:
+    ids, skipped = names.of(
+        [name for part in parts for name in part.ids],
+        [named for part in parts for named in part.named],
+        [each for part in parts for each in part.skipped],
+    )
     return CrystalTable(
         ids,
-        structures,
-        pd.concat([part.frame for part in parts], ignore_index=True),
+        [structure for part in parts for structure in part.structures],
+        joined(parts),
         skipped,
         tuple(path for part in parts for path in part.sources),
         tuple(len(part.ids) for part in parts for _ in part.sources),
     )
 
 
-def _names(parts: Sequence[_Part]) -> tuple[list[str], dict[str, str]]:
-    """Return the name of each crystal, and the reason for each entry left out by a name that nothing else has."""
-    crystals = [each for part in parts for each in zip(part.ids, part.named, strict=True)]
-    taken = Counter(name for name, named in crystals if named)
-    ids = [name if named else _free(name, taken) for name, named in crystals]
-    return ids, {_free(name, taken): reason for part in parts for name, reason in part.skipped}
+def count_crystals(source: str | Path | Sequence[str | Path]) -> int | None:
+    """Return the number of entries of sources, good and bad ones, where it is known without reading the crystals.
+
+    It is of Parquet, compact arrays, ASE databases and folders; None if there is another source among them.
+
+    Raises:
+        InputError: if a source is damaged.
+    """
+    counts = [count_entries(path) for path in _paths(source)]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
-def _free(name: str, taken: Counter[str]) -> str:
-    """Take a name, numbered if it is taken already."""
-    free = name
-    while free in taken:
-        taken[name] += 1
-        free = f"{name} ({taken[name]})"
-    taken[free] = 1
-    return free
-
-
-def _load_one(path: Path) -> _Part:
-    if path.is_dir():
-        return _load_folder(path)
-    name = path.name.lower()
-    if is_json(path):
-        content = read_json(path)
-        if not isinstance(content, dict) or "sites" not in content:
-            return _table(frame_from_json(content, path, strict=False), path)
-    elif name.endswith((".csv", ".csv.gz", ".npz")):
-        return _table(_compact_frame(path) if name.endswith(".npz") else read_cif_table(path), path)
-    elif name.endswith(".db") and path.is_file():
-        return _table(read_ase_database(path), path)
-    elif not path.exists() and is_dataset_name(str(path)):
-        return _table(read_dataset(str(path)), path)
-    structure = read_quietly(path)
-    return _Part([path.name.split(".")[0]], [True], [structure], pd.DataFrame(index=[0]), [], (path,))
-
-
-def _compact_frame(path: Path) -> pd.DataFrame:
-    """Return compact arrays as a dataframe."""
-    crystals = read_compact(path)
-    ROWS.check(len(crystals), f"{path} has", "split it")
-    structures = [from_arrays(crystals.crystal(row)) for row in range(len(crystals))]
-    return pd.DataFrame({"material_id": crystals.ids, "structure": structures, **crystals.columns})
-
-
-def _load_folder(folder: Path) -> _Part:
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and (path.suffix.lower() in _SUFFIXES or path.name.startswith(("POSCAR", "CONTCAR")))
+def digest_of(source: str | Path | Sequence[str | Path]) -> str:
+    """Return what :meth:`CrystalTable.digest` gives of a source, without reading a crystal."""
+    folders = ((path, crystal_files(path) if path.is_dir() else None) for path in _paths(source))
+    return digest_of_files(
+        file for path, names in folders for file in ([path] if names is None else (path / name for name in names))
     )
-    structures, names, skipped = [], [], []
-    for path in files:
-        try:
-            structures.append(read_quietly(path))
-            names.append(path.stem)
-        except InputError as error:
-            skipped.append((path.name, str(error)))
-    if not structures:
-        detail = f"none of its {len(files)} files is one" if files else "it has no CIF, POSCAR or similar file"
-        msg = f"the folder {folder} holds no crystal ({detail}); give a folder of crystal files or a dataframe"
-        raise InputError(msg)
-    frame = pd.DataFrame(index=range(len(names)))
-    return _Part(names, [True] * len(names), structures, frame, skipped, tuple(files))
 
 
-def _table(frame: pd.DataFrame, path: Path) -> _Part:
-    """Return the crystals of a dataframe's column ``structure``, and why there are none in some rows."""
-    if "structure" not in frame.columns:
-        msg = f"{path} has no column 'structure', only {listed(frame.columns)}; name the column of crystals so"
-        raise InputError(msg)
-    nothing = pd.Series(None, index=frame.index, dtype=object)
-    ids = frame.get("material_id", nothing)
-    named = ids.notna()
-    names = ids.astype(object).where(named, pd.Series(frame.index, frame.index)).map(str)
-    good = frame["structure"].map(lambda value: isinstance(value, Structure)).astype(bool)
-    bad = zip(names[~good], frame["structure"][~good], frame.get("reason", nothing)[~good], strict=True)
-    skipped = [(name, _reason(cell, known)) for name, cell, known in bad]
-    if not good.any():
-        reason = skipped[0][1] if skipped else "it is empty"
-        msg = f"{path} holds no crystal: none of its {len(frame)} rows has a structure ({reason}); give another file"
-        raise InputError(msg)
-    kept = frame[good]
-    rest = kept.drop(columns="structure").reset_index(drop=True)
-    return _Part(list(names[good]), list(named[good]), list(kept["structure"]), rest, skipped, (path,))
-
-
-def _reason(cell: Any, known: Any) -> str:
-    if isinstance(cell, BadCell):
-        return cell.reason
-    return known if isinstance(known, str) and known else "the row has no structure"
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """Return a SHA-256 of the names and bytes of files, and of the names alone of those that are none."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {sha256_of_file(path) if path.is_file() else ''}\n".encode())
+    return digest.hexdigest()

@@ -26,7 +26,7 @@ def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
 
     Each row carries, as key-value pairs, where the candidate came from, its predictions and those results of its
     screening that are numbers, words or truth values. What ASE refuses as a pair, such as the formula ``NaN``, which it
-    takes for a number, is together in one more pair, as JSON; :func:`~icsg3d.data.ase_database.read_ase_database` reads
+    takes for a number, is together in one more pair, as JSON; :func:`~icsg3d.data.ase_database.iter_ase_database` reads
     it back.
 
     Args:

@@ -9,26 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from pymatgen.core import Composition
 
-from icsg3d.data import load_structures
-from icsg3d.errors import InputError, Interrupted
-from icsg3d.files import locked, saving, write_atomically
+from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, read_numbers
+from icsg3d.errors import InputError
 from icsg3d.hull import ReferenceHull
-from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor, predict_table, shipped_properties
-from icsg3d.refusals import log_refused
-from icsg3d.run_folders import PartialRows
+from icsg3d.runs.chunked import write_rows_of
 from icsg3d.screening.judging import ABOVE_HULL, ENERGY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from icsg3d.data import CrystalTable
+    import pandas as pd
 
-_CHUNK = 2048
-"""Crystals that are predicted together and kept together when a run is interrupted."""
+    from icsg3d.data import CrystalTable
 
 _log = logging.getLogger(__name__)
 
@@ -39,17 +34,22 @@ class Predicted:
 
     Attributes:
         out: The table that was written.
-        frame: The table: a row per crystal, as :func:`icsg3d.properties.predictor.predict_table` gives it.
+        count: Its rows.
         labels: What was predicted, with units.
     """
 
     out: Path
-    frame: pd.DataFrame
+    count: int
     labels: list[str]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table, read from the file: a row per crystal, as of :func:`icsg3d.properties.predictor.predict_table`."""
+        return read_numbers(self.out)
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""
-        return f"{', '.join(self.labels)} of {len(self.frame)} crystals"
+        return f"{', '.join(self.labels)} of {self.count} crystals"
 
 
 def predict(
@@ -60,11 +60,14 @@ def predict(
     device: str = "cpu",
     resume: bool = False,
 ) -> Predicted:
-    """Predict properties of crystals, each with its standard uncertainty, into a CSV table.
+    """Predict properties of crystals, each with its standard uncertainty, into a table.
+
+    Crystals are read, predicted and written chunk by chunk (:func:`icsg3d.data.iter_tables`), so that memory does not
+    grow with their number.
 
     Args:
         data: One or several sources of crystals.
-        out: Table to write, ``.csv``.
+        out: Table to write, ``.csv`` or ``.parquet``.
         properties: Shipped properties or folders of trained models; all that are shipped without any, or with ``all``.
         device: Where the networks run.
         resume: Take up what an interrupted run left.
@@ -74,35 +77,19 @@ def predict(
         Interrupted: on Ctrl-C; finished rows are kept.
     """
     out = Path(out)
-    if out.suffix != ".csv":
-        raise InputError(f"the table is written as CSV; name a file that ends in .csv instead of {out.name}")
+    check_ending(out, NUMBER_ENDINGS)
     predictors = _predictors(None if properties and "all" in properties else properties, device)
-    table = load_structures(data)
-    log_refused(_log, table.skipped)
-    with saving(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        partial = PartialRows(out.with_name(f".{out.name}.partial.jsonl"), _key(table, predictors))
-        partial.begin(resume=resume)
-        try:
-            frame, skipped = _predict(table, predictors, partial)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"interrupted; what was finished is kept, repeat the command with --resume to finish {out}"
-            ) from stop
-        log_refused(_log, skipped)
-        if frame.empty:
-            source = ", ".join(map(str, table.sources))
-            partial.remove()
-            raise InputError(f"none of the {len(table)} crystals in {source} could be predicted; see the reasons above")
-        frame = with_hull(frame)
-        with saving(out):
-            write_atomically(out, frame.to_csv(index=False, float_format="%.6g").encode())
-        partial.remove()
-    guessed = int((frame["unseen_elements"] != "").sum())
+
+    def work(table: CrystalTable) -> tuple[pd.DataFrame, dict[str, str]]:
+        frame, skipped = predict_table(table.structures, predictors, table.ids)
+        return with_hull(frame), skipped
+
+    models = [predictor.digest for predictor in predictors]
+    written = write_rows_of(data, out, {"models": models}, work, "predicting", "predicted", resume=resume)
+    guessed = written.told.get("unseen_elements", 0)
     if guessed:
         _log.warning("%d crystals hold elements that a model never saw: see the column unseen_elements", guessed)
-    return Predicted(out, frame, [predictor.property.label for predictor in predictors])
+    return Predicted(out, written.count, [predictor.property.label for predictor in predictors])
 
 
 def with_hull(frame: pd.DataFrame) -> pd.DataFrame:
@@ -142,34 +129,3 @@ def _predictors(properties: Sequence[str] | None, device: str) -> list[PropertyP
     if len(set(found)) < len(found):
         raise InputError(f"a property is asked for twice ({', '.join(found)}); name each once")
     return predictors
-
-
-def _key(table: CrystalTable, predictors: Sequence[PropertyPredictor]) -> dict[str, object]:
-    """Return what a finished row depends on."""
-    return {
-        "data_sha256": table.digest(),
-        "models": [predictor.digest for predictor in predictors],
-    }
-
-
-def _predict(
-    table: CrystalTable, predictors: Sequence[PropertyPredictor], partial: PartialRows
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return predictions and refusals, chunk by chunk, those of an earlier run taken as they are."""
-    starts = range(0, len(table), _CHUNK)
-    missing = [start for start in starts if start not in partial.rows]
-    with task(
-        "predicting", total=len(table), done=sum(len(table.ids[s : s + _CHUNK]) for s in partial.rows)
-    ) as running:
-        for start in missing:
-            rows = slice(start, start + _CHUNK)
-            frame, skipped = predict_table(table.structures[rows], predictors, table.ids[rows])
-            partial.add(start, {"frame": frame.to_dict(orient="list"), "skipped": skipped})
-            running.advance(len(table.ids[rows]))
-    parts = [partial.rows[start] for start in starts]
-    frames = [pd.DataFrame(part["frame"]) for part in parts if part["frame"]["material_id"]]
-    skipped = {name: reason for part in parts for name, reason in part["skipped"].items()}
-    if not frames:
-        return pd.DataFrame(), skipped
-    joined = pd.concat(frames, ignore_index=True)
-    return joined.fillna({"notes": ""}) if "notes" in joined else joined, skipped

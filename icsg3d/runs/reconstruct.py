@@ -7,25 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from icsg3d.arguments import whole_number
-from icsg3d.crystals.structures import structure_from_dict
-from icsg3d.data import load_structures, write_frame
-from icsg3d.errors import InputError, Interrupted
-from icsg3d.files import locked, saving
+from icsg3d.data.sources import CHUNK
+from icsg3d.data.tables import CRYSTAL_ENDINGS, check_ending, read_crystals, write_crystals
+from icsg3d.files import saving
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.progress import task
-from icsg3d.refusals import log_refused, usable
-from icsg3d.run_folders import PartialRows
+from icsg3d.refusals import Told, usable
+from icsg3d.runs.chunked import chunked_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from pymatgen.core import Structure
+    import pandas as pd
 
     from icsg3d.data import CrystalTable
+    from icsg3d.run_folders import PartialRows
+    from icsg3d.runs.chunked import ChunkedRun
 
 _CHUNK = 32
 
@@ -37,17 +36,23 @@ class Reconstructed:
     """What came of a run.
 
     Attributes:
-        out: The dataframe that was written.
-        rows: Name, crystal (None where there is none) and reason of each entry of the source.
+        out: The table that was written.
+        good: How many crystals gave a crystal again.
+        count: Entries of the source.
     """
 
     out: Path
-    rows: list[tuple[str, Structure | None, str]]
+    good: int
+    count: int
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table, read from the file: ``material_id``, ``structure`` (None where there is none) and ``reason``."""
+        return read_crystals(self.out)
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""
-        good = sum(structure is not None for _, structure, _ in self.rows)
-        return f"{good} of {len(self.rows)} crystals gave a crystal again"
+        return f"{self.good} of {self.count} crystals gave a crystal again"
 
 
 def reconstruct(
@@ -60,15 +65,19 @@ def reconstruct(
     limit: int | None = None,
     resume: bool = False,
 ) -> Reconstructed:
-    """Encode crystals and decode them again, into a dataframe with ``material_id``, ``structure`` and ``reason``.
+    """Encode crystals and decode them again, into a table with ``material_id``, ``structure`` and ``reason``.
+
+    Crystals are read, rebuilt and written chunk by chunk (:func:`icsg3d.data.iter_tables`), so that memory does not
+    grow with their number. Entries that could not be read stand behind all others.
 
     Args:
         data: Any source of crystals.
-        out: Dataframe to write, ``.json`` or ``.json.gz``.
+        out: Table to write: a dataframe in matminer's format (``.json``, ``.json.gz``), JSON lines (``.jsonl``,
+            ``.jsonl.gz``) or ``.parquet``.
         model: Shipped generator, or folder of a trained one.
         device: Where the networks run.
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
-        limit: Take only so many crystals.
+        limit: Take only so many crystals, and read no further.
         resume: Take up what an interrupted run left.
 
     Raises:
@@ -77,35 +86,50 @@ def reconstruct(
     """
     data, out = Path(data), Path(out)
     limit = None if limit is None else whole_number(limit, "--limit", 1)
-    if not out.name.endswith((".json", ".json.gz")):
-        raise InputError(f"--out must end in .json or .json.gz, got {out}")
+    check_ending(out, CRYSTAL_ENDINGS)
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)
-    table = load_structures(data).head(limit)
-    log_refused(_log, table.skipped)
-    origin = {"data": str(data.resolve()), "data_sha256": table.digest()}
-    with saving(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        partial = PartialRows(
-            out.with_name(f".{out.name}.partial.jsonl"),
-            origin | {"limit": limit, "symmetry": symmetry} | generator.as_dict(),
-        )
-        partial.begin(resume=resume)
-        try:
-            rebuild_missing(generator, table, partial)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"interrupted; what was finished is kept, repeat the command with --resume to finish {out}"
-            ) from stop
-        rows = [partial.rows[row] for row in range(len(table))]
-        rows += [[name, None, reason] for name, reason in table.skipped.items()]
+    key = {"data": str(data.resolve()), "limit": limit, "symmetry": symmetry, "batch": _CHUNK} | generator.as_dict()
+    with chunked_run(data, out, key, size=CHUNK, resume=resume) as run:
+        good, count = _rebuild_all(generator, run, limit)
         with saving(out):
-            write_frame(pd.DataFrame(rows, columns=["material_id", "structure", "reason"]), out)
-        partial.remove()
-    log_refused(_log, {name: reason for name, made, reason in rows[: len(table)] if made is None})
-    return Reconstructed(
-        out, [(name, None if made is None else structure_from_dict(made), reason) for name, made, reason in rows]
-    )
+            write_crystals(_in_order(run.rows), out, count)
+    return Reconstructed(out, good, count)
+
+
+def _rebuild_all(generator: CrystalGenerator, run: ChunkedRun, limit: int | None) -> tuple[int, int]:
+    """Rebuild what is missing; return how many crystals gave one, and how many entries there are."""
+    good, count, done = 0, 0, 0
+    unread, failed = Told(_log), Told(_log)
+    with task("rebuilding", total=limit or run.total) as running:
+        for number, whole in enumerate(run.tables):
+            table = whole.head(None if limit is None else limit - done)
+            unread.refused(table.skipped)
+            run.rows.add((number, "skipped"), [[name, None, reason] for name, reason in table.skipped.items()])
+            for start in range(0, len(table), _CHUNK):
+                rows = range(start, min(start + _CHUNK, len(table)))
+                if (number, start) not in run.rows.rows:
+                    made = _rebuilt(generator, table, rows)
+                    run.rows.add((number, start), [made[row] for row in rows])
+                found = run.rows.rows[number, start]
+                good += sum(structure is not None for _, structure, _ in found)
+                failed.refused({name: reason for name, structure, reason in found if structure is None})
+                running.advance(len(rows))
+            done += len(table)
+            count += len(table) + len(table.skipped)
+            del whole, table
+            if done == limit:
+                break
+    unread.end()
+    failed.end()
+    return good, count
+
+
+def _in_order(rows: PartialRows) -> Iterator[list[Any]]:
+    """Yield the rows of all crystals in their order, and then of what could not be read."""
+    crystals = sorted(place for place in rows.rows if place[1] != "skipped")
+    skipped = sorted(place for place in rows.rows if place[1] == "skipped")
+    for place in (*crystals, *skipped):
+        yield from rows.rows[place]
 
 
 def rebuild_missing(generator: CrystalGenerator, table: CrystalTable, partial: PartialRows) -> None:

@@ -35,6 +35,8 @@ def offered(*words: str) -> list[str]:
         (("icsg3d", "generate", "--model", "pe"), {"perovskites"}),
         (("icsg3d", "predict", "--property", "b"), {"band_gap", "bulk_modulus"}),
         (("icsg3d", "generate", "--property", "s"), {"shear_modulus"}),
+        (("icsg3d", "featurize", "--featurizer", ""), {"graph", "latent", "property"}),
+        (("icsg3d", "featurize", "--featurizer", "graph=bu"), {"graph=bulk_modulus"}),
         (("icsg3d", "train", "property", "--from", "poi"), {"poisson_ratio"}),
         (("icsg3d", "models", "vol"), {"volume"}),
         (("icsg3d", "validate", "--engine", "g"), {"gpaw"}),

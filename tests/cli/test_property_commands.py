@@ -151,7 +151,7 @@ def test_a_bad_crystal_among_good_ones_is_left_out(run, tmp_path, models):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"--out": "o.json"}, "ends in .csv instead of o.json"),
+        ({"--out": "o.json"}, "written as .csv or .parquet; name a file that ends in one of them instead of o.json"),
         ({"--data": "none.cif"}, "there is no file none.cif"),
         ({"--property": "hardness"}, "there is no model 'hardness'"),
         ({"--device": "cuda:99"}, "the device 'cuda:99' cannot be used"),
@@ -553,7 +553,7 @@ def test_a_checkpoint_that_is_text_is_refused(run, tmp_path):
     refused(run(*convert(weights, table, tmp_path / "model")), "is refused")
 
 
-@pytest.mark.parametrize("command", [("predict",), ("train", "property"), ("train", "import-cgcnn")])
+@pytest.mark.parametrize("command", [("predict",), ("featurize",), ("train", "property"), ("train", "import-cgcnn")])
 def test_the_commands_have_help(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["icsg3d", *command, "--help"])
     with pytest.raises(SystemExit) as end:

@@ -49,6 +49,7 @@ def seeds() -> dict[str, bytes]:
         "index": [0, 1],
         "data": [["a", salt.as_dict(), 5.0], ["b", skewed.as_dict(), 1.0]],
     }
+    lines = b"".join(json.dumps({"structure": each.as_dict()}).encode() + b"\n" for each in (salt, skewed, salt))
     table = 'material_id,band_gap,cif\na,5.0,"' + skewed.to(fmt="cif").replace('"', "'") + '"\n'
     atoms = "\n".join(f"{site.specie} {site.x:.6f} {site.y:.6f} {site.z:.6f}" for site in salt)
     cell = " ".join(f"{value:g}" for value in salt.lattice.matrix.ravel())
@@ -64,7 +65,31 @@ def seeds() -> dict[str, bytes]:
         "frame.json.gz": gzip.compress(json.dumps(frame).encode(), mtime=0),
         "table.csv": table.encode(),
         "table.csv.gz": gzip.compress(table.encode(), mtime=0),
+        "many.extxyz": f'8\nLattice="{cell}" Properties=species:S:1:pos:R:3\n{atoms}\n'.encode() * 3,
+        "lines.jsonl": lines,
+        "lines.jsonl.gz": gzip.compress(lines, mtime=0),
+        **_binary([salt, skewed]),
     }
+
+
+def _binary(crystals: list[Structure]) -> dict[str, bytes]:
+    """Return files that only programs read."""
+    import pyarrow as pa
+    from ase.db import connect
+    from pyarrow import parquet
+
+    from icsg3d.crystals.structures import to_arrays
+    from icsg3d.data.compact_arrays import CompactCrystals, write_compact
+
+    table = pa.table({"structure": [json.dumps(each.as_dict()) for each in crystals], "gap": [5.0, 1.0]})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parquet.write_table(table, folder / "rows.parquet", compression="none")
+        write_compact(CompactCrystals.of(["a", "b"], [to_arrays(each) for each in crystals], {}), folder / "rows.npz")
+        with connect(folder / "rows.db") as database:
+            for each in crystals:
+                database.write(each.to_ase_atoms(), gap=1.0)
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def _salt_places() -> np.ndarray:

@@ -74,6 +74,10 @@ COMMANDS = {
         ("predict", "--data", "{inputs}/many.json", "--property", "band_gap", "--out", "{out}.csv"),
         (".csv",),
     ),
+    "featurize": Command(
+        ("featurize", "--data", "{inputs}/many.json", "--featurizer", "graph=band_gap", "--out", "{out}.csv"),
+        (".csv",),
+    ),
     "validate": Command(
         (
             *("validate", "{inputs}/metals", "--engine", "tests.workflows.emt_makers:CountingMaker"),

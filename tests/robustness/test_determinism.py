@@ -77,6 +77,7 @@ COMMANDS = {
     "generate": ("generate", "--base", "SrTiO3", "-n", 6, "--no-picture", "--out", "{out}"),
     "free": ("generate", "-n", 6, "--no-picture", "--out", "{out}"),
     "predict": ("predict", "--data", "{data}", "--property", "band_gap", "--out", "{out}.csv"),
+    "featurize": ("featurize", "--data", "{data}", "--featurizer", "graph", "--out", "{out}.csv"),
     "reconstruct": ("reconstruct", "--data", "{data}", "--limit", 2, "--out", "{out}.json"),
 }
 

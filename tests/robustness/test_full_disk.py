@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": ("generate", "-n", 24, "--model", "{model}", "--out", "{out}"),
     "reconstruct": ("reconstruct", "--data", "{data}", "--out", "{out}.json"),
     "predict": ("predict", "--data", "{data}", "--property", "band_gap", "--out", "{out}.csv"),
+    "featurize": ("featurize", "--data", "{data}", "--featurizer", "latent", "--out", "{out}.csv"),
     "evaluate": ("evaluate", "reconstruction", "--data", "{data}", "--jobs", 1, "--out", "{out}"),
     "segmentation": ("evaluate", "segmentation", "--data", "{data}", "--grid", 16, "--out", "{out}"),
     "validate": (

@@ -29,6 +29,10 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1 ...")]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(help="Processes that share the work, by default as many as there are processors. Same result."),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Take up an interrupted run where it stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")]
 SymmetryOption = Annotated[
@@ -92,6 +96,16 @@ def show_messages(level: int) -> None:
     logger.handlers = [_Messages()]
     logger.setLevel(level)
     logger.propagate = False
+
+
+def check_devices(devices: str) -> None:
+    """Fail if torch cannot use one of several devices, separated by commas.
+
+    Raises:
+        InputError: if one is unknown or absent.
+    """
+    for device in devices.split(","):
+        check_device(device)
 
 
 def check_device(device: str) -> None:

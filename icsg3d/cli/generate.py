@@ -9,11 +9,12 @@ import typer
 
 from icsg3d.cli.console import (
     DeviceOption,
+    JobsOption,
     ModelOption,
     OverwriteOption,
     ResumeOption,
     SymmetryOption,
-    check_device,
+    check_devices,
     say,
 )
 from icsg3d.cli.constraints import judged
@@ -31,10 +32,6 @@ DrawsOption = Annotated[
     typer.Option(
         "-n", "--n", help="Number of draws: 20. With --keep, as many as it takes, at most 50 for each one kept."
     ),
-]
-JobsOption = Annotated[
-    int | None,
-    typer.Option(help="Processes that draw and judge side by side: as many as there are processors. Same result."),
 ]
 ScaleOption = Annotated[
     float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
@@ -85,8 +82,7 @@ def generate(
     """
     from icsg3d.runs.generate import generate as run
 
-    for each in device.split(","):
-        check_device(each)
+    check_devices(device)
     given: dict[str, Any] = {"n": n, "by": by, "scale": scale, "condition": condition, "seed": seed, "model": model}
     given |= {"device": device, "symmetry": symmetry, "judged": judge, "jobs": jobs, "picture": picture}
     found = run(out, base, judging, **given, resume=resume, overwrite=overwrite)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, check_device, say
+from icsg3d.cli.console import DeviceOption, JobsOption, OverwriteOption, ResumeOption, check_devices, say
 from icsg3d.cli.constraints import judged
 
 
@@ -17,6 +17,7 @@ def screen(
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
     judging: Any,
     device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     picture: Annotated[bool, typer.Option(help="Write report.html.")] = True,
@@ -24,8 +25,9 @@ def screen(
     """Judge crystals from anywhere as candidates and rank them, relaxing nothing.
 
     Each cell is brought to its equilibrium volume; formation energy, energy above the hull of known phases, oxidation
-    states and symmetry follow. Writes `candidates.csv` and `candidates.json.gz` in the order of rank, the `cifs/` of
-    those that are kept, `report.html` and `judging.json`. What was refused has a row that says why.
+    states and symmetry follow. Writes `candidates.csv` and `candidates.parquet` with a row for each crystal, in the
+    order of rank; where it was refused the row says why. `candidates.json.gz` and `cifs/` hold those that are kept,
+    `report.html` shows them, `judging.json` tells the criteria. Crystals are read chunk by chunk.
 
     **Examples**
 
@@ -35,6 +37,6 @@ def screen(
     """
     from icsg3d.runs.screen import screen as run
 
-    check_device(device)
-    found = run(crystals, out, judging, device=device, resume=resume, overwrite=overwrite, picture=picture)
+    check_devices(device)
+    found = run(crystals, out, judging, device=device, jobs=jobs, resume=resume, overwrite=overwrite, picture=picture)
     say(f"{found}, in [bold]{out}[/]")

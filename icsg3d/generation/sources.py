@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from icsg3d.generation.candidates import Candidate, Draws
 from icsg3d.generation.exchange import exchanges
@@ -118,9 +118,23 @@ class GivenCandidates:
     """
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = list(candidates)
-        self.limit = len(self._candidates)
+        self._candidates: Numbered = candidates
+        self.limit = len(candidates)
+
+    @classmethod
+    def numbered(cls, candidates: Numbered, limit: int) -> Self:
+        """Return candidates that may be on disk, those with numbers below a limit."""
+        found = cls([])
+        found._candidates, found.limit = candidates, limit
+        return found
 
     def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
         """Yield the candidates of some numbers."""
         return (self._candidates[number] for number in numbers)
+
+
+class Numbered(Protocol):
+    """Candidates by number."""
+
+    def __getitem__(self, number: int, /) -> Candidate:
+        """Return the candidate of a number."""

@@ -211,13 +211,18 @@ def read_candidates(path: Path) -> CrystalList[Candidate]:
     return CrystalList(candidate_from_dict(entry) for entry in content)
 
 
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a list of candidates, or of something else in JSON."""
+    return path.name.endswith((".json", ".json.gz")) and path.is_file() and isinstance(read_json(path), list)
+
+
 def read_candidates_or_crystals(path: Path) -> CrystalList[Candidate]:
     """Read candidates, or crystals from any source as candidates of unknown origin, numbered from 0.
 
     Raises:
         InputError: if there is no such source, or no crystal in it.
     """
-    if path.name.endswith((".json", ".json.gz")) and path.is_file() and isinstance(read_json(path), list):
+    if is_archive(path):
         return read_candidates(path)
     table = load_structures(path)
     found = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from icsg3d.generation.prototypes import best_prototype, looks_like_formula
 from icsg3d.generation.sources import EXCHANGE, ElementExchanges, LatentDraws
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
-from icsg3d.processors import available_processors, one_thread
+from icsg3d.processors import one_thread
 from icsg3d.progress import track
 from icsg3d.report.folders import CANDIDATE_FILES, CandidateFolder, read_candidates, unique_structures
 from icsg3d.report.page import write_report
@@ -27,14 +26,13 @@ from icsg3d.report.pictures import draw_candidates, shown_first
 from icsg3d.report.tables import RESULT_FILE
 from icsg3d.run_folders import run_folder
 from icsg3d.runs.judged import Judged, Judging, check_result, judge_into
-from icsg3d.runs.processes import Processes
+from icsg3d.runs.processes import team_of
 from icsg3d.screening.batches import BATCH
 from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.screen import space_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from pymatgen.core import Structure
 
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.candidates import Candidate
     from icsg3d.generation.sources import Source
-    from icsg3d.screening.batches import Team
     from icsg3d.screening.pipeline import Judge
 
 By = Literal["generator", "exchange"]
@@ -50,9 +47,6 @@ By = Literal["generator", "exchange"]
 _DRAWS = 20
 _DRAWS_PER_KEPT = 50
 """Draws for each candidate asked for, at most, unless another limit is given."""
-
-_DRAWS_PER_PROCESS = 256
-"""Draws for which it is worth while to start a process, which takes some seconds."""
 
 _WAY_OUT = "relax a constraint, or allow more draws with -n, and repeat the command with --resume"
 
@@ -206,21 +200,11 @@ def generate(
             decoded = Generated(out)
             _draw(folder, decoded.candidates, source, devices[0], picture=picture)
             return decoded
-        with _team(design, jobs, devices) as team, one_thread():
+        with team_of(design, jobs, devices, n) as team, one_thread():
             found, shortlist = judge_into(folder, source, judge, judging.keep, stops=stops, team=team)
         _draw(folder, found.kept or found.candidates, source, devices[0], picture=picture)
         check_result(found, shortlist, judging, _WAY_OUT)
     return found
-
-
-def _team(design: Design, jobs: int | None, devices: Sequence[str]) -> AbstractContextManager[Team | None]:
-    """Return the processes that do the work; None stands for this process."""
-    if jobs is None:
-        jobs = min(available_processors(), design.n // _DRAWS_PER_PROCESS)
-    else:
-        jobs = whole_number(jobs, "--jobs", 1)
-    jobs = max(jobs, len(devices))
-    return nullcontext() if jobs == 1 else Processes(design, jobs, devices)
 
 
 def _limit(n: int | None, judging: Judging) -> int:

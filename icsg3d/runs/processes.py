@@ -10,13 +10,16 @@ import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from icsg3d.processors import settle_threads
+from icsg3d.arguments import whole_number
+from icsg3d.processors import available_processors, settle_threads
 from icsg3d.screening.batches import ATTEMPTS, Batch, Finished, Lost, attempt, judge_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from multiprocessing.queues import SimpleQueue
 
     from icsg3d.generation.sources import Source
@@ -27,6 +30,10 @@ _AHEAD = 2
 
 _PATIENCE = 2.0
 """Seconds after which a process notices that the one it works for has gone."""
+
+
+DRAWS_PER_PROCESS = 256
+"""Candidates for which it is worth while to start a process, which takes some seconds."""
 
 
 class Work(Protocol):
@@ -111,6 +118,25 @@ class Processes:
             else:
                 return found
         return Lost(batch, reason)
+
+
+def team_of(
+    work: Work, jobs: int | None, devices: Sequence[str], count: int
+) -> AbstractContextManager[Processes | None]:
+    """Return the processes that do some work; None stands for the process that asks.
+
+    Args:
+        work: What they do.
+        jobs: How many; None for one on each processor, but one for 256 candidates at most.
+        devices: Where the networks run; there is at least a process for each.
+        count: Of the candidates.
+
+    Raises:
+        InputError: if there is less than one.
+    """
+    best = min(available_processors(), count // DRAWS_PER_PROCESS)
+    processes = max(best if jobs is None else whole_number(jobs, "--jobs", 1), len(devices))
+    return nullcontext() if processes == 1 else Processes(work, processes, devices)
 
 
 _begun: tuple[Source, Judge] | None = None

@@ -13,7 +13,7 @@ from icsg3d.crystals.display import html_card
 from icsg3d.models.density import SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.generator import CrystalGenerator, Located
@@ -157,6 +157,7 @@ class Draws:
         condition: float | None = None,
         seed: int = 0,
         first: int = 0,
+        within: Collection[str] = (),
     ) -> Draws:
         """Draw latent vectors around a crystal, or freely; each depends on its number, the seed and the crystal alone.
 
@@ -168,12 +169,20 @@ class Draws:
             condition: Energy per atom to ask for in free draws, in eV.
             seed: Of the draws.
             first: Number of the first draw.
+            within: Elements that are allowed, to lead free draws by; none for any.
 
         Raises:
             InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
         """
         if base is None:
-            return cls(generator.latent_sample(n, condition, seed, first=first), None, seed, None, condition, first)
+            return cls(
+                generator.latent_sample(n, condition, seed, first=first, within=within),
+                None,
+                seed,
+                None,
+                condition,
+                first,
+            )
         located = generator.placed(base)
         return cls(generator.latent_around(located, n, scale, seed, first), located, seed, scale, None, first)
 

@@ -26,7 +26,7 @@ from icsg3d.models.grid_generator import GRID_GENERATOR_FORMAT
 from icsg3d.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -381,9 +381,19 @@ class CrystalGenerator:
         return CrystalList(track(self.iter_decode(latents, condition), "generating", n))
 
     def latent_sample(
-        self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = (), first: int = 0
+        self,
+        n: int,
+        condition: float | None = None,
+        seed: int = 0,
+        elements: Sequence[str] = (),
+        first: int = 0,
+        within: Collection[str] = (),
     ) -> Latents:
-        """Return the latents that :meth:`sample` decodes, those of the draws from number ``first`` on."""
+        """Return the latents that :meth:`sample` decodes, those of the draws from number ``first`` on.
+
+        With ``within``, symbols of elements that are allowed, draws of a model whose space ``steers`` begin at training
+        crystals of no others.
+        """
         _check_count(n)
         seed = whole_number(seed, "a seed")
         if condition is not None:
@@ -394,7 +404,8 @@ class CrystalGenerator:
             msg = f"the model {self.name} does not know {', '.join(unknown)}; it knows {self._elements()}"
             raise InputError(msg)
         numbers = frozenset(symbols().index(symbol) for symbol in elements)
-        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers, first)
+        allowed = frozenset(symbols().index(symbol) for symbol in within)
+        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers, first, allowed)
 
     def interpolate(
         self, start: Crystal | Located, end: Crystal | Located, steps: int = 10

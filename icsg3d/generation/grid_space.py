@@ -45,6 +45,9 @@ class GridSpace:
         device: Where the autoencoder runs; the density runs on the processor.
     """
 
+    steers = True
+    """Draws begin at training crystals, which can be those of allowed elements."""
+
     def __init__(self, networks: GridNetworks, device: str | torch.device = "cpu") -> None:
         self.networks = networks
         self.device = torch_device(device)
@@ -149,13 +152,22 @@ class GridSpace:
         decoded = decode_grid(self.vae, replace(origin, orbits=None), 0.0, self.config.reading, self.device)
         return None if decoded.crystal is None else Orbits.of(decoded.crystal, SYMMETRY_TOLERANCE)
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> list[LatentGrid]:
+    def sample(
+        self,
+        n: int,
+        condition: int,
+        seed: int,
+        elements: frozenset[int],
+        first: int = 0,
+        within: frozenset[int] = frozenset(),
+    ) -> list[LatentGrid]:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
         Raises:
-            InputError: if the seed is negative, or no training crystal has an energy in the bin.
+            InputError: if the seed is negative, or no training crystal has an energy in the bin, or only elements that
+                it may have.
         """
-        rows = self.networks.known.rows(condition, elements)
+        rows = self.networks.known.rows(condition, elements, within)
         begins, noises = [], []
         for random in _randoms(n, seed, first):
             begins.append(self._begin(rows[random.integers(len(rows))]))

@@ -40,6 +40,7 @@ class LatentDraws:
         scale: Noise level of draws around the crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         seed: Of the draws.
+        within: Symbols of the elements that are allowed; a model that can leads free draws by them.
 
     Raises:
         InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
@@ -54,6 +55,7 @@ class LatentDraws:
         scale: float = SCALE,
         condition: float | None = None,
         seed: int = 0,
+        within: Collection[str] | None = None,
     ) -> None:
         self.generator = generator
         self.base = None if base is None else generator.placed(base)
@@ -61,13 +63,22 @@ class LatentDraws:
         self.scale = scale if self.base is not None else None
         self.condition = condition
         self.seed = seed
+        steered = within is not None and self.base is None and generator.space.steers
+        self.within = sorted(set(within or ()) & set(generator.elements)) if steered else []
         self.draws(0, 1)  # what cannot be drawn is refused at once
 
     def draws(self, first: int, n: int) -> Draws:
         """Return the latents of ``n`` draws from number ``first`` on."""
         scale = SCALE if self.scale is None else self.scale
         return Draws.make(
-            self.generator, self.base, n, scale=scale, condition=self.condition, seed=self.seed, first=first
+            self.generator,
+            self.base,
+            n,
+            scale=scale,
+            condition=self.condition,
+            seed=self.seed,
+            first=first,
+            within=self.within,
         )
 
     def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:

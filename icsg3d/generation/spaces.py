@@ -99,8 +99,23 @@ class LatentSpace(Protocol):
     def around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0) -> Latents:
         """Return draws around the latent of a cell at a noise level, each by its number and the seed."""
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> Latents:
-        """Return free draws, from number ``first`` on, of a bin of the condition and, if any are given, of elements."""
+    steers: bool
+    """Whether free draws can be led to elements that are allowed."""
+
+    def sample(
+        self,
+        n: int,
+        condition: int,
+        seed: int,
+        elements: frozenset[int],
+        first: int = 0,
+        within: frozenset[int] = frozenset(),
+    ) -> Latents:
+        """Return free draws, from number ``first`` on, of a bin of the condition.
+
+        If any ``elements`` are given, they are what is asked for; if any are given as ``within``, a space that
+        :attr:`steers` has draws begin where there are no others.
+        """
 
     def path(self, first: Any, last: Any, steps: int) -> Latents:
         """Return points at equal distances on the way between two latents.
@@ -121,6 +136,9 @@ class VectorSpace:
         density: Density of the training crystals in latent space.
         device: Where it runs.
     """
+
+    steers = False
+    """The density knows no elements."""
 
     def __init__(self, network: GeneratorNetwork, density: LatentDensity, device: str | torch.device = "cpu") -> None:
         self.device = torch_device(device)
@@ -227,7 +245,15 @@ class VectorSpace:
         """Return neighbours of a latent vector, (latent,), where crystals are."""
         return self.density.around(origin, n, scale, seed, _number_of(cell), first=first)
 
-    def sample(self, n: int, condition: int, seed: int, elements: frozenset[int], first: int = 0) -> np.ndarray:
+    def sample(
+        self,
+        n: int,
+        condition: int,
+        seed: int,
+        elements: frozenset[int],
+        first: int = 0,
+        within: frozenset[int] = frozenset(),  # noqa: ARG002 (it does not steer)
+    ) -> np.ndarray:
         """Return draws from the density, shape (n, latent).
 
         Raises:

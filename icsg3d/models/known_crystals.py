@@ -66,7 +66,7 @@ class KnownCrystals:
         """Return the number of crystals."""
         return len(self.atoms)
 
-    def rows(self, bins: int, elements: frozenset[int]) -> np.ndarray:
+    def rows(self, bins: int, elements: frozenset[int], within: frozenset[int] = frozenset()) -> np.ndarray:
         """Return the rows of crystals at which draws for a bin (any, where negative) and a set of elements begin.
 
         Those whose elements are the given ones count; where there are none, those that have as many elements.
@@ -74,9 +74,10 @@ class KnownCrystals:
         Args:
             bins: Of the energy.
             elements: Atomic numbers; none for any.
+            within: Atomic numbers of the elements that a crystal may have, if ``elements`` is empty; none for any.
 
         Raises:
-            InputError: if no crystal is in the bin.
+            InputError: if no crystal is in the bin, or has allowed elements alone.
         """
         fits = self.begins.astype(bool) if self.begins.any() else np.ones(len(self), dtype=bool)
         fits &= self.bins == bins if bins >= 0 else True
@@ -84,12 +85,18 @@ class KnownCrystals:
             msg = f"no training crystal has an energy in bin {bins}; ask for another"
             raise InputError(msg)
         if not elements:
-            return np.flatnonzero(fits)
-        asked = np.zeros(MAX_NUMBER, dtype=bool)
-        asked[np.array(sorted(elements)) - 1] = True
+            return np.flatnonzero(self._within(fits, within) if within else fits)
+        asked = _flags(elements)
         same = fits & ~(self._present ^ asked).any(1)
         alike = fits & (self._present.sum(1) == len(elements))
         return np.flatnonzero(same if same.any() else alike if alike.any() else fits)
+
+    def _within(self, fits: np.ndarray, allowed: frozenset[int]) -> np.ndarray:
+        found = fits & ~(self._present & ~_flags(allowed)).any(1)
+        if not found.any():
+            msg = "no training crystal has the allowed elements alone; allow more of them, or name another --model"
+            raise InputError(msg)
+        return found
 
     def crystal(self, row: int | np.integer) -> CrystalArrays:
         """Return one crystal in its reduced cell, the first vector along x."""
@@ -129,3 +136,10 @@ class KnownCrystals:
         present = np.zeros((len(self), MAX_NUMBER), dtype=bool)
         present[np.repeat(np.arange(len(self)), self.atoms), self.numbers.astype(np.int64) - 1] = True
         return present
+
+
+def _flags(numbers: frozenset[int]) -> np.ndarray:
+    """Return which elements are among some, shape (94,), of their atomic numbers."""
+    flags = np.zeros(MAX_NUMBER, dtype=bool)
+    flags[np.array(sorted(numbers)) - 1] = True
+    return flags

@@ -124,7 +124,15 @@ class Design:
             return _exchanges(self.base, self.n, judge)
         generator = CrystalGenerator.from_pretrained(self.model, device, self.symmetry)
         self.judging.constraints.check_known(generator.elements, f"the model {generator.name}")
-        return LatentDraws(generator, self.base, self.n, scale=self.scale, condition=self.condition, seed=self.seed)
+        return LatentDraws(
+            generator,
+            self.base,
+            self.n,
+            scale=self.scale,
+            condition=self.condition,
+            seed=self.seed,
+            within=self.judging.constraints.possible(generator.elements),
+        )
 
 
 def generate(
@@ -313,5 +321,6 @@ def _settings(source: Source, structure: Structure | None) -> dict[str, Any]:
     if not isinstance(source, LatentDraws):
         return own | {"model": EXCHANGE}
     own |= {name: getattr(source, name) for name in ("scale", "condition", "seed")}
+    own |= {"within": source.within} if source.within else {}
     own |= {"symmetry_tolerance": source.generator.symmetry_tolerance}
     return own | source.generator.as_dict()

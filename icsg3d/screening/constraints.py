@@ -167,6 +167,12 @@ class Constraints(MSONable):
             msg = f"{where} knows no {', '.join(lacking)}, which the constraints ask for; ask for other elements"
             raise InputError(msg)
 
+    def possible(self, elements: Collection[str]) -> frozenset[str] | None:
+        """Return those of some elements that a candidate may have; None where no element is ruled out."""
+        if not (self.allowed or self.excluded):
+            return None
+        return frozenset(elements) & (self.allowed or frozenset(elements)) - self.excluded
+
     def as_dict(self) -> dict[str, Any]:
         """Return the constraints as what JSON can hold; open ends of ranges are None."""
         sets = {name: sorted(getattr(self, name)) for name in ("allowed", "required", "excluded")}

@@ -17,6 +17,7 @@ from icsg3d.errors import InputError
 from icsg3d.generation import grid_inversion
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
+from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.checkpoints import CONFIG_FILE, write_model
 from icsg3d.models.decoding import Decoded
 from icsg3d.models.grid_flow import GridFlowConfig
@@ -203,6 +204,16 @@ def test_elements_and_energies_choose_among_known_cells(generator):
         generator.latent_sample(1, elements=("Au",))
 
 
+def test_free_draws_are_led_by_the_elements_that_are_allowed(generator):
+    source = LatentDraws(generator, None, 12, within={"Ti", "O", "Zn", "S", "Og"})
+    assert source.within == ["O", "S", "Ti", "Zn"]
+    assert {latent.atoms for latent in source.draws(0, 12).latent} == {4, 6}  # wurtzite and rutile
+    alone = source.draws(7, 1).latent[0]
+    assert np.allclose(alone.grid, source.draws(0, 12).latent[7].grid, atol=1e-5)
+    around = LatentDraws(generator, textbook()["fluorite"], 2, within={"Ti", "O"})
+    assert around.within == []  # a base says itself where to begin
+
+
 def test_crystals_of_as_many_elements_stand_in_for_unknown_sets():
     crystals = [
         CrystalArrays(np.array([8]), np.zeros((1, 3)), np.eye(3)),
@@ -216,6 +227,10 @@ def test_crystals_of_as_many_elements_stand_in_for_unknown_sets():
     assert cells.rows(1, frozenset({8})).tolist() == [1]
     with pytest.raises(InputError, match="in bin 5"):
         cells.rows(5, frozenset())
+    assert cells.rows(-1, frozenset(), frozenset({8, 22, 3})).tolist() == [0, 1]
+    assert cells.rows(1, frozenset(), frozenset({8, 22, 26})).tolist() == [1]
+    with pytest.raises(InputError, match="no training crystal has the allowed elements alone"):
+        cells.rows(-1, frozenset(), frozenset({22, 26}))
     marked = KnownCrystals.of(crystals, np.array([0, 1, -1]), np.array([True, False, True]))
     assert marked.rows(-1, frozenset()).tolist() == [0, 2]
     assert marked.rows(-1, frozenset({8, 22})).tolist() == [2]

@@ -34,6 +34,12 @@ def test_draws_are_the_same_in_whatever_parts_they_come(tiny, base):
     assert list(source.candidates([])) == []
 
 
+def test_a_model_that_knows_no_elements_is_not_led_by_them(tiny):
+    led, free = LatentDraws(tiny, None, 3, seed=1, within={"Ti", "O"}), LatentDraws(tiny, None, 3, seed=1)
+    assert led.within == []
+    assert (led.draws(0, 3).latent == free.draws(0, 3).latent).all()
+
+
 def test_what_cannot_be_drawn_is_refused_at_once(tiny):
     with pytest.raises(InputError, match="seed"):
         LatentDraws(tiny, None, 5, seed=-1)

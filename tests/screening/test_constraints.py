@@ -111,3 +111,11 @@ def test_texts():
             parse_range(bad)
     assert parse_elements("Pb, Cd,Hg") == {"Pb", "Cd", "Hg"}
     assert parse_elements("") == frozenset()
+
+
+def test_possible_elements():
+    known = ("Li", "Na", "O", "F")
+    assert Constraints().possible(known) is None
+    assert Constraints(allowed={"Li", "O", "Cs"}).possible(known) == {"Li", "O"}
+    assert Constraints(excluded={"F", "Cs"}).possible(known) == {"Li", "Na", "O"}
+    assert Constraints(allowed={"Li", "O"}, excluded={"O"}).possible(known) == {"Li"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 
+import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from icsg3d.data import load_structures
 from icsg3d.report.folders import read_candidates
 from icsg3d.screening import shortlist
 
@@ -168,3 +170,37 @@ def test_draws_until_enough_pass_are_the_same_after_an_interruption(run, tmp_pat
         assert len(each.structure.composition) == 2
         assert each.formula != "NaCl" or each.screening["space_group"] != "Fm-3m"
         assert each.in_training is not None
+
+
+@pytest.mark.slow
+def test_the_best_of_all_draws_are_kept_by_any_number_of_processes(run, tmp_path):
+    given = ("generate", "--base", "NaCl", "--formula", "AX", "--keep", 2, "--no-picture", "--out")
+    assert run(*given, tmp_path / "one", "-n", 192, "--jobs", 1)[0] == 0
+    assert run(*given, tmp_path / "two", "-n", 192, "--jobs", 2)[0] == 0
+    for name in ("candidates.json.gz", "candidates.csv", "candidates.parquet", "judging.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    table = rows(tmp_path / "one" / "candidates.csv")
+    assert len(table) == 192
+    passed = [float(row["energy_above_hull"]) for row in table if row["passed"] == "True"]
+    assert len(passed) > 2
+    assert passed == sorted(passed)
+    # Without a number of draws the first batch is enough.
+    assert run(*given, tmp_path / "few")[0] == 0
+    few = {row["index"] for row in rows(tmp_path / "few" / "candidates.csv")}
+    assert few == {str(number) for number in range(64)}
+
+
+def test_all_draws_are_in_the_parquet_file_and_the_first_thousand_in_the_archive(run, tmp_path, crystals, monkeypatch):
+    monkeypatch.setattr("icsg3d.report.folders.LISTED", 3)
+    out = tmp_path / "out"
+    assert run("screen", crystals, "--out", out, "--no-picture")[0] == 0
+    assert len(read_candidates(out / "candidates.json.gz")) == 3
+    table, parquet = rows(out / "candidates.csv"), pd.read_parquet(out / "candidates.parquet")
+    assert list(parquet["source"]) == [row["source"] for row in table]
+    assert len(table) == 4
+    assert parquet["energy_above_hull"].tolist() == pytest.approx([float(row["energy_above_hull"]) for row in table])
+    assert parquet["passed"].tolist() == [True, True, False, False]
+    assert parquet["failed_on"].map(list).tolist()[0] == []
+    again = load_structures(out / "candidates.parquet")
+    assert [each.composition.reduced_formula for each in again.structures] == [row["formula"] for row in table]
+    assert again.structures[0].lattice.a == pytest.approx(float(table[0]["a"]), abs=1e-4)

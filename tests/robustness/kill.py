@@ -62,6 +62,10 @@ COMMANDS = {
         ("generate", "--base", "SrTiO3", "-n", "96", "--no-picture", "--out", "{out}"),
         ("candidates.csv", "candidates.json.gz"),
     ),
+    "generate, two processes": Command(
+        ("generate", "-n", "192", "--keep", "9", "--jobs", "2", "--no-picture", "--out", "{out}"),
+        ("candidates.csv", "candidates.json.gz", "candidates.parquet"),
+    ),
     "screen": Command(
         ("screen", "{inputs}/cubic.json", "--no-picture", "--out", "{out}"),
         ("candidates.csv", "candidates.json.gz"),

@@ -11,11 +11,11 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
 from icsg3d.crystals.display import CrystalList
-from icsg3d.crystals.structures import read_json, structure_from_dict
+from icsg3d.crystals.structures import read_json
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
 from icsg3d.files import saving, write_atomically
-from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.candidates import Candidate, candidate_from_dict
 from icsg3d.report.tables import LISTED, PARQUET_FILE, RESULT_FILE, TABLE_FILE, write_tables
 from icsg3d.run_folders import PartialRows
 from icsg3d.screening.repeats import Repeats
@@ -39,22 +39,6 @@ CANDIDATE_FILES = (
 )
 
 _SYMPREC = 0.01
-
-
-def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
-    """Return a candidate of its monty dictionary, making nothing but a Candidate and its Structure.
-
-    Raises:
-        InputError: if the dictionary is something else.
-    """
-    try:
-        fields = {name: value for name, value in values.items() if not name.startswith("@")}
-        if fields["structure"] is not None:
-            fields["structure"] = structure_from_dict(fields["structure"])
-        return Candidate.from_checked(fields)
-    except Exception as error:
-        msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
-        raise InputError(msg) from error
 
 
 class CandidateLog:

@@ -33,9 +33,10 @@ PARTIAL_FILE = "candidates.partial.jsonl"
 JUDGED_FILE = "judged.partial.jsonl"
 TOLD_FILE = "told.partial.jsonl"
 REPORT_FILE = "report.html"
+SUBMITTED_FILE = "submitted.json"
 CANDIDATE_FILES = (
     *(RESULT_FILE, REPORT_FILE, TABLE_FILE, PARQUET_FILE, PICTURE_FILE, JUDGING_FILE, CIF_FOLDER),
-    *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE),
+    *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE, SUBMITTED_FILE),
 )
 
 _SYMPREC = 0.01
@@ -153,14 +154,19 @@ class CandidateFolder:
             everyone: Returns the candidates, those that are kept first, one after the other; called twice.
             kept: How many are kept.
         """
-        cifs = self.folder / CIF_FOLDER
-        with saving(cifs):
-            shutil.rmtree(cifs, ignore_errors=True)
-            cifs.mkdir()
-        for candidate in itertools.islice(everyone(), kept):
-            if candidate.structure is not None:
-                write_cif(cifs, candidate.index, candidate.structure)
-        write_tables(self.folder, everyone, max(kept, LISTED))
+        write_ranked(self.folder, everyone, kept)
+
+
+def write_ranked(folder: Path, everyone: Callable[[], Iterable[Candidate]], kept: int) -> None:
+    """Write tables, archive and CIFs of judged candidates; arguments as of :meth:`CandidateFolder.write_ranked`."""
+    cifs = folder / CIF_FOLDER
+    with saving(folder):
+        shutil.rmtree(cifs, ignore_errors=True)
+        cifs.mkdir()
+    for candidate in itertools.islice(everyone(), kept):
+        if candidate.structure is not None:
+            write_cif(cifs, candidate.index, candidate.structure)
+    write_tables(folder, everyone, max(kept, LISTED))
 
 
 def write_cif(folder: Path, index: int, structure: Structure) -> None:

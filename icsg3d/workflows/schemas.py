@@ -44,10 +44,7 @@ S1_COLUMNS = (
 """Columns of Table S1: the paper's, distances from the hull, and how the row ended and by what."""
 
 PACKED = 100
-"""Contenders in one object of a store."""
-
-SELECTED = 50
-"""Selected candidates in one object of a store."""
+"""Candidates in one object of a store."""
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(Candidate) if each.name != "structure")
 
@@ -155,13 +152,13 @@ class SelectionDoc(CountsDoc):
     kept: int = Field(description="How many are kept")
     keep: int | None = Field(None, description="How many were wanted; None for all that pass")
     judge: dict[str, Any] = Field(default_factory=dict, description="Criteria, models by their hashes, and the hull")
-    parts: list[CandidatesDoc] = Field(description="Those that are kept, best first, up to 50 in each part")
+    parts: list[CandidatesDoc] = Field(description="Those that are kept, best first, up to 100 in each part")
 
     @classmethod
     def of(cls, part: Part, kept: Sequence[Candidate], keep: int | None, judge: dict[str, Any]) -> Self:
         """Return the document of merged draws and the candidates that are kept of them, best first."""
         documents = [CandidateDoc.from_candidate(each) for each in kept]
-        parts = [CandidatesDoc(candidates=list(each)) for each in batched(documents, SELECTED)]
+        parts = [CandidatesDoc(candidates=list(each)) for each in batched(documents, PACKED)]
         return cls(**_counts(part), kept=len(kept), keep=keep, judge=judge, parts=parts)
 
     def documents(self) -> list[CandidateDoc]:

@@ -151,8 +151,8 @@ def merge_shards(maker: MergeMaker, parts: list[ShardDoc | None], ranges: list[R
 class SelectMaker(Maker):
     """The list of the best of all draws.
 
-    Those that are kept lie in parts of up to 50 in the additional store ``data``, with crystals of 20 atoms some 550 kB
-    each.
+    Those that are kept lie in parts of up to 100 in the additional store ``data``, with crystals of 20 atoms some
+    510 kB each.
 
     Args:
         name: Of the job.

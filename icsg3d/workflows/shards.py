@@ -93,7 +93,7 @@ class MergeMaker(Maker):
     """Several documents of draws as one.
 
     Its objects in the store are those of :class:`ShardMaker`. It takes what may be among the best of its parts into
-    memory: ten parts with 10,000 candidates of 20 atoms each take some 0.4 GB.
+    memory: ten parts with 10,000 candidates of 20 atoms each take some 0.9 GB.
 
     Args:
         name: Of the job.

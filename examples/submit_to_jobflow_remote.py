@@ -2,8 +2,8 @@
 
     python examples/submit_to_jobflow_remote.py
 
-Needs a project ``icsg3d`` with a worker ``cluster`` (docs/scale.md), and its runner (``jf runner start``). When the jobs
-are done, ``icsg3d collect runs/halides`` writes the results.
+Needs a project ``icsg3d`` with a worker ``cluster`` (docs/scale.md), and its runner (``jf runner start``). When the
+jobs are done, ``icsg3d collect runs/halides`` writes the results.
 """
 
 from __future__ import annotations

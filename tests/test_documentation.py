@@ -29,7 +29,7 @@ BLOCK = re.compile(
 )
 
 # Packages without which a page's blocks cannot run.
-NEEDS = {"ecosystem": ["matminer", "atomate2"], "validation": ["atomate2"]}
+NEEDS = {"ecosystem": ["matminer", "atomate2"], "scale": ["atomate2"], "validation": ["atomate2"]}
 
 
 def blocks(page: Path) -> list[tuple[str, bool, int]]:

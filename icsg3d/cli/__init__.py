@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from icsg3d.bars import Bars
+from icsg3d.cli.collect import collect
 from icsg3d.cli.compare_polymorphs import compare_polymorphs
 from icsg3d.cli.console import console, fail, show_messages
 from icsg3d.cli.data import app as data_app
@@ -63,6 +64,7 @@ app.command()(predict)
 app.command()(featurize)
 app.command()(screen)
 app.command()(validate)
+app.command()(collect)
 app.command("compare-polymorphs")(compare_polymorphs)
 app.command()(report)
 app.command()(models)

@@ -18,6 +18,14 @@ from icsg3d.cli.console import (
     say,
 )
 from icsg3d.cli.constraints import judged
+from icsg3d.cli.submitting import (
+    ProjectOption,
+    ShardSizeOption,
+    SubmitOption,
+    WorkerOption,
+    check_submission,
+    submission_of,
+)
 
 BaseOption = Annotated[
     str | None,
@@ -63,6 +71,10 @@ def generate(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     picture: Annotated[bool, typer.Option(help="Draw the first crystals and their grids.")] = True,
+    submit: SubmitOption = None,
+    shard_size: ShardSizeOption = None,
+    worker: WorkerOption = None,
+    project: ProjectOption = None,
 ) -> None:
     """Design new crystals around a given one, or freely, and rank them; with --keep, until that many pass.
 
@@ -78,12 +90,21 @@ def generate(
 
         icsg3d generate -n 100000 --elements Li,Na,K,F,Cl,Br,O,S --hull 0.05 --keep 500 --out runs/many
 
+        icsg3d generate -n 1000000 --hull 0.05 --keep 1000 --submit fireworks --out runs/million
+
         icsg3d generate -n 1000 --condition -1.5 --no-judge --out runs/draws
     """
     from icsg3d.runs.generate import generate as run
 
-    check_devices(device)
     given: dict[str, Any] = {"n": n, "by": by, "scale": scale, "condition": condition, "seed": seed, "model": model}
-    given |= {"device": device, "symmetry": symmetry, "judged": judge, "jobs": jobs, "picture": picture}
-    found = run(out, base, judging, **given, resume=resume, overwrite=overwrite)
+    given |= {"device": device, "symmetry": symmetry, "judged": judge, "overwrite": overwrite}
+    submission = submission_of(submit, shard_size, worker, project)
+    if submission is not None:
+        from icsg3d.runs.submit import submit_design
+
+        check_submission(resume=resume)
+        say(str(submit_design(out, submission, base, judging, **given)))
+        return
+    check_devices(device)
+    found = run(out, base, judging, **given, jobs=jobs, picture=picture, resume=resume)
     say(f"{found}, in [bold]{out}[/]")

@@ -9,6 +9,7 @@ import typer
 
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, check_device, needs, say
+from icsg3d.cli.submitting import ProjectOption, SubmitOption, WorkerOption, check_submission, submission_of
 
 EngineOption = Annotated[
     str,
@@ -44,6 +45,9 @@ def validate(
     device: DeviceOption = "cpu",
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    submit: SubmitOption = None,
+    worker: WorkerOption = None,
+    project: ProjectOption = None,
 ) -> None:
     """Relax candidates with an engine and compare its formation energies with the predicted ones: Table S1.
 
@@ -58,14 +62,23 @@ def validate(
 
         icsg3d validate cells.json.gz --engine gpaw --fixed --no-screen --out runs/cells
 
+        icsg3d validate runs/million/candidates.json.gz --engine vasp --top 200 --submit remote --out runs/vasp
+
         icsg3d validate candidates.json.gz --engine my_package.makers:MyRelaxMaker --out runs/mine
     """
     with needs("workflows", "validation"):
         from icsg3d.runs.validate import validate as run
 
-    check_device(device)
     options: dict[str, Any] = {"engine": engine, "top": top, "fixed": fixed, "screen": screen, "novel": novel}
-    options |= {"scale_cells": scale_cells, "elements": element or [], "shard_size": shard_size, "device": device}
-    found = run(candidates, out, **options, resume=resume, overwrite=overwrite)
+    options |= {"scale_cells": scale_cells, "elements": element or [], "device": device, "overwrite": overwrite}
+    submission = submission_of(submit, shard_size, worker, project)
+    if submission is not None:
+        from icsg3d.runs.submit import submit_validation
+
+        check_submission(resume=resume)
+        say(str(submit_validation(candidates, out, submission, **options)))
+        return
+    check_device(device)
+    found = run(candidates, out, **options, shard_size=shard_size, resume=resume)
     if found.summary.rows:
         say(f"{found} (Table S1 in [bold]{out}[/])")

@@ -10,6 +10,8 @@ from monty.json import MSONable
 from pymatgen.core import Structure  # noqa: TC002 (the kinds of fields are asked for when it runs)
 
 from icsg3d.crystals.display import html_card
+from icsg3d.crystals.structures import structure_from_dict
+from icsg3d.errors import InputError
 from icsg3d.models.density import SCALE
 
 if TYPE_CHECKING:
@@ -112,6 +114,22 @@ class Candidate(MSONable):
         row |= self.screening
         first = [name for name in _FIRST if name in row]
         return {name: row[name] for name in dict.fromkeys((*first, *row))}
+
+
+def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
+    """Return a candidate of its monty dictionary, making nothing but a Candidate and its Structure.
+
+    Raises:
+        InputError: if the dictionary is something else.
+    """
+    try:
+        fields = {name: value for name, value in values.items() if not name.startswith("@")}
+        if fields["structure"] is not None:
+            fields["structure"] = structure_from_dict(fields["structure"])
+        return Candidate.from_checked(fields)
+    except Exception as error:
+        msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
+        raise InputError(msg) from error
 
 
 def _is_kind(value: Any, kind: Any) -> bool:

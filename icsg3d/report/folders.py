@@ -11,11 +11,11 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
 from icsg3d.crystals.display import CrystalList
-from icsg3d.crystals.structures import read_json, structure_from_dict
+from icsg3d.crystals.structures import read_json
 from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
 from icsg3d.files import saving, write_atomically
-from icsg3d.generation.candidates import Candidate
+from icsg3d.generation.candidates import Candidate, candidate_from_dict
 from icsg3d.report.tables import LISTED, PARQUET_FILE, RESULT_FILE, TABLE_FILE, write_tables
 from icsg3d.run_folders import PartialRows
 from icsg3d.screening.repeats import Repeats
@@ -33,28 +33,13 @@ PARTIAL_FILE = "candidates.partial.jsonl"
 JUDGED_FILE = "judged.partial.jsonl"
 TOLD_FILE = "told.partial.jsonl"
 REPORT_FILE = "report.html"
+SUBMITTED_FILE = "submitted.json"
 CANDIDATE_FILES = (
     *(RESULT_FILE, REPORT_FILE, TABLE_FILE, PARQUET_FILE, PICTURE_FILE, JUDGING_FILE, CIF_FOLDER),
-    *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE),
+    *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE, SUBMITTED_FILE),
 )
 
 _SYMPREC = 0.01
-
-
-def candidate_from_dict(values: Mapping[str, Any]) -> Candidate:
-    """Return a candidate of its monty dictionary, making nothing but a Candidate and its Structure.
-
-    Raises:
-        InputError: if the dictionary is something else.
-    """
-    try:
-        fields = {name: value for name, value in values.items() if not name.startswith("@")}
-        if fields["structure"] is not None:
-            fields["structure"] = structure_from_dict(fields["structure"])
-        return Candidate.from_checked(fields)
-    except Exception as error:
-        msg = f"an entry is no candidate of icsg3d ({type(error).__name__}: {error}); give a file of icsg3d generate"
-        raise InputError(msg) from error
 
 
 class CandidateLog:
@@ -169,14 +154,19 @@ class CandidateFolder:
             everyone: Returns the candidates, those that are kept first, one after the other; called twice.
             kept: How many are kept.
         """
-        cifs = self.folder / CIF_FOLDER
-        with saving(cifs):
-            shutil.rmtree(cifs, ignore_errors=True)
-            cifs.mkdir()
-        for candidate in itertools.islice(everyone(), kept):
-            if candidate.structure is not None:
-                write_cif(cifs, candidate.index, candidate.structure)
-        write_tables(self.folder, everyone, max(kept, LISTED))
+        write_ranked(self.folder, everyone, kept)
+
+
+def write_ranked(folder: Path, everyone: Callable[[], Iterable[Candidate]], kept: int) -> None:
+    """Write tables, archive and CIFs of judged candidates; arguments as of :meth:`CandidateFolder.write_ranked`."""
+    cifs = folder / CIF_FOLDER
+    with saving(folder):
+        shutil.rmtree(cifs, ignore_errors=True)
+        cifs.mkdir()
+    for candidate in itertools.islice(everyone(), kept):
+        if candidate.structure is not None:
+            write_cif(cifs, candidate.index, candidate.structure)
+    write_tables(folder, everyone, max(kept, LISTED))
 
 
 def write_cif(folder: Path, index: int, structure: Structure) -> None:

@@ -182,18 +182,14 @@ def generate(
         InputError: if an option or the base cannot be used, the folder holds another run, or nothing passes.
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
-    judging = judging or Judging()
     stops = n is None
-    n = _limit(None if n is None else whole_number(n, "-n"), judging)
-    condition = None if condition is None else real_number(condition, "--condition")
-    out, seed, scale = Path(out), whole_number(seed, "--seed"), real_number(scale, "--scale")
-    _check(base, condition, by, judging, judged=judged)
-    structure = None if base is None else base_structure(base)
-    design = Design(n, structure, judging, by, scale, condition, seed, model, symmetry)
+    judging = judging or Judging()
+    design = design_of(base, judging, n, by, scale, condition, seed, model, symmetry, judged=judged)
+    structure, condition, n, out = design.base, design.condition, design.n, Path(out)
     devices = device.split(",")
     judge = judging.judge(structure, devices[0]) if judged else None
     source = design.source(judge, devices[0])
-    settings = _settings(source, structure)
+    settings = settings_of(source, structure)
     if structure is not None:
         _log.info(_described_base(structure))
     if condition is not None and isinstance(source, LatentDraws):
@@ -213,6 +209,32 @@ def generate(
         _draw(folder, found.kept or found.candidates, source, devices[0], picture=picture)
         check_result(found, shortlist, judging, _WAY_OUT)
     return found
+
+
+def design_of(
+    base: Crystal | None,
+    judging: Judging,
+    n: int | None,
+    by: By,
+    scale: float,
+    condition: float | None,
+    seed: int,
+    model: str,
+    symmetry: float,
+    *,
+    judged: bool = True,
+) -> Design:
+    """Return what is designed by the arguments of :func:`generate`.
+
+    Raises:
+        InputError: if one cannot be used.
+    """
+    n = _limit(None if n is None else whole_number(n, "-n"), judging)
+    condition = None if condition is None else real_number(condition, "--condition")
+    seed, scale = whole_number(seed, "--seed"), real_number(scale, "--scale")
+    _check(base, condition, by, judging, judged=judged)
+    structure = None if base is None else base_structure(base)
+    return Design(n, structure, judging, by, scale, condition, seed, model, symmetry)
 
 
 def _limit(n: int | None, judging: Judging) -> int:
@@ -312,7 +334,7 @@ def _described_condition(generator: CrystalGenerator, condition: float) -> str:
     )
 
 
-def _settings(source: Source, structure: Structure | None) -> dict[str, Any]:
+def settings_of(source: Source, structure: Structure | None) -> dict[str, Any]:
     """Return what makes the draws what they are."""
     own: dict[str, Any] = {
         "base": "" if structure is None else structure.composition.reduced_formula,

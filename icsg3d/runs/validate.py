@@ -20,7 +20,7 @@ from icsg3d.crystals.structures import read_structure
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
 from icsg3d.progress import task
-from icsg3d.report.folders import REPORT_FILE, read_candidates_or_crystals, write_cif
+from icsg3d.report.folders import REPORT_FILE, SUBMITTED_FILE, read_candidates_or_crystals, write_cif
 from icsg3d.report.page import write_report
 from icsg3d.report.validation import averages, table_s1, write_tables
 from icsg3d.run_folders import run_folder
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _RESULT_FILE = "validation.json.gz"
 _RELAXED_FOLDER = "relaxed"
-_OWN = (
+OWN = (
     "store",
     "jobs",
     "table_s1.csv",
@@ -55,7 +55,11 @@ _OWN = (
     _RESULT_FILE,
     _RELAXED_FOLDER,
     REPORT_FILE,
+    SUBMITTED_FILE,
 )
+
+HOLDS = "a validation"
+"""What a folder of such a run holds."""
 
 _NO_SCREENING = {
     "distance_ratio": 0.0,
@@ -131,24 +135,22 @@ def validate(
         InputError: if an option or a crystal cannot be used, or no job gave a summary.
         Interrupted: on Ctrl-C; finished calculations are kept.
     """
-    found = _read([candidates] if isinstance(candidates, Path) else candidates)
-    energies = _engine(engine, elements, fixed=fixed)
-    maker = ScreeningFlowMaker(
-        screen_maker=ScreenMaker(
-            screening={"novel": novel} | ({} if screen else _NO_SCREENING),
-            scale_cells=scale_cells and not fixed,
-            symmetry_tolerance=0.0 if fixed else 0.1,
-            device=device,
-        ),
-        validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
-        top=top,
-        shard_size=shard_size,
+    planned = plan(
+        candidates,
+        engine,
+        top,
+        elements,
+        shard_size,
+        device,
+        fixed=fixed,
+        screen=screen,
+        scale=scale_cells,
+        novel=novel,
     )
-    flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
-    settings = _settings(found, energies, maker)
-    with run_folder(out, _OWN, settings, holds="a validation", resume=resume, overwrite=overwrite):
+    maker, count = planned.maker, min(top, planned.count)
+    with run_folder(out, OWN, planned.settings, holds=HOLDS, resume=resume, overwrite=overwrite):
         try:
-            run = _run(flow, maker, out, min(top, len(found)))
+            run = _run(planned.flow, maker, out, count)
         except KeyboardInterrupt as stop:
             raise Interrupted(
                 f"interrupted; what was calculated is kept, repeat the command with --resume to finish {out}"
@@ -157,10 +159,62 @@ def validate(
             reasons = "; ".join(dict.fromkeys(run.failures.values())) or "no job says why"
             raise InputError(f"the validation gave no summary ({reasons}); what was calculated is kept in {out}")
         with saving(out):
-            _write(run, out)
+            write_results(run, out)
         write_report(out, slices=0)
-    _log_states(run.output)
+    log_states(run.output)
     return Validated(out, run.output)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a validation does.
+
+    Attributes:
+        maker: Of the flow.
+        flow: From the candidates to the summary.
+        count: How many candidates there are.
+        settings: What makes the run what it is.
+    """
+
+    maker: ScreeningFlowMaker
+    flow: Flow
+    count: int
+    settings: dict[str, Any]
+
+
+def plan(
+    candidates: Path | Sequence[Path],
+    engine: str,
+    top: int,
+    elements: Sequence[Path],
+    shard_size: int,
+    device: str,
+    *,
+    fixed: bool,
+    screen: bool,
+    scale: bool,
+    novel: bool,
+) -> Plan:
+    """Return what a validation does; arguments as of :func:`validate`, ``scale`` for ``scale_cells``.
+
+    Raises:
+        InputError: if an option or a crystal cannot be used.
+    """
+    found = _read([candidates] if isinstance(candidates, Path) else candidates)
+    energies = _engine(engine, elements, fixed=fixed)
+    maker = ScreeningFlowMaker(
+        screen_maker=ScreenMaker(
+            screening={"novel": novel} | ({} if screen else _NO_SCREENING),
+            scale_cells=scale and not fixed,
+            symmetry_tolerance=0.0 if fixed else 0.1,
+            device=device,
+        ),
+        validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
+        top=top,
+        shard_size=shard_size,
+    )
+    flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
+    return Plan(maker, flow, len(found), _settings(found, energies, maker))
 
 
 def _read(paths: Sequence[Path]) -> list[Candidate]:
@@ -230,7 +284,8 @@ def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> None:
     _write_table([*passed, *rest], min(top, len(passed)), out)
 
 
-def _write(run: LocalRun, out: Path) -> None:
+def write_results(run: LocalRun, out: Path) -> None:
+    """Write tables, documents and relaxed crystals of what was validated."""
     summary: ValidationSummaryDoc = run.output
     for row in summary.rows:
         causes = [run.failures[job] for job in row.task_ids.values() if job in run.failures]
@@ -258,7 +313,8 @@ def _write_table(everyone: Sequence[CandidateDoc], validated: int, out: Path) ->
     write_atomically(out / "screening.csv", table.to_csv(index=False).encode())
 
 
-def _log_states(summary: ValidationSummaryDoc) -> None:
+def log_states(summary: ValidationSummaryDoc) -> None:
+    """Log what was not validated, and what did not finish."""
     if summary.screened_out:
         # The first reason alone, so that the numbers add up; the table has them all.
         counts = Counter(

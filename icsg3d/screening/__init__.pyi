@@ -1,6 +1,7 @@
 from .charges import ChargeBalance, charge_balance
 from .constraints import Constraints
 from .judging import merit, placed, ranked
+from .merging import Contender, LostDraws, Part, contender, contenders, judge_part, merge_parts
 from .pipeline import Judge
 from .screen import Screening, refined, screen, smallest_distance_ratio, space_group, usable
 from .shortlist import Shortlist, fill
@@ -9,12 +10,19 @@ from .validity import composition_valid, structure_valid
 __all__ = [
     "ChargeBalance",
     "Constraints",
+    "Contender",
     "Judge",
+    "LostDraws",
+    "Part",
     "Screening",
     "Shortlist",
     "charge_balance",
     "composition_valid",
+    "contender",
+    "contenders",
     "fill",
+    "judge_part",
+    "merge_parts",
     "merit",
     "placed",
     "ranked",

@@ -4,13 +4,23 @@ from .formation import FormationEnergyMaker
 from .gpaw import GpawRelaxMaker, GpawSettings, GpawStaticMaker
 from .jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker
 from .local import LocalRun, run_flow
-from .schemas import CandidateDoc, CandidatesDoc, FormationEnergyDoc, ValidationDoc, ValidationSummaryDoc
+from .schemas import (
+    CandidateDoc,
+    CandidatesDoc,
+    FormationEnergyDoc,
+    SelectionDoc,
+    ShardDoc,
+    ValidationDoc,
+    ValidationSummaryDoc,
+)
+from .shards import DesignFlowMaker, MergeMaker, SelectMaker, ShardMaker
 from .stores import chosen_store, folder_store
 
 __all__ = [
     "CandidateDoc",
     "CandidateValidationMaker",
     "CandidatesDoc",
+    "DesignFlowMaker",
     "FormationEnergyDoc",
     "FormationEnergyMaker",
     "GenerateMaker",
@@ -18,8 +28,13 @@ __all__ = [
     "GpawSettings",
     "GpawStaticMaker",
     "LocalRun",
+    "MergeMaker",
     "ScreenMaker",
     "ScreeningFlowMaker",
+    "SelectMaker",
+    "SelectionDoc",
+    "ShardDoc",
+    "ShardMaker",
     "ValidationDoc",
     "ValidationSummaryDoc",
     "ValidationSummaryMaker",

@@ -13,13 +13,12 @@ from icsg3d.workflows.calculations import tolerant
 from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.formation import FormationEnergyMaker, no_reference
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker, ValidationSummaryMaker, compare, validation
-from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationDoc
-from icsg3d.workflows.taking import a_candidate, a_crystal_or_none, energies_of_elements, split_candidates, taking
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, SelectionDoc, ValidationDoc
+from icsg3d.workflows.shards import DesignFlowMaker
+from icsg3d.workflows.taking import a_candidate, energies_of_elements, split_candidates, taking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from pymatgen.core import Structure
+    from collections.abc import Mapping, Sequence
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.generation.candidates import Candidate
@@ -121,7 +120,7 @@ def _of(structure: Any, element_energies: Mapping[str, Any]) -> dict[str, Any]:
 
 @job
 def validate_all(
-    screened: CandidatesDoc,
+    screened: CandidatesDoc | SelectionDoc,
     maker: CandidateValidationMaker,
     summary_maker: ValidationSummaryMaker,
     top: int,
@@ -130,15 +129,17 @@ def validate_all(
     """Replace itself by the flows of the best candidates, with each element computed once, and the summary.
 
     Args:
-        screened: Candidates with results of screening, best first.
+        screened: Candidates with results of screening, or those that were selected of many draws; best first.
         maker: Of one candidate.
         summary_maker: Of the summary.
         top: How many of those that passed are validated.
         shard_size: Candidates of one job.
     """
-    passed = [each for each in screened.candidates if each.screening.get("passed")]
+    drawn = screened.counts() if isinstance(screened, SelectionDoc) else None
+    everyone = screened.documents() if isinstance(screened, SelectionDoc) else screened.candidates
+    passed = [each for each in everyone if each.screening.get("passed")]
     chosen = passed[:top]
-    left_out = passed[top:] + [each for each in screened.candidates if not each.screening.get("passed")]
+    left_out = passed[top:] + [each for each in everyone if not each.screening.get("passed")]
     energies = maker.formation_energy_maker
     refused = [doc for each in chosen if (doc := _refused(each, energies))]
     computed = [each for each in chosen if each.index not in {doc.candidate.index for doc in refused}]
@@ -151,7 +152,7 @@ def validate_all(
         shard.name = f"shard {start // shard_size + 1}"
         shards.append(shard)
     rows: list[Any] = [*(shard.output for shard in shards), refused]
-    summed = tolerant(summary_maker.make(chosen, rows, energies, left_out))
+    summed = tolerant(summary_maker.make(chosen, rows, energies, left_out, drawn))
     return Response(replace=Flow([*elements.values(), *shards, summed], output=summed.output, name="validate"))
 
 
@@ -171,6 +172,9 @@ def _composition(candidate: CandidateDoc) -> Any:
 class ScreeningFlowMaker(Maker):
     """From a crystal, or from candidates, to the paper's Table S1: draw, screen, relax, compare, sum up.
 
+    What is drawn is judged in shards (:class:`~icsg3d.workflows.shards.DesignFlowMaker`); those refused are counted.
+    Candidates that are given are screened by one job, and those refused are in the summary.
+
     Args:
         name: Of the flow.
         generate_maker: Draws candidates.
@@ -178,7 +182,7 @@ class ScreeningFlowMaker(Maker):
         validation_maker: Validates one, with the engine.
         summary_maker: Sums up.
         draws: Candidates to draw where none are given.
-        top: How many of those that passed the screening are validated, lowest predicted formation energy first.
+        top: How many of those that passed the screening are validated, nearest to the hull of known phases first.
         shard_size: Draws or candidates of one job, so that a manager can spread jobs over machines.
     """
 
@@ -232,14 +236,21 @@ class ScreeningFlowMaker(Maker):
         if base_structure is not None and candidates is not None:
             msg = "there is a base to draw around, and there are candidates instead; give one of the two"
             raise InputError(msg)
-        base = a_crystal_or_none(base_structure, "the base")
-        drawn = list(self._draws(base)) if candidates is None else []
-        parts = [job.output for job in drawn] if candidates is None else split_candidates(candidates)
-        screened = self.screen_maker.make(parts)
+        screened = self._drawn(base_structure) if candidates is None else self._given(candidates)
         validated = validate_all(screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size)
         validated.name = "validate"
-        return Flow([*drawn, screened, validated], output=validated.output, name=self.name)
+        return Flow([screened, validated], output=validated.output, name=self.name)
 
-    def _draws(self, structure: Structure | OutputReference | None) -> Iterable[Any]:
-        for start in range(0, self.draws, self.shard_size):
-            yield self.generate_maker.make(structure, min(self.shard_size, self.draws - start), start)
+    def _drawn(self, base_structure: Any) -> Flow:
+        maker = DesignFlowMaker(
+            name="draw",
+            generate_maker=self.generate_maker,
+            screen_maker=self.screen_maker,
+            keep=self.top,
+            told=[],
+            shard_size=self.shard_size,
+        )
+        return maker.make(base_structure, self.draws)
+
+    def _given(self, candidates: Any) -> Job:
+        return self.screen_maker.make(split_candidates(candidates))

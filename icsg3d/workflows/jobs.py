@@ -14,8 +14,9 @@ from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.structures import Crystal
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
-from icsg3d.generation.candidates import Draws
+from icsg3d.generation.sources import LatentDraws
 from icsg3d.hull import ReferenceHull
+from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.density import SCALE
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.screen import Screening
@@ -23,6 +24,7 @@ from icsg3d.workflows.calculations import MP2020, value_of
 from icsg3d.workflows.schemas import (
     CandidateDoc,
     CandidatesDoc,
+    CountsDoc,
     EngineDoc,
     FormationEnergyDoc,
     ValidationDoc,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pymatgen.core import Structure
+
+    from icsg3d.screening.pipeline import Judge
 
 
 ENERGY = "formation_energy_per_atom"
@@ -51,6 +55,7 @@ class GenerateMaker(Maker):
         scale: Noise level of draws around a crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         device: Where the networks run.
+        symmetry_tolerance: Draws are brought to the symmetry they have within this distance in angstrom; 0 for none.
     """
 
     name: str = "generate"
@@ -59,6 +64,7 @@ class GenerateMaker(Maker):
     scale: float = SCALE
     condition: float | None = None
     device: str = "cpu"
+    symmetry_tolerance: float = SYMMETRY_TOLERANCE
 
     def __post_init__(self) -> None:
         """Check the numbers, which may be numpy's.
@@ -69,6 +75,34 @@ class GenerateMaker(Maker):
         self.seed = whole_number(self.seed, "seed", 0)
         self.scale = real_number(self.scale, "scale")
         self.condition = None if self.condition is None else real_number(self.condition, "condition")
+        self.symmetry_tolerance = real_number(self.symmetry_tolerance, "symmetry_tolerance")
+
+    def source(self, structure: Crystal | None, limit: int, constraints: Constraints | None = None) -> LatentDraws:
+        """Return the draws by number.
+
+        Args:
+            structure: Where to start; None to draw freely.
+            limit: How many there are, at most.
+            constraints: What is asked of them; a model that can leads free draws by the elements.
+
+        Raises:
+            InputError: if the model is missing, cannot take the crystal, has no condition, or lacks an element that is
+                asked for.
+        """
+        from icsg3d.generation.generator import CrystalGenerator
+
+        generator = CrystalGenerator.from_pretrained(self.model, self.device, self.symmetry_tolerance)
+        asked = constraints or Constraints()
+        asked.check_known(generator.elements, f"the model {generator.name}")
+        return LatentDraws(
+            generator,
+            structure,
+            limit,
+            scale=self.scale,
+            condition=self.condition,
+            seed=self.seed,
+            within=asked.possible(generator.elements),
+        )
 
     @taking(structure=a_crystal_or_none, count=a_count, start=a_start)
     @job(output_schema=CandidatesDoc)
@@ -83,13 +117,8 @@ class GenerateMaker(Maker):
         Raises:
             InputError: if the model cannot take the crystal, or has no condition.
         """
-        from icsg3d.generation.generator import CrystalGenerator
-
-        generator = CrystalGenerator.from_pretrained(self.model, self.device)
-        draws = Draws.make(
-            generator, structure, count, scale=self.scale, condition=self.condition, seed=self.seed, first=start
-        )
-        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(c) for c in draws.candidates(generator)])
+        found = self.source(structure, start + count).candidates(range(start, start + count))
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in found])
 
 
 @dataclass
@@ -131,21 +160,39 @@ class ScreenMaker(Maker):
         Raises:
             InputError: if a criterion is none, or the model is missing.
         """
+        candidates = [each.to_candidate() for each in candidates_of(parts)]
+        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in self.judge().judge(candidates)])
+
+    def judge(self, base: Structure | None = None, told: Sequence[str] = ()) -> Judge:
+        """Return what candidates are judged by.
+
+        Args:
+            base: Crystal that is no candidate itself.
+            told: Properties to predict of what is kept, beside those that constraints ask for.
+
+        Raises:
+            InputError: if a criterion is none, or a model or file is missing.
+        """
         from icsg3d.screening.pipeline import Judge
 
-        judge = Judge.load(
-            self._criteria(),
+        return Judge.load(
+            self.criteria(),
             predictor=self.predictor,
             scale_cells=self.scale_cells,
             hull=self.hull,
             phases=self.phases,
+            told=[name for name in told if name not in self.constraints.ranges],
             symmetry_tolerance=self.symmetry_tolerance,
+            base=base,
             device=self.device,
         )
-        candidates = [each.to_candidate() for each in candidates_of(parts)]
-        return CandidatesDoc(candidates=[CandidateDoc.from_candidate(each) for each in judge.judge(candidates)])
 
-    def _criteria(self) -> Screening:
+    def criteria(self) -> Screening:
+        """Return what is asked for.
+
+        Raises:
+            InputError: if a criterion is none, or has a value that it cannot have.
+        """
         unknown = sorted(set(self.screening) - {each.name for each in fields(Screening)})
         if unknown:
             msg = f"there is no criterion {unknown[0]!r}; see icsg3d.screening.screen.Screening"
@@ -230,7 +277,12 @@ class ValidationSummaryMaker(Maker):
     @taking(candidates=a_list, shards=a_list, screened_out=a_list)
     @job(output_schema=ValidationSummaryDoc)
     def make(
-        self, candidates: list[CandidateDoc], shards: list[Any], maker: Any, screened_out: list[CandidateDoc]
+        self,
+        candidates: list[CandidateDoc],
+        shards: list[Any],
+        maker: Any,
+        screened_out: list[CandidateDoc],
+        drawn: CountsDoc | None = None,
     ) -> ValidationSummaryDoc:
         """Return the summary; a candidate of which nothing came back is a row that says so.
 
@@ -239,15 +291,19 @@ class ValidationSummaryMaker(Maker):
             shards: Lists of their documents; None where a job failed.
             maker: The :class:`~icsg3d.workflows.formation.FormationEnergyMaker` that computed the energies.
             screened_out: What was left out before.
+            drawn: What came of the draws, where candidates were drawn.
         """
         engine = maker.document()
         found = {doc.candidate.index: doc for shard in shards for doc in shard or [] if value_of(doc, "candidate")}
         rows = [found.get(candidate.index) or validation(candidate, None, engine) for candidate in candidates]
-        return summary(rows, engine, screened_out)
+        return summary(rows, engine, screened_out, drawn)
 
 
 def summary(
-    rows: Sequence[ValidationDoc], engine: EngineDoc, screened_out: Sequence[CandidateDoc] = ()
+    rows: Sequence[ValidationDoc],
+    engine: EngineDoc,
+    screened_out: Sequence[CandidateDoc] = (),
+    drawn: CountsDoc | None = None,
 ) -> ValidationSummaryDoc:
     """Return the summary of validated candidates, averages over those that finished."""
     finished = [row for row in rows if row.state == "finished"]
@@ -258,4 +314,5 @@ def summary(
         mean_delta_e_form=mean_of_known([row.delta_e_form for row in finished]),
         mean_delta_bonds_percent=mean_of_known([row.delta_bonds_percent for row in finished]),
         screened_out=list(screened_out),
+        drawn=drawn,
     )

@@ -7,17 +7,22 @@ database as those of the Materials Project.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emmet.core.structure import StructureMetadata
 from pydantic import BaseModel, Field, create_model
 from pymatgen.core import Structure
 
-from icsg3d.crystals.display import Markup, crystal_svg, html_table
+from icsg3d.crystals.display import CrystalList, Markup, crystal_svg, html_table
 from icsg3d.generation.candidates import Candidate
+from icsg3d.screening.merging import LostDraws, Part, from_lines, to_lines
 from icsg3d.screening.screen import usable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import pandas as pd
 
 State = Literal["finished", "unconverged", "failed"]
@@ -37,6 +42,9 @@ S1_COLUMNS = (
     "engine",
 )
 """Columns of Table S1: the paper's, distances from the hull, and how the row ended and by what."""
+
+PACKED = 100
+"""Candidates in one object of a store."""
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(Candidate) if each.name != "structure")
 
@@ -77,6 +85,106 @@ class CandidatesDoc(BaseModel):
     """Candidates of one job."""
 
     candidates: list[CandidateDoc] = Field(description="The candidates, in the order of their draws")
+
+
+class LostDoc(BaseModel):
+    """Draws that could not be judged."""
+
+    first: int = Field(description="Number of the first")
+    last: int = Field(description="Number of the last")
+    reason: str = Field(description="Why")
+
+
+class CountsDoc(BaseModel):
+    """What came of draws, in numbers."""
+
+    first: int = Field(0, description="Number of the first draw")
+    count: int = Field(description="Draws, those counted that could not be judged")
+    judged: int = Field(description="Draws that were judged")
+    passed: int = Field(description="Those that met all that is asked of each alone; repeats are counted")
+    refused_for: dict[str, int] = Field(default_factory=dict, description="How many each criterion refused")
+    lost: list[LostDoc] = Field(default_factory=list, description="Draws that could not be judged, up to 100 ranges")
+    lost_count: int = Field(0, description="How many could not be judged, in all")
+
+
+class ContendersDoc(BaseModel):
+    """Up to 100 candidates that may be among the best, packed: it passes through a store and a merge as one text."""
+
+    candidates: str = Field(description="A line of JSON each (icsg3d.screening.merging.to_lines)")
+
+
+class ShardDoc(CountsDoc):
+    """What came of some draws, judged by one job or merged of several."""
+
+    base: str = Field("", description="Reduced formula of the crystal drawn around; empty without one")
+    unique: bool = Field(default=True, description="Whether repeats are left out")
+    parts: list[ContendersDoc] = Field(description="What may be among the best, best first")
+
+    @classmethod
+    def from_part(cls, part: Part) -> Self:
+        """Return the document of judged or merged draws."""
+        return cls(
+            **_counts(part),
+            base=part.base,
+            unique=part.unique,
+            parts=[ContendersDoc(candidates=to_lines(each)) for each in batched(part.contenders, PACKED)],
+        )
+
+    def to_part(self) -> Part:
+        """Return the judged or merged draws of the document."""
+        return Part(
+            first=self.first,
+            count=self.count,
+            judged=self.judged,
+            passed=self.passed,
+            refused_for=Counter(self.refused_for),
+            lost=tuple(LostDraws(each.first, each.last, each.reason) for each in self.lost),
+            lost_count=self.lost_count,
+            contenders=tuple(one for each in self.parts for one in from_lines(each.candidates)),
+            base=self.base,
+            unique=self.unique,
+        )
+
+
+class SelectionDoc(CountsDoc):
+    """The best of all draws, and what came of the others in numbers."""
+
+    kept: int = Field(description="How many are kept")
+    keep: int | None = Field(None, description="How many were wanted; None for all that pass")
+    judge: dict[str, Any] = Field(default_factory=dict, description="Criteria, models by their hashes, and the hull")
+    parts: list[CandidatesDoc] = Field(description="Those that are kept, best first, up to 100 in each part")
+
+    @classmethod
+    def of(cls, part: Part, kept: Sequence[Candidate], keep: int | None, judge: dict[str, Any]) -> Self:
+        """Return the document of merged draws and the candidates that are kept of them, best first."""
+        documents = [CandidateDoc.from_candidate(each) for each in kept]
+        parts = [CandidatesDoc(candidates=list(each)) for each in batched(documents, PACKED)]
+        return cls(**_counts(part), kept=len(kept), keep=keep, judge=judge, parts=parts)
+
+    def documents(self) -> list[CandidateDoc]:
+        """Return the documents of those that are kept, best first."""
+        return [each for part in self.parts for each in part.candidates]
+
+    def candidates(self) -> CrystalList[Candidate]:
+        """Return those that are kept, best first."""
+        return CrystalList(each.to_candidate() for each in self.documents())
+
+    def counts(self) -> CountsDoc:
+        """Return the numbers alone."""
+        return CountsDoc(**{name: getattr(self, name) for name in CountsDoc.model_fields})
+
+
+def batched(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """Yield a sequence in parts of a size; the last may be shorter."""
+    left = iter(items)
+    while part := list(islice(left, size)):
+        yield part
+
+
+def _counts(part: Part) -> dict[str, Any]:
+    names = ("first", "count", "judged", "passed", "lost_count")
+    lost = [LostDoc(first=each.first, last=each.last, reason=each.reason) for each in part.lost]
+    return {name: getattr(part, name) for name in names} | {"refused_for": dict(part.refused_for), "lost": lost}
 
 
 class EngineDoc(BaseModel):
@@ -159,7 +267,10 @@ class ValidationSummaryDoc(BaseModel):
     finished: int = Field(description="Candidates that finished")
     mean_delta_e_form: float | None = Field(None, description="Over those that finished, eV/atom")
     mean_delta_bonds_percent: float | None = Field(None, description="Over those that finished and were relaxed")
-    screened_out: list[CandidateDoc] = Field(default_factory=list, description="What the screening left out, and why")
+    screened_out: list[CandidateDoc] = Field(
+        default_factory=list, description="What the screening left out of given candidates, and why"
+    )
+    drawn: CountsDoc | None = Field(None, description="What came of the draws, where candidates were drawn")
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return Table S1: a row for each candidate, one that did not finish with what there is and its state.
@@ -179,5 +290,6 @@ class ValidationSummaryDoc(BaseModel):
             }
             for row in self.rows
         ]
-        left = f"; {len(self.screened_out)} were screened out" if self.screened_out else ""
+        out = self.drawn.judged - self.drawn.passed if self.drawn else len(self.screened_out)
+        left = f"; {out} were screened out" if out else ""
         return f"<p>{self.finished} of {len(self.rows)} candidates finished{left}</p>{html_table(rows)}"

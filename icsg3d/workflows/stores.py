@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from jobflow import SETTINGS, JobStore
 from maggma.stores import MemoryStore, MontyStore
@@ -59,9 +59,22 @@ def chosen_store(folder: Path) -> JobStore:
     Raises:
         InputError: if it cannot be reached or written.
     """
-    store = SETTINGS.JOB_STORE
-    if type(store.docs_store) is MemoryStore:  # jobflow's default, which forgets everything
+    if is_forgetful(SETTINGS.JOB_STORE):
         return folder_store(folder)
+    return connected(SETTINGS.JOB_STORE)
+
+
+def is_forgetful(store: JobStore) -> bool:
+    """Whether a store is jobflow's default, which forgets everything when the process ends."""
+    return type(store.docs_store) is MemoryStore
+
+
+def connected(store: JobStore) -> JobStore:
+    """Return a store once it is connected.
+
+    Raises:
+        InputError: if it cannot be reached.
+    """
     try:
         store.connect()
         store.count()
@@ -72,3 +85,25 @@ def chosen_store(folder: Path) -> JobStore:
         )
         raise InputError(msg) from error
     return store
+
+
+def common_store(store: JobStore | None = None) -> JobStore:
+    """Return a store that all machines share, connected.
+
+    Args:
+        store: By default that of the user's jobflow settings.
+
+    Raises:
+        InputError: if it is none, lacks the additional store ``data``, or cannot be reached.
+    """
+    store = store or SETTINGS.JOB_STORE
+    if is_forgetful(store):
+        msg = (
+            "jobflow knows no store that other machines reach; name one in the settings, as JOB_STORE in a file named "
+            "by JOBFLOW_CONFIG_FILE"
+        )
+        raise InputError(msg)
+    if "data" not in cast("Any", store).additional_stores:
+        msg = "the store of jobflow has no additional store 'data', where candidates are kept; add one to the settings"
+        raise InputError(msg)
+    return connected(store)

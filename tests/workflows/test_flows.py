@@ -155,11 +155,11 @@ def test_from_a_crystal_to_the_summary(base, emt, tiny_model, tmp_path, store):
     structure = None if base is None else prototype_structure(base)
     run = run_flow(maker.make(structure), store, tmp_path / "jobs")
     assert not run.failures
-    assert {each.base for each in run.output.screened_out} <= {base or ""}
-    assert len(run.output.rows) + len(run.output.screened_out) == 5
-    drawn = [doc["output"]["candidates"] for doc in store.query({"name": "generate"}, ["output"])]
-    assert sorted(len(part) for part in drawn) == [1, 2, 2]
-    assert sorted(each["index"] for part in drawn for each in part) == [0, 1, 2, 3, 4]
+    assert {each.candidate.base for each in run.output.rows} <= {base or ""}
+    assert run.output.screened_out == []
+    assert (run.output.drawn.count, run.output.drawn.judged) == (5, 5)
+    drawn = [doc["output"] for doc in store.query({"name": {"$regex": "^draw and judge"}}, ["output"])]
+    assert sorted((part["first"], part["count"]) for part in drawn) == [(0, 2), (2, 2), (4, 1)]
 
 
 def test_shards_of_draws_are_the_draws(tiny_model):

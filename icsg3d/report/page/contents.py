@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from icsg3d.crystals.structures import read_json, structure_from_dict
 from icsg3d.errors import InputError
-from icsg3d.generation.candidates import Candidate
-from icsg3d.report.folders import PARTIAL_FILE, RESULT_FILE, candidate_from_dict
+from icsg3d.generation.candidates import Candidate, candidate_from_dict
+from icsg3d.report.folders import PARTIAL_FILE, RESULT_FILE
 from icsg3d.run_folders import SETTINGS_FILE
 
 if TYPE_CHECKING:

@@ -247,13 +247,25 @@ def test_a_folder_without_a_record_is_refused(tmp_path):
         collect(tmp_path)
 
 
-def test_commands_hand_over_and_collect(command_line, manager, tmp_path, monkeypatch):
-    pytest.importorskip("fireworks")
-    for name in ("generate", "validate"):
-        given = [tmp_path / "crystals"] if name == "validate" else []
-        code, said = command_line(name, *given, "--out", tmp_path / "out", "--worker", "cluster")
+def test_commands_hand_over_and_collect(command_line, manager, salts, tmp_path):
+    out = tmp_path / "out"
+    given = ("-n", 80, "--keep", 3, "--submit", "fireworks", "--shard-size", 40, "--out", out)
+    code, said = command_line("generate", *given)
+    assert (code, "4 jobs are with FireWorks" in said) == (0, True)
+    code, said = command_line("collect", out)
+    assert (code, "0 of 2 shards have finished" in said) == (0, True)
+    manager.run()
+    code, said = command_line("collect", out)
+    assert (code, "3 candidates kept" in said) == (0, True)
+    assert len(rows_of(out, None)) == 3
+
+
+def test_options_that_do_not_go_together_are_refused(command_line, tmp_path):
+    out = tmp_path / "out"
+    for command in (("generate",), ("validate", tmp_path / "crystals")):
+        code, said = command_line(*command, "--out", out, "--worker", "cluster")
         assert (code, "--worker and --project go with --submit remote" in said) == (2, True)
-        code, said = command_line(name, *given, "--out", tmp_path / "out", "--submit", "fireworks", "--resume")
+        code, said = command_line(*command, "--out", out, "--submit", "fireworks", "--resume")
         assert (code, "what a manager does is not resumed here" in said) == (2, True)
     code, said = command_line("collect", tmp_path)
     assert (code, "holds no run that was handed" in said) == (2, True)

@@ -61,7 +61,7 @@ def manager(store, tmp_path, monkeypatch):
 @pytest.fixture
 def salts(monkeypatch):
     """Let all draws be of salts."""
-    monkeypatch.setattr(GenerateMaker, "source", lambda _, __, limit: Salts(limit))
+    monkeypatch.setattr(GenerateMaker, "source", lambda _, __, limit, ___=None: Salts(limit))
     monkeypatch.setattr(ScreenMaker, "judge", lambda _, base=None, told=(): judge(base=base))
     monkeypatch.setattr(Design, "source", lambda self, *_: Salts(self.n))
     monkeypatch.setattr(Judging, "judge", lambda _, base=None, *__: judge(base=base))

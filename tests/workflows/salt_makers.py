@@ -14,7 +14,7 @@ class SaltMaker(GenerateMaker):
 
     fails: int = -1
 
-    def source(self, _structure, limit):
+    def source(self, _structure, limit, _constraints=None):
         if limit == self.fails:
             msg = "this machine is no good"
             raise RuntimeError(msg)

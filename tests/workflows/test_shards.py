@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from monty.json import MontyDecoder, MontyEncoder
 
 from icsg3d.errors import InputError
+from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.shortlist import Shortlist, fill
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker
@@ -24,7 +26,7 @@ BASE = salt("Na", "Cl", "rock salt", 20.0)
 def salts(monkeypatch):
     """Let makers draw and judge salts; return the numbers that cannot be drawn, to be added to."""
     bad = []
-    monkeypatch.setattr(GenerateMaker, "source", lambda _, __, limit: Salts(limit, tuple(bad)))
+    monkeypatch.setattr(GenerateMaker, "source", lambda _, __, limit, ___=None: Salts(limit, tuple(bad)))
     monkeypatch.setattr(ScreenMaker, "judge", lambda _, base=None, told=(): judge(base=base))
     return bad
 
@@ -69,7 +71,7 @@ def test_candidates_are_objects_of_their_own(store, tmp_path):
 
 
 def test_a_shard_that_fails_is_named_and_the_others_count(salts, store, tmp_path):
-    def draw(_, __, limit):
+    def draw(_, __, limit, ___=None):
         if limit == 80:
             raise RuntimeError
         return Salts(limit, tuple(salts))
@@ -142,3 +144,21 @@ def test_wrong_arguments_are_refused_when_make_is_called():
         SelectMaker().make(ShardDoc(count=1, judged=1, passed=0, parts=[]), 7)
     with pytest.raises(InputError, match="each part has a range"):
         MergeMaker().make([], [])
+
+
+def test_draws_are_led_by_the_constraints_as_in_one_process(monkeypatch):
+    led = []
+
+    class Spy:
+        def __init__(self, generator, structure, limit, *, within, **_):
+            led.append((structure, limit, within))
+
+    generator = SimpleNamespace(elements=("Li", "Na", "O", "F"), name="spied")
+    monkeypatch.setattr("icsg3d.workflows.jobs.LatentDraws", Spy)
+    monkeypatch.setattr("icsg3d.generation.generator.CrystalGenerator.from_pretrained", lambda *_: generator)
+    maker = GenerateMaker()
+    maker.source(None, 7, Constraints(excluded={"F", "Cl"}))
+    maker.source(None, 8)
+    assert led == [(None, 7, {"Li", "Na", "O"}), (None, 8, None)]
+    with pytest.raises(InputError, match="the model spied knows no Cs"):
+        maker.source(None, 7, Constraints(required={"Cs"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
@@ -75,6 +76,7 @@ class Candidate(MSONable):
     )
 
     @classmethod
+    @cache
     def kinds(cls) -> dict[str, Any]:
         """Return the annotation of each field, by name."""
         return {name: kind for name, kind in get_type_hints(cls).items() if name in cls.__dataclass_fields__}

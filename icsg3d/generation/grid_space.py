@@ -163,10 +163,14 @@ class GridSpace:
     ) -> list[LatentGrid]:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
+        With ``within`` they begin at compounds of no other elements, and each atom is read as the most probable of
+        these.
+
         Raises:
             InputError: if the seed is negative, or no training crystal has an energy in the bin, or only elements that
                 it may have.
         """
+        within = frozenset() if elements else within
         rows = self.networks.known.rows(condition, elements, within)
         begins, noises = [], []
         for random in _randoms(n, seed, first):
@@ -178,7 +182,7 @@ class GridSpace:
             chosen = [begins[row] for row in alike]
             noise = np.stack([noises[row] for row in alike])
             drawn |= dict(zip(alike, self._renoised(chosen, noise, condition, elements), strict=True))
-        return [drawn[row] for row in range(n)]
+        return [replace(drawn[row], allowed=within) for row in range(n)]
 
     def _renoised(
         self, begins: list[LatentGrid], noise: np.ndarray, condition: int, elements: frozenset[int]

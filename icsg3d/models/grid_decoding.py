@@ -48,12 +48,14 @@ class LatentGrid:
         lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
         atoms: How many atoms the crystal has that was encoded, or was asked for.
         orbits: Of the base that it was drawn around: atoms that are still at its sites get one element for each orbit.
+        allowed: Atomic numbers of the elements that its atoms may be; empty for any.
     """
 
     grid: np.ndarray
     lattice: np.ndarray
     atoms: int
     orbits: Orbits | None = None
+    allowed: frozenset[int] = frozenset()
 
 
 @torch.no_grad()
@@ -110,9 +112,23 @@ def decode_grid(
 ) -> Decoded:
     """Decode a latent grid to a crystal with the symmetry that it has within a tolerance in angstrom, 0 for none."""
     sites = read_grid(network, latent, reading, device)
+    if latent.allowed:
+        sites = among(sites, latent.allowed)
     if latent.orbits is not None:
         sites = alike_by_orbit(sites, latent.orbits, latent.lattice)
     return assembled(sites, latent.lattice, symmetry_tolerance)
+
+
+def among(sites: Sites, allowed: frozenset[int]) -> Sites:
+    """Return atoms of some elements, each the most probable of them.
+
+    Args:
+        sites: Atoms that were read.
+        allowed: Atomic numbers.
+    """
+    kept = np.full(sites.shares.shape[1], -np.inf)
+    kept[np.array(sorted(allowed)) - 1] = 0.0
+    return Sites((sites.shares + kept).argmax(axis=1) + 1, sites.frac_coords, np.where(kept < 0, 0.0, sites.shares))
 
 
 def alike_by_orbit(sites: Sites, orbits: Orbits, lattice: np.ndarray) -> Sites:

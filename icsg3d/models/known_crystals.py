@@ -75,6 +75,7 @@ class KnownCrystals:
             bins: Of the energy.
             elements: Atomic numbers; none for any.
             within: Atomic numbers of the elements that a crystal may have, if ``elements`` is empty; none for any.
+                Compounds count, or elements where there are no compounds.
 
         Raises:
             InputError: if no crystal is in the bin, or has allowed elements alone.
@@ -93,6 +94,8 @@ class KnownCrystals:
 
     def _within(self, fits: np.ndarray, allowed: frozenset[int]) -> np.ndarray:
         found = fits & ~(self._present & ~_flags(allowed)).any(1)
+        compounds = found & (self._present.sum(1) > 1)
+        found = compounds if compounds.any() else found
         if not found.any():
             msg = "no training crystal has the allowed elements alone; allow more of them, or name another --model"
             raise InputError(msg)

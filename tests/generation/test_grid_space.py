@@ -20,6 +20,7 @@ from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.checkpoints import CONFIG_FILE, write_model
 from icsg3d.models.decoding import Decoded
+from icsg3d.models.grid_decoding import among
 from icsg3d.models.grid_flow import GridFlowConfig
 from icsg3d.models.grid_generator import (
     GRID_GENERATOR_FORMAT,
@@ -29,6 +30,7 @@ from icsg3d.models.grid_generator import (
 )
 from icsg3d.models.grid_vae import GridVAEConfig
 from icsg3d.models.known_crystals import KnownCrystals
+from icsg3d.representation.sites import Sites
 from icsg3d.training.grid_data import GridSet
 from icsg3d.training.materials import MaterialsData, untrained
 
@@ -208,10 +210,22 @@ def test_free_draws_are_led_by_the_elements_that_are_allowed(generator):
     source = LatentDraws(generator, None, 12, within={"Ti", "O", "Zn", "S", "Og"})
     assert source.within == ["O", "S", "Ti", "Zn"]
     assert {latent.atoms for latent in source.draws(0, 12).latent} == {4, 6}  # wurtzite and rutile
+    assert all(latent.allowed == {8, 16, 22, 30} for latent in source.draws(0, 12).latent)
+    for each in source.candidates(range(12)):
+        assert each.structure is None or set(each.structure.symbol_set) <= {"O", "S", "Ti", "Zn"}
     alone = source.draws(7, 1).latent[0]
     assert np.allclose(alone.grid, source.draws(0, 12).latent[7].grid, atol=1e-5)
     around = LatentDraws(generator, textbook()["fluorite"], 2, within={"Ti", "O"})
     assert around.within == []  # a base says itself where to begin
+
+
+def test_atoms_are_read_as_the_most_probable_of_the_elements_that_are_allowed():
+    shares = np.zeros((2, 94))
+    shares[0, [7, 15, 25]] = 0.2, 0.3, 0.5  # O, S, Fe
+    shares[1, [7, 25]] = 0.9, 0.1
+    found = among(Sites(np.array([26, 8]), np.zeros((2, 3)), shares), frozenset({8, 16, 22}))
+    assert found.numbers.tolist() == [16, 8]
+    assert found.shares[:, [7, 15, 25]].tolist() == [[0.2, 0.3, 0.0], [0.9, 0.0, 0.0]]
 
 
 def test_crystals_of_as_many_elements_stand_in_for_unknown_sets():
@@ -227,7 +241,8 @@ def test_crystals_of_as_many_elements_stand_in_for_unknown_sets():
     assert cells.rows(1, frozenset({8})).tolist() == [1]
     with pytest.raises(InputError, match="in bin 5"):
         cells.rows(5, frozenset())
-    assert cells.rows(-1, frozenset(), frozenset({8, 22, 3})).tolist() == [0, 1]
+    assert cells.rows(-1, frozenset(), frozenset({8, 22, 3})).tolist() == [1]
+    assert cells.rows(-1, frozenset(), frozenset({8, 3})).tolist() == [0]
     assert cells.rows(1, frozenset(), frozenset({8, 22, 26})).tolist() == [1]
     with pytest.raises(InputError, match="no training crystal has the allowed elements alone"):
         cells.rows(-1, frozenset(), frozenset({22, 26}))

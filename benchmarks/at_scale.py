@@ -48,7 +48,7 @@ _ANIONS = ("O", "S", "Se", "F", "Cl", "Br", "N")
 
 
 class MadeUp:
-    """Perovskites of random elements and edges, by number."""
+    """Perovskites of random elements by number, near the volume of their formula, as draws are once they are sized."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -62,7 +62,8 @@ class MadeUp:
             rng = random.Random(number)  # noqa: S311 (crystals)
             first, second = rng.sample(_ELEMENTS, 2)
             kinds = [first, second, *[rng.choice(_ANIONS)] * 3]
-            yield Candidate(number, Structure(Lattice.cubic(rng.uniform(3.8, 5.2)), kinds, sites), model="made up")
+            edge = random.Random("".join(kinds)).uniform(3.8, 5.2) * rng.uniform(0.999, 1.001)  # noqa: S311 (crystals)
+            yield Candidate(number, Structure(Lattice.cubic(edge), kinds, sites), model="made up")
 
 
 class Chance:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
 from icsg3d.crystals.matching import repeat_key
+from icsg3d.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Merit = tuple[float, float, int]
 """What candidates are ordered by, least first; the last number is that of the candidate."""
+
+_MANY = 500
+"""Formulas whose repeats are not found in a moment."""
 
 BASE = -1
 """Stands for the base among the numbers of candidates."""
@@ -94,7 +98,8 @@ class Repeats:
     @property
     def different(self) -> int:
         """How many of the crystals repeat neither a better one nor the base."""
-        for formula in sorted(self._stale):
+        stale = sorted(self._stale)
+        for formula in track(stale, "looking for repeats") if len(stale) > _MANY else stale:
             group = self._formulas[formula]
             self._different -= _staying(group)
             group.resolved = self._resolve(group)

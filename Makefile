@@ -17,7 +17,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test test-slow coverage lint format fuzz kill bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test test-slow test-lowest coverage lint format fuzz kill bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,15 @@ test: install-dev ## run the tests but the slow ones
 
 test-slow: install-dev ## run the slow tests: kills, signals, forked processes, whole runs
 	$(PYTEST) -m slow $(PYTEST_FLAGS)
+
+# In an environment of its own. One value of indium differs in the tables of that pymatgen.
+test-lowest: ## try the lowest supported versions on crystals, grids and networks
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check -c constraints-lowest.txt $(PIP_FLAGS) \
+		-e '.[train,matminer]' pytest pytest-xdist hypothesis
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
+		--disable-warnings -o filterwarnings=default -k "not graph_features_are_those_of_pymatgen" \
+		$(or $(TESTS),tests/crystals tests/representation tests/models)
 
 coverage: install-dev ## run the tests and list the lines that none of them reaches
 	$(PYTEST) --cov=icsg3d --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)

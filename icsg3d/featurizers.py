@@ -121,11 +121,11 @@ class NetworkFeaturizer(BaseFeaturizer):
         what takes more than two seconds.
 
         Raises:
-            ValueError: if ``return_errors`` is asked for without ``ignore_errors``.
+            InputError: if ``return_errors`` is asked for without ``ignore_errors``.
         """
         if return_errors and not ignore_errors:
             msg = "return_errors needs ignore_errors; set both"
-            raise ValueError(msg)
+            raise InputError(msg)
         structures = _crystals(entries)
         rows: list[list[Any]] = []
         with bars(show=bool(pbar)), task(type(self).__name__, len(structures)) as running:
@@ -186,7 +186,7 @@ class LatentFeaturizer(NetworkFeaturizer):
         """Return the featurizer of a preset: ``paper``, the crystals of the article (cubic AB, ABX3 and A2BC).
 
         Raises:
-            ValueError: if there is no such preset.
+            InputError: if there is no such preset.
         """
         _check_preset(preset)
         return cls("cubic")
@@ -236,7 +236,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         """Return the featurizer of a preset: ``paper``, the network of the formation energy.
 
         Raises:
-            ValueError: if there is no such preset.
+            InputError: if there is no such preset.
         """
         _check_preset(preset)
         return cls("formation_energy_per_atom")
@@ -290,7 +290,7 @@ class PropertyFeaturizer(NetworkFeaturizer):
         """Return the featurizer of a preset: ``paper``, the seven properties of the article.
 
         Raises:
-            ValueError: if there is no such preset.
+            InputError: if there is no such preset.
         """
         _check_preset(preset)
         return cls([name for name in PROPERTIES if name != "eij_max"])
@@ -360,4 +360,4 @@ def _property_label(model: str, predictor: PropertyPredictor) -> str:
 def _check_preset(preset: str) -> None:
     if preset != "paper":
         msg = f"there is no preset {preset!r}; there is 'paper'"
-        raise ValueError(msg)
+        raise InputError(msg)

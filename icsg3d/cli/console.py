@@ -42,6 +42,15 @@ SymmetryOption = Annotated[
 TrainingDataOption = Annotated[
     list[Path] | None, typer.Option("--data", help="Crystals to learn from: dataframe, file or folder; repeatable.")
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME|PATH",
+        autocompletion=completion.generators,
+        help="Generator whose weights are the first ones.",
+    ),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything random: 0.")]
 AcceleratorOption = Annotated[str | None, typer.Option(help="cpu, gpu or auto (Lightning's).")]
 PrecisionOption = Annotated[

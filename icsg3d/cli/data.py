@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,20 +64,11 @@ def fetch(
     """
     from icsg3d.data.materials_project import MaterialsProjectQuery, fetch_materials_project
 
-    query = MaterialsProjectQuery(
-        ids=_listed(ids),
-        formula=_listed(formula),
-        chemsys=_listed(chemsys),
-        elements=_listed(elements),
-        exclude_elements=_listed(exclude_elements),
-        crystal_system=crystal_system.lower() if crystal_system else None,
-        space_group=space_group,
-        elements_count=_span(elements_count),
-        max_sites=max_sites,
-        max_energy_above_hull=max_energy_above_hull,
-        having=_listed(having),
-        gnome=gnome,
-    )
+    asked: dict[str, Any] = {"ids": _listed(ids), "formula": _listed(formula), "chemsys": _listed(chemsys)}
+    asked |= {"elements": _listed(elements), "exclude_elements": _listed(exclude_elements), "having": _listed(having)}
+    asked |= {"crystal_system": crystal_system.lower() if crystal_system else None, "space_group": space_group}
+    asked |= {"elements_count": _span(elements_count), "max_sites": max_sites, "gnome": gnome}
+    query = MaterialsProjectQuery(**asked, max_energy_above_hull=max_energy_above_hull)
     frame = fetch_materials_project(query, out, refresh=refresh)
     log_refused(_log, frame.attrs["skipped"])
     counts = ", ".join(f"{name} {frame[name].notna().sum()}" for name in frame.columns[4:] if frame[name].notna().any())

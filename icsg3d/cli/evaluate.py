@@ -13,6 +13,18 @@ from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_de
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
 
 JobsOption = Annotated[int, typer.Option(help="Processes; -1 for one for each core.")]
+SearcherOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH", autocompletion=completion.properties, help="Property model that leads the search."
+    ),
+]
+OtherJudgeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH", autocompletion=completion.properties, help="Another property model, which judges."
+    ),
+]
 
 
 @app.command()
@@ -151,18 +163,8 @@ def condition(
 def property_search(
     data: Annotated[Path, typer.Option(help="Training crystals with a column of the property.")],
     out: Annotated[Path, typer.Option(help="Folder of property_search.json, .csv and .png.")],
-    searcher: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH", autocompletion=completion.properties, help="Property model that leads the search."
-        ),
-    ],
-    judge: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH", autocompletion=completion.properties, help="Another property model, which judges."
-        ),
-    ],
+    searcher: SearcherOption,
+    judge: OtherJudgeOption,
     starts: Annotated[
         Path | None, typer.Option(help="Crystals to start from; without them, crystals of --data.")
     ] = None,
@@ -184,15 +186,9 @@ def property_search(
     from icsg3d.runs.evaluate import evaluate_property_search
 
     check_device(device)
-    options: dict[str, Any] = {
-        "starts": starts,
-        "count": count,
-        "rounds": rounds,
-        "draws": draws,
-        "seed": seed,
-        "model": model,
-    }
-    figures = evaluate_property_search(data, out, searcher, judge, **options, device=device, resume=resume)
+    options: dict[str, Any] = {"starts": starts, "count": count, "rounds": rounds, "draws": draws, "seed": seed}
+    options |= {"model": model, "device": device, "resume": resume}
+    figures = evaluate_property_search(data, out, searcher, judge, **options)
     _print(out, "property_search", figures)
 
 

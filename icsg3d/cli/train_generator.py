@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli import completion
 from icsg3d.cli.console import (
     AcceleratorOption,
     ConfigOption,
@@ -15,6 +14,7 @@ from icsg3d.cli.console import (
     ResumeOption,
     SeedOption,
     SetOption,
+    StartOption,
     TrainingDataOption,
     check_accelerator,
     needs,
@@ -29,28 +29,23 @@ ConditionOption = Annotated[
         "formation_energy_per_atom, if there is such a column."
     ),
 ]
+ValidationOption = Annotated[
+    Path | None, typer.Option(help="Crystals to judge by. Without it, a twentieth of the formulas is held out.")
+]
+JointEpochsOption = Annotated[int | None, typer.Option(help="Epochs of both networks, end to end: 60.")]
+DevicesOption = Annotated[int | None, typer.Option(help="Number of devices that share each epoch: 1.")]
 
 
 def generator(
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, log and, in model/, the trained model.")],
     data: TrainingDataOption = None,
-    validation: Annotated[
-        Path | None, typer.Option(help="Crystals to judge by. Without it, a twentieth of the formulas is held out.")
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="NAME|PATH",
-            autocompletion=completion.generators,
-            help="Generator whose weights are the first ones.",
-        ),
-    ] = None,
+    validation: ValidationOption = None,
+    start: StartOption = None,
     condition_column: ConditionOption = None,
-    joint_epochs: Annotated[int | None, typer.Option(help="Epochs of both networks, end to end: 60.")] = None,
+    joint_epochs: JointEpochsOption = None,
     seed: SeedOption = None,
     accelerator: AcceleratorOption = None,
-    devices: Annotated[int | None, typer.Option(help="Number of devices that share each epoch: 1.")] = None,
+    devices: DevicesOption = None,
     precision: PrecisionOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -58,8 +53,8 @@ def generator(
 ) -> None:
     """Train a generator: the U-Net first, the autoencoder second, then both end to end.
 
-    All other options (sizes of the networks, learning rate, augmentation, guidance ...) stand in a configuration; the
-    one that was used is written to config.yaml in --out, with a word on each.
+    All other options (sizes of the networks, learning rate ...) are in a configuration, which is written to config.yaml
+    in --out with a word on each.
 
     **Examples**
 
@@ -69,18 +64,15 @@ def generator(
 
         icsg3d train generator --data my_crystals --from cubic --joint-epochs 10 --out runs/tuned
 
-    Only the density of the latent space of a trained generator, fitted anew:
-
-        icsg3d train generator --data crystals.json.gz --from cubic --joint-epochs 0 --out runs/refitted
+    With --from and --joint-epochs 0 only the density of the latent space is fitted anew.
     """
     with needs("train", "training"):
         from icsg3d.runs.train_generator import GeneratorTrainingConfig, train_generator
 
-    given: dict[str, Any] = {"data": data or None, "validation": validation, "start": start, "precision": precision}
-    given |= {"condition_column": condition_column, "joint_epochs": joint_epochs, "seed": seed}
-    given |= {"accelerator": accelerator, "devices": devices}
+    given: dict[str, Any] = {"data": data or None, "validation": validation, "start": start, "seed": seed}
+    given |= {"condition_column": condition_column, "joint_epochs": joint_epochs}
+    given |= {"accelerator": accelerator, "devices": devices, "precision": precision}
     chosen = GeneratorTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
-    model = train_generator(chosen, out, command=this_command(), resume=resume)
-    if model is not None:
+    if model := train_generator(chosen, out, command=this_command(), resume=resume):
         say(f"the model is in [bold]{model}[/]: icsg3d generate --model {model} ...")

@@ -7,8 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli import completion
-from icsg3d.cli.console import ConfigOption, PrecisionOption, ResumeOption, SeedOption, SetOption, needs, say
+from icsg3d.cli.console import (
+    ConfigOption,
+    PrecisionOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    StartOption,
+    needs,
+    say,
+)
 
 
 def materials(
@@ -19,15 +27,7 @@ def materials(
     validation: Annotated[
         Path | None, typer.Option(help="Compact table to judge by; crystals of its formulas are not learned from.")
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="NAME|PATH",
-            autocompletion=completion.generators,
-            help="Model whose weights are the first ones.",
-        ),
-    ] = None,
+    start: StartOption = None,
     autoencoder_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder in all: 30,000.")] = None,
     density_steps: Annotated[int | None, typer.Option(help="Steps of the density in all: 30,000.")] = None,
     seed: SeedOption = None,

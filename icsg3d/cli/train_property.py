@@ -31,6 +31,15 @@ TeacherOption = Annotated[
         help="Crystals with pseudo-labels of another model: as --other-scale, but not in the last epochs; repeatable."
     ),
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="NAME|PATH", autocompletion=completion.properties, help="Property model to start from."
+    ),
+]
+HeldOutOption = Annotated[
+    Path | None, typer.Option(help="Crystals to judge by. Without it, a tenth of the formulas is held out.")
+]
 
 
 def property_(
@@ -39,15 +48,8 @@ def property_(
     target: Annotated[str | None, typer.Option(help="Column of the property.")] = None,
     other_scale: OtherScaleOption = None,
     teacher: TeacherOption = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="NAME|PATH", autocompletion=completion.properties, help="Property model to start from."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path | None, typer.Option(help="Crystals to judge by. Without it, a tenth of the formulas is held out.")
-    ] = None,
+    start: StartOption = None,
+    held_out: HeldOutOption = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each network: 100.")] = None,
     members: Annotated[int | None, typer.Option(help="Networks of the ensemble: 4.")] = None,
     seed: SeedOption = None,
@@ -59,8 +61,8 @@ def property_(
 ) -> None:
     """Train a property model from scratch, or from the networks of another one.
 
-    All other options (size of the networks, learning rate, kind of transfer ...) stand in a configuration; the one that
-    was used is written to config.yaml in --out, with a word on each.
+    All other options (size of the networks, learning rate, kind of transfer ...) are in a configuration, which is
+    written to config.yaml in --out with a word on each.
 
     **Examples**
 

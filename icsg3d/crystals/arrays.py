@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from icsg3d.crystals import elements
+from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +59,11 @@ class CrystalBatch:
         """Pad crystals to the size of the largest of them.
 
         Raises:
-            ValueError: if ``crystals`` is empty.
+            InputError: if ``crystals`` is empty.
         """
         if not crystals:
             msg = "a batch needs at least one crystal, got none"
-            raise ValueError(msg)
+            raise InputError(msg)
         size = max(len(crystal) for crystal in crystals)
         numbers = np.zeros((len(crystals), size), dtype=np.int64)
         frac_coords = np.zeros((len(crystals), size, 3))

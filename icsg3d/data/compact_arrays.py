@@ -74,11 +74,11 @@ class CompactCrystals:
         """Put crystals one after another.
 
         Raises:
-            ValueError: if names, crystals and columns are of different number, or there are none.
+            InputError: if names, crystals and columns are of different number, or there are none.
         """
         if not crystals or len(ids) != len(crystals) or any(len(each) != len(crystals) for each in columns.values()):
             msg = f"{len(crystals)} crystals need as many names and values, and at least one; got {len(ids)} names"
-            raise ValueError(msg)
+            raise InputError(msg)
         return cls(
             list(ids),
             np.array([len(crystal) for crystal in crystals]),

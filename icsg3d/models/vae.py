@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -20,9 +21,23 @@ COARSE = 4
 centres of its blocks."""
 
 
+Architecture = Literal["paper", "periodic"]
+
+_SWITCHES = ("periodic", "pool_last", "bottleneck_conv", "shortcut", "lattice_head", "rectified")
+_ARCHITECTURES: dict[tuple[bool, ...], Architecture] = {
+    (True, False, False, True, True, False): "periodic",
+    (False, True, True, False, False, True): "paper",
+}
+"""The two architectures by the switches in a configuration; there are no others."""
+
+
 @dataclass(frozen=True)
 class CrystalVAEConfig:
-    """Size of a :class:`CrystalVAE`.
+    """Sizes of a :class:`CrystalVAE`, and which of two architectures it has.
+
+    Six fields of a model's configuration, ``periodic`` and those marked "as one" below, tell the architectures apart.
+    They go together: without any of them the configuration is of the periodic architecture, and :meth:`paper` gives
+    that of the paper.
 
     Attributes:
         grid: Points along each axis.
@@ -30,20 +45,19 @@ class CrystalVAEConfig:
         periodic: Whether convolutions wrap around.
         filters: Filters of each level of the encoder; the decoder mirrors them.
         depths: Convolutions of each level.
-        pool_last: Whether the last level of the encoder is pooled too.
-        bottleneck: Channels of the coarsest grid on either side of the latent space.
-        bottleneck_conv: Whether a convolution leads to the bottleneck (else the last level has that many filters).
+        pool_last: Whether the last level of the encoder is pooled too; as one with ``periodic=False``.
+        bottleneck: Channels of the coarsest grid of the decoder and, in the paper, of the encoder.
+        bottleneck_conv: Whether a convolution leads to the bottleneck; as one with ``periodic=False``.
         hidden: Units of the dense layer before the latent space.
-        decoder_hidden: Units of the dense layers after it; empty for none but the one onto the coarsest grid.
-        dense_blocks: Residual dense blocks on either side of the latent space. They cost next to nothing beside the
-            convolutions, and it is there that an element is bound to a site.
-        shortcut: Whether a coarse map, the mean of the grid over 4^3 blocks, runs past the convolutions: linearly and
-            through the dense layers into the latent space, and out of it again. Which element lies where is a nearly
-            linear matter, and so learned in minutes that would else take hours.
+        decoder_hidden: Units of the dense layers after it; empty for none but the one onto the coarsest grid, as in
+            the paper.
+        dense_blocks: Residual dense blocks on either side of the latent space, none in the paper. They cost next to
+            nothing beside the convolutions, and it is there that an element is bound to a site.
+        shortcut: Whether a coarse map runs past the convolutions (:class:`PeriodicEncoder`); as one with ``periodic``.
         latent: Dimensions of the latent space.
         bins: Bins of the condition (formation energy per atom).
-        lattice_head: Whether six lattice numbers are encoded and decoded beside the grid.
-        rectified: Whether the decoded grid ends in batch norm and ReLU, as in the paper.
+        lattice_head: Whether six lattice numbers are encoded and decoded beside the grid; as one with ``periodic``.
+        rectified: Whether the decoded grid ends in batch norm and ReLU; as one with ``periodic=False``.
     """
 
     grid: int
@@ -80,14 +94,19 @@ class CrystalVAEConfig:
         """Check that the sizes fit together.
 
         Raises:
-            InputError: if the grid cannot be halved as often as the levels ask, or levels and depths differ.
+            InputError: if the fields mix the two architectures, the grid cannot be halved as often as the levels ask,
+                or levels and depths differ.
         """
-        step = 2 ** (len(self.filters) - 1 + self.pool_last)
+        paper = self.architecture == "paper"
+        if paper and (self.decoder_hidden or self.dense_blocks):
+            msg = "the paper's autoencoder has no decoder_hidden and no dense_blocks; leave them empty and 0"
+            raise InputError(msg)
+        step = 2 ** (len(self.filters) - 1 + paper)
         if self.grid % step:
             levels = len(self.filters)
             msg = f"a grid of {self.grid} points cannot be halved for {levels} levels; take a multiple of {step}"
             raise InputError(msg)
-        if self.shortcut and self.grid % COARSE:
+        if not paper and self.grid % COARSE:
             msg = f"a grid of {self.grid} points has no coarse map of {COARSE}"
             raise InputError(msg)
         if len(self.depths) != len(self.filters):
@@ -113,6 +132,23 @@ class CrystalVAEConfig:
             lattice_head=False,
             rectified=True,
         )
+
+    @property
+    def architecture(self) -> Architecture:
+        """Name of the architecture that the fields describe.
+
+        Raises:
+            InputError: if they mix the two.
+        """
+        found = tuple(getattr(self, name) for name in _SWITCHES)
+        if found not in _ARCHITECTURES:
+            told = " or ".join(
+                f"{name!r} ({', '.join(f'{k}={v}' for k, v in zip(_SWITCHES, values, strict=True))})"
+                for values, name in _ARCHITECTURES.items()
+            )
+            given = ", ".join(f"{name}={value}" for name, value in zip(_SWITCHES, found, strict=True))
+            raise InputError(f"there is no autoencoder with {given}; take those of the architecture {told}")
+        return _ARCHITECTURES[found]
 
     @property
     def coarse(self) -> int:
@@ -156,97 +192,130 @@ class DenseBlock(nn.Module):
         return x + self.layers(x)
 
 
-class Encoder(nn.Module):
-    """Grid, condition and lattice numbers to a latent Gaussian."""
+def _levels(
+    inputs: int, filters: tuple[int, ...], depths: tuple[int, ...], *, periodic: bool, beside_last: int = 0
+) -> nn.ModuleList:
+    """Return levels of convolutions; the last one takes so many channels beside those of the level before it."""
+    levels = []
+    for number, (width, depth) in enumerate(zip(filters, depths, strict=True), start=1):
+        taken = inputs + (beside_last if number == len(filters) else 0)
+        later = (ConvBlock(width, width, periodic=periodic) for _ in range(depth - 1))
+        levels.append(nn.Sequential(ConvBlock(taken, width, periodic=periodic), *later))
+        inputs = width
+    return nn.ModuleList(levels)
+
+
+def _dense_blocks(size: int, number: int) -> list[nn.Module]:
+    """Return residual dense blocks."""
+    return [DenseBlock(size) for _ in range(number)]
+
+
+def _with_condition(grid: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    """Return a grid (B, C, G, G, G) with a one-hot condition (B, bins) at every point as further channels."""
+    tiled = condition[:, :, None, None, None].expand(-1, -1, *grid.shape[2:])
+    return torch.cat([grid, tiled.to(grid.dtype)], dim=1)
+
+
+def _posterior(mean: torch.Tensor, log_variance: torch.Tensor) -> Posterior:
+    """Return a latent Gaussian in float32 whose variances stay within bounds."""
+    return Posterior(mean.float(), log_variance.float().clamp(-12.0, 6.0))
+
+
+class PaperEncoder(nn.Module):
+    """Grid and condition to a latent Gaussian, as in the paper: every level is pooled, then comes a bottleneck."""
 
     def __init__(self, config: CrystalVAEConfig) -> None:
         super().__init__()
-        self.config = config
-        inputs = config.channels + config.bins
-        levels = []
-        for width, depth in zip(config.filters, config.depths, strict=True):
-            blocks = [ConvBlock(inputs, width, periodic=config.periodic)]
-            blocks += [ConvBlock(width, width, periodic=config.periodic) for _ in range(depth - 1)]
-            levels.append(nn.Sequential(*blocks))
-            inputs = width
-        self.levels = nn.ModuleList(levels)
-        if config.bottleneck_conv:
-            conv = convolution(inputs, config.bottleneck, periodic=config.periodic)
-            self.bottleneck: nn.Module = nn.Sequential(conv, nn.LeakyReLU(0.3))
-            inputs = config.bottleneck
-        else:
-            self.bottleneck = nn.Identity()
-        size = inputs * (config.coarse // (2 if config.pool_last else 1)) ** 3
-        size += N_LATTICE if config.lattice_head else 0
-        coarse = config.channels * COARSE**3 if config.shortcut else 0
-        self.shortcut = nn.Linear(coarse, config.latent) if config.shortcut else None
-        size += coarse
-        dense = [DenseBlock(config.hidden) for _ in range(config.dense_blocks)]
+        self.levels = _levels(config.channels + config.bins, config.filters, config.depths, periodic=False)
+        conv = convolution(config.filters[-1], config.bottleneck, periodic=False)
+        self.bottleneck = nn.Sequential(conv, nn.LeakyReLU(0.3))
+        self.dense = nn.Sequential(nn.Linear(config.bottleneck * (config.coarse // 2) ** 3, config.hidden), nn.ReLU())
+        self.mean = nn.Linear(config.hidden, config.latent)
+        self.log_variance = nn.Linear(config.hidden, config.latent)
+
+    def forward(self, grid: torch.Tensor, condition: torch.Tensor) -> Posterior:
+        """Encode; shapes as in :meth:`CrystalVAE.encode`, ``condition`` one-hot."""
+        x = _with_condition(grid, condition)
+        for level in self.levels:
+            x = nn.functional.max_pool3d(level(x), 2)
+        x = self.dense(self.bottleneck(x).flatten(1))
+        return _posterior(self.mean(x), self.log_variance(x))
+
+
+class PaperDecoder(nn.Module):
+    """Latent vector and condition to a grid of values from 0 on, as in the paper."""
+
+    def __init__(self, config: CrystalVAEConfig) -> None:
+        super().__init__()
+        self.first = (config.bottleneck, *(config.coarse,) * 3)
+        self.coarsest = nn.Linear(config.latent + config.bins, math.prod(self.first))
+        self.levels = _levels(config.bottleneck, config.filters[::-1], config.depths[::-1], periodic=False)
+        output = convolution(config.filters[0], config.channels, periodic=False)
+        self.output = nn.Sequential(output, nn.BatchNorm3d(config.channels), nn.ReLU())
+
+    def forward(self, latent: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Decode; shapes as in :meth:`CrystalVAE.decode`, ``condition`` one-hot."""
+        x = self.coarsest(torch.cat([latent, condition.to(latent.dtype)], dim=1)).unflatten(1, self.first)
+        for level in self.levels[:-1]:
+            x = nn.functional.interpolate(level(x), scale_factor=2.0)
+        return self.output(self.levels[-1](x))
+
+
+class PeriodicEncoder(nn.Module):
+    """Grid, condition and lattice numbers to a latent Gaussian, by circular convolutions and past them.
+
+    The coarse map, the mean of the grid over 4^3 blocks, runs linearly and through the dense layers into the latent
+    space. Which element lies where is a nearly linear matter, and so learned in minutes that would else take hours.
+    """
+
+    def __init__(self, config: CrystalVAEConfig) -> None:
+        super().__init__()
+        self.levels = _levels(config.channels + config.bins, config.filters, config.depths, periodic=True)
+        coarse = config.channels * COARSE**3
+        self.shortcut = nn.Linear(coarse, config.latent)
+        dense = _dense_blocks(config.hidden, config.dense_blocks)
+        size = config.filters[-1] * config.coarse**3 + coarse + N_LATTICE
         self.dense = nn.Sequential(nn.Linear(size, config.hidden), nn.ReLU(), *dense)
         self.mean = nn.Linear(config.hidden, config.latent)
         self.log_variance = nn.Linear(config.hidden, config.latent)
 
-    def forward(self, grid: torch.Tensor, condition: torch.Tensor, lattice: torch.Tensor | None) -> Posterior:
+    def forward(self, grid: torch.Tensor, condition: torch.Tensor, lattice: torch.Tensor) -> Posterior:
         """Encode; shapes as in :meth:`CrystalVAE.encode`, ``condition`` one-hot."""
-        tiled = condition[:, :, None, None, None].expand(-1, -1, *grid.shape[2:])
-        x = torch.cat([grid, tiled.to(grid.dtype)], dim=1)
-        for number, level in enumerate(self.levels, start=1):
-            x = level(x)
-            if number < len(self.levels) or self.config.pool_last:
-                x = nn.functional.max_pool3d(x, 2)
-        x = self.bottleneck(x).flatten(1)
-        coarse = coarse_map(grid).flatten(1) if self.shortcut is not None else x[:, :0]
-        if self.shortcut is not None:
-            x = torch.cat([x, coarse.to(x.dtype)], dim=1)
-        if lattice is not None:
-            x = torch.cat([x, lattice.to(x.dtype)], dim=1)
-        x = self.dense(x)
-        mean = self.mean(x).float()
-        if self.shortcut is not None:
-            mean = mean + self.shortcut(coarse).float()
-        return Posterior(mean, self.log_variance(x).float().clamp(-12.0, 6.0))
+        x = _with_condition(grid, condition)
+        for level in self.levels[:-1]:
+            x = nn.functional.max_pool3d(level(x), 2)
+        x, coarse = self.levels[-1](x).flatten(1), coarse_map(grid).flatten(1)
+        x = self.dense(torch.cat([x, coarse.to(x.dtype), lattice.to(x.dtype)], dim=1))
+        return _posterior(self.mean(x).float() + self.shortcut(coarse).float(), self.log_variance(x))
 
 
-class Decoder(nn.Module):
-    """Latent vector and condition to a grid."""
+class PeriodicDecoder(nn.Module):
+    """Latent vector and condition to a grid, by circular convolutions beside a coarse map."""
 
     def __init__(self, config: CrystalVAEConfig) -> None:
         super().__init__()
-        self.config = config
+        self.first, self.grid = (config.bottleneck, *(config.coarse,) * 3), config.grid
+        self.coarse = (config.channels, *(COARSE,) * 3)
         sizes = (config.latent + config.bins, *config.decoder_hidden)
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.3)]
-        layers += [DenseBlock(sizes[-1]) for _ in range(config.dense_blocks)]
-        self.dense = nn.Sequential(*layers)
-        self.coarsest = nn.Linear(sizes[-1], config.bottleneck * config.coarse**3)
-        coarse = config.channels * COARSE**3
-        self.map = nn.Linear(sizes[-1], coarse) if config.shortcut else None
-        self.shortcut = nn.Linear(config.latent, coarse) if config.shortcut else None
-        levels, width_in = [], config.bottleneck
-        for number, (width, depth) in enumerate(zip(config.filters[::-1], config.depths[::-1], strict=True), start=1):
-            if config.shortcut and number == len(config.filters):
-                width_in += config.channels
-            blocks = [ConvBlock(width_in, width, periodic=config.periodic)]
-            blocks += [ConvBlock(width, width, periodic=config.periodic) for _ in range(depth - 1)]
-            levels.append(nn.Sequential(*blocks))
-            width_in = width
-        self.levels = nn.ModuleList(levels)
-        width_in += config.channels if config.shortcut else 0
-        output = convolution(width_in, config.channels, periodic=config.periodic)
-        rectified = nn.Sequential(output, nn.BatchNorm3d(config.channels), nn.ReLU())
-        self.output = rectified if config.rectified else output
+        self.dense = nn.Sequential(*layers, *_dense_blocks(sizes[-1], config.dense_blocks))
+        self.coarsest = nn.Linear(sizes[-1], math.prod(self.first))
+        self.map = nn.Linear(sizes[-1], math.prod(self.coarse))
+        self.shortcut = nn.Linear(config.latent, math.prod(self.coarse))
+        filters, depths, beside = config.filters[::-1], config.depths[::-1], config.channels
+        self.levels = _levels(config.bottleneck, filters, depths, periodic=True, beside_last=beside)
+        self.output = convolution(filters[-1] + beside, config.channels, periodic=True)
 
     def forward(self, latent: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Decode; shapes as in :meth:`CrystalVAE.decode`, ``condition`` one-hot."""
         hidden = self.dense(torch.cat([latent, condition.to(latent.dtype)], dim=1))
-        x = self.coarsest(hidden).unflatten(1, (self.config.bottleneck, *(self.config.coarse,) * 3))
+        x = self.coarsest(hidden).unflatten(1, self.first)
         for level in self.levels[:-1]:
             x = nn.functional.interpolate(level(x), scale_factor=2.0)
-        if self.map is None or self.shortcut is None:
-            return self.output(self.levels[-1](x))
-        coarse = (self.map(hidden) + self.shortcut(latent)).unflatten(1, (self.config.channels, *(COARSE,) * 3))
-        spread = spread_map(coarse, self.config.grid).to(x.dtype)
+        coarse = (self.map(hidden) + self.shortcut(latent)).unflatten(1, self.coarse)
+        spread = spread_map(coarse, self.grid).to(x.dtype)
         x = self.levels[-1](torch.cat([x, spread], dim=1))
         return self.output(torch.cat([x, spread.to(x.dtype)], dim=1))
 
@@ -267,8 +336,8 @@ class LatticeHead(nn.Sequential):
 class CrystalVAE(nn.Module):
     """Conditional variational autoencoder (Court et al. 2020, section 2.4 and Figure 4).
 
-    In the ``paper`` size the lattice lies in three coordinate channels of the grid. On a torus those would jump at the
-    seam, so the ``periodic`` size takes and gives six lattice numbers beside the grid.
+    In the ``paper`` architecture the lattice lies in three coordinate channels of the grid. On a torus those would jump
+    at the seam, so the ``periodic`` architecture takes and gives six lattice numbers beside the grid.
 
     Args:
         config: Sizes.
@@ -277,9 +346,14 @@ class CrystalVAE(nn.Module):
     def __init__(self, config: CrystalVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
-        self.lattice_head = LatticeHead(config.latent) if config.lattice_head else None
+        self.encoder: PaperEncoder | PeriodicEncoder
+        self.decoder: PaperDecoder | PeriodicDecoder
+        self.lattice_head: LatticeHead | None
+        if config.architecture == "paper":
+            self.encoder, self.decoder, self.lattice_head = PaperEncoder(config), PaperDecoder(config), None
+        else:
+            self.encoder, self.decoder = PeriodicEncoder(config), PeriodicDecoder(config)
+            self.lattice_head = LatticeHead(config.latent)
         self.register_buffer("lattice_mean", torch.zeros(N_LATTICE))
         self.register_buffer("lattice_scale", torch.ones(N_LATTICE))
         self.lattice_mean: torch.Tensor
@@ -291,13 +365,18 @@ class CrystalVAE(nn.Module):
         Args:
             grid: Shape (B, channels, G, G, G).
             condition: Bins, shape (B,), int64, negative where unknown.
-            lattice: Log lengths and cosines, shape (B, 6), where there is a lattice head.
+            lattice: Log lengths and cosines, shape (B, 6), which the periodic architecture needs and the paper's
+                ignores.
+
+        Raises:
+            InputError: if they are missing.
         """
+        known = one_hot_condition(condition, self.config.bins)
         if self.lattice_head is None:
-            lattice = None
-        elif lattice is not None:
-            lattice = (lattice - self.lattice_mean) / self.lattice_scale
-        return self.encoder(grid, one_hot_condition(condition, self.config.bins), lattice)
+            return self.encoder(grid, known)
+        if lattice is None:
+            raise InputError("the periodic autoencoder encodes the lattice beside the grid; give it as lattice")
+        return self.encoder(grid, known, (lattice - self.lattice_mean) / self.lattice_scale)
 
     def decode(self, latent: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Decode latent vectors.

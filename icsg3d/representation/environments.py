@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from vesin import NeighborList
 
+from icsg3d.errors import InputError
 from icsg3d.limits import ATOMS
 
 if TYPE_CHECKING:
@@ -54,13 +55,13 @@ class EnvironmentConfig:
         """Check the numbers.
 
         Raises:
-            ValueError: if one is out of range.
+            InputError: if one is out of range.
         """
         if not 2.0 <= self.cutoff <= 20.0 or self.radial < 2 or not 0 <= self.degree <= _HIGHEST_DEGREE:
             msg = (
                 f"environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to 3, got {self}"
             )
-            raise ValueError(msg)
+            raise InputError(msg)
 
     @property
     def harmonics(self) -> int:
@@ -271,11 +272,11 @@ class EnvironmentSet:
         """Put environments one after another.
 
         Raises:
-            ValueError: if there are none.
+            InputError: if there are none.
         """
         if not made:
             msg = "a set of environments needs at least one, got none"
-            raise ValueError(msg)
+            raise InputError(msg)
         return cls(
             np.concatenate([each.numbers for each in made]),
             np.array([len(each) for each in made]),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from icsg3d.errors import InputError
 from icsg3d.models.properties import PropertyModel, transform
 from icsg3d.models.uncertainty import Uncertainty, UncertaintyConfig
 
@@ -50,7 +51,7 @@ def cross_fitted(model: PropertyModel, held_out: PropertySet, seed: int = 0) -> 
     """Return the shares within one and two sigma, each half of the formulas judged by a fit to the other."""
     if model.uncertainty is None:
         msg = "the model has no uncertainties that depend on the crystal"
-        raise ValueError(msg)
+        raise InputError(msg)
     pooled, errors = _held_out(model, held_out)
     names, group = np.unique(np.asarray(held_out.formulas), return_inverse=True)
     if len(names) < 2:

@@ -15,9 +15,7 @@ from icsg3d.models.vae import coarse_map
 from icsg3d.training.data import seed_of
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from icsg3d.models.vae import CrystalVAEConfig
+    from icsg3d.models.vae import CrystalVAEConfig, PeriodicEncoder
     from icsg3d.training.augment import Augmentation
     from icsg3d.training.data import CrystalSet
 
@@ -41,15 +39,13 @@ def check_wider(config: CrystalVAEConfig, latent: int) -> None:
         latent: Dimensions that it shall have.
 
     Raises:
-        InputError: if it has more dimensions, or no shortcut.
+        InputError: if it has more dimensions, or the architecture of the paper.
     """
     if latent < config.latent:
         msg = f"a latent space of {config.latent} dimensions cannot be made narrower, to {latent}"
         raise InputError(f"{msg}; give a larger --latent, or leave it out")
-    if not config.shortcut:
-        raise InputError(
-            "only networks with a shortcut, as periodic ones have, get a wider latent space; leave out --latent"
-        )
+    if config.architecture == "paper":
+        raise InputError("only periodic networks get a wider latent space, not those of the paper; leave out --latent")
 
 
 def widened(
@@ -62,14 +58,14 @@ def widened(
     most sets consist of, and would be learned last. The decoder's weights of the new dimensions are zero at first.
 
     Args:
-        network: With a shortcut (:class:`icsg3d.models.vae.CrystalVAEConfig`); stays as it is.
+        network: Of the periodic architecture (:class:`icsg3d.models.vae.PeriodicEncoder`); stays as it is.
         latent: Dimensions of the new network.
         crystals: To learn from.
         augmentation: Of these.
         seed: Of the augmentation.
 
     Raises:
-        InputError: if the given network has more dimensions, or no shortcut.
+        InputError: if the given network has more dimensions, or the architecture of the paper.
     """
     config = network.config.vae
     check_wider(config, latent)
@@ -77,7 +73,8 @@ def widened(
         dataclasses.replace(network.config, vae=dataclasses.replace(config, latent=latent))
     ).requires_grad_(requires_grad=False)
     _take_over(wider, network)
-    shortcut, before = cast("nn.Linear", wider.vae.encoder.shortcut), config.latent
+    encoder, before = cast("PeriodicEncoder", wider.vae.encoder), config.latent
+    shortcut = encoder.shortcut
     mean, directions = _unseen(_coarse_maps(network, crystals, augmentation, seed), shortcut.weight[:before])
     shortcut.weight[before:] = directions[: latent - before]
     shortcut.bias[before:] = -shortcut.weight[before:] @ mean

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from icsg3d.errors import InputError
 from icsg3d.models.blocks import count_values
 from icsg3d.models.vae import CrystalVAE, CrystalVAEConfig, DenseBlock, Posterior, coarse_map, spread_map
 
@@ -99,13 +100,33 @@ def test_sizes_that_do_not_fit_are_refused(changes, message):
         dataclasses.replace(SMALL, **changes)
 
 
-def test_a_pooled_last_level_asks_for_one_more_halving():
+def test_the_paper_pools_its_last_level_too_and_so_halves_once_more():
     dataclasses.replace(SMALL, grid=12)
-    with pytest.raises(ValueError, match="cannot be halved"):
-        dataclasses.replace(SMALL, grid=12, pool_last=True)
-    plain = dataclasses.replace(SMALL, shortcut=False)
-    assert CrystalVAE(plain).encoder.dense[0].in_features == 8 * 2**3 + 6
-    assert CrystalVAE(dataclasses.replace(plain, pool_last=True)).encoder.dense[0].in_features == 8 * 1 + 6
+    with pytest.raises(InputError, match="24 points cannot be halved for 4 levels; take a multiple of 16"):
+        dataclasses.replace(PAPER_LIKE, grid=24)
+    coarse = 3 * 4**3
+    assert CrystalVAE(SMALL).encoder.dense[0].in_features == 8 * 2**3 + coarse + 6
+    assert CrystalVAE(PAPER_LIKE).encoder.dense[0].in_features == 2 * 1
+
+
+@pytest.mark.parametrize("config", [SMALL, PAPER_LIKE], ids=["periodic", "paper"])
+@pytest.mark.parametrize(
+    "switch", ["periodic", "pool_last", "bottleneck_conv", "shortcut", "lattice_head", "rectified"]
+)
+def test_a_mixture_of_the_two_architectures_is_refused(config, switch):
+    other = not getattr(config, switch)
+    with pytest.raises(InputError, match=f"no autoencoder with .*{switch}={other}.*'periodic'.*'paper'"):
+        dataclasses.replace(config, **{switch: other})
+
+
+@pytest.mark.parametrize("changes", [{"decoder_hidden": (7,)}, {"dense_blocks": 1}])
+def test_the_paper_has_no_further_dense_layers(changes):
+    with pytest.raises(InputError, match="has no decoder_hidden and no dense_blocks"):
+        dataclasses.replace(PAPER_LIKE, **changes)
+
+
+def test_a_configuration_names_its_architecture():
+    assert (SMALL.architecture, PAPER_LIKE.architecture) == ("periodic", "paper")
 
 
 def test_the_first_level_has_as_many_channels_as_grid_and_condition():
@@ -178,6 +199,11 @@ def test_the_paper_size_gives_no_negative_values_and_takes_no_lattice():
     assert torch.equal(network.encode(grids, BINS, LATTICES).mean, network.encode(grids, BINS).mean)
 
 
+def test_the_periodic_architecture_asks_for_the_lattice(network, grids):
+    with pytest.raises(InputError, match="give it as lattice"):
+        network.encode(grids, BINS)
+
+
 @torch.no_grad()
 def test_the_log_variance_is_kept_in_bounds(grids):
     network = settled(SMALL)
@@ -235,14 +261,11 @@ def test_a_spread_map_has_the_coarse_map_it_was_made_of(size):
 
 
 @torch.no_grad()
-def test_without_the_shortcut_nothing_runs_past_the_convolutions(grids):
-    network = settled(dataclasses.replace(SMALL, shortcut=False))
-    assert network.encoder.shortcut is None
-    assert network.decoder.shortcut is None
+@pytest.mark.parametrize(("config", "same"), [(SMALL, False), (PAPER_LIKE, True)], ids=["periodic", "paper"])
+def test_only_the_periodic_architecture_sees_a_grid_past_the_convolutions(config, same):
+    network = settled(config)
     for level in network.encoder.levels:
         level[-1][0].weight.zero_()  # nothing passes through the convolutions
-    assert torch.equal(network.encode(grids, BINS, LATTICES).mean, network.encode(grids.flip(2), BINS, LATTICES).mean)
-    past = settled(SMALL)
-    for level in past.encoder.levels:
-        level[-1][0].weight.zero_()
-    assert not torch.equal(past.encode(grids, BINS, LATTICES).mean, past.encode(grids.flip(2), BINS, LATTICES).mean)
+    grids = torch.rand(3, config.channels, *(config.grid,) * 3)
+    means = [network.encode(each, BINS, LATTICES).mean for each in (grids, grids.flip(2))]
+    assert torch.equal(*means) == same

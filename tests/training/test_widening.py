@@ -126,5 +126,5 @@ def test_what_cannot_be_widened_is_refused():
         dataclasses.replace(CrystalVAEConfig.paper(), grid=8, filters=(4, 6), depths=(1, 1), hidden=16, latent=6),
         SegmentationUNetConfig(4, periodic=False, down=((4, 4),), bottom=(6, 6), up=((4, 4),)),
     )
-    with pytest.raises(InputError, match="only networks with a shortcut"):
+    with pytest.raises(InputError, match="only periodic networks"):
         widened(network_of(paper), 8, CRYSTALS, AS_THEY_ARE)

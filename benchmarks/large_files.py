@@ -3,7 +3,7 @@
 python -m benchmarks.large_files --crystals 1000 50000 --out runs/large
 
 Each number of crystals is a Parquet file (or JSON lines, with ``--format jsonl``) that is written here, predicted in a
-fresh process, and removed. The crystals are perovskites of many elements and edges, one in two of them strained.
+fresh process, and removed. The crystals are perovskites of many elements and sizes, one in two of them strained.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def official(folder: Path | None, name: str, graphs: Sequence[CrystalGraph]) -> 
 
 
 def accuracy(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
-    """Judge the shipped models by the formulas kept back, beside the official weights on the same crystals."""
+    """Judge the shipped models by the formulas held out, beside the official weights on the same crystals."""
     rows = []
     for name, source, goal in JUDGED:
         table = load_structures(arguments.data / f"{source}.json.gz")

@@ -52,7 +52,7 @@ OLDER = {
 }
 LOGARITHMIC = {"bulk_modulus", "shear_modulus"}
 FACTORS = np.linspace(0.96, 1.04, 9)
-"""Of the edges, at which the energy is looked at for its minimum."""
+"""Of the lattice parameters, at which the energy is looked at for its minimum."""
 
 
 @dataclass(frozen=True)

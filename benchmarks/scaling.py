@@ -1,4 +1,4 @@
-"""Where the predicted energy of known crystals is lowest, as a factor of their edges; the truth is 1.
+"""Where the predicted energy of known crystals is lowest, as a factor of their lattice parameters; the truth is 1.
 
 Run ``python -m benchmarks.scaling FILE [FILE ...]`` with data sets of relaxed crystals.
 """

@@ -38,7 +38,9 @@ def own_crystals() -> tuple[list, np.ndarray]:
         f"{a}{x}" for a in ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Ba") for x in ("F", "Cl", "O", "S", "Se")
     ]
     formulas += [f"{a}2{b}{c}" for a in ("Fe", "Co", "Ni", "Cu") for b in ("Ti", "V", "Mn") for c in ("Al", "Ga", "Si")]
-    structures = [next(iter(prototype_structures(formula).values())) for formula in formulas]  # edges from radii
+    structures = [
+        next(iter(prototype_structures(formula).values())) for formula in formulas
+    ]  # lattice parameters from radii
     return structures, np.array([float(structure.density) for structure in structures])
 
 

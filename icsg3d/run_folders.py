@@ -76,7 +76,7 @@ def _claim(
     settings = {"holds": holds, **settings}
     if occupied and not (resume or overwrite):
         raise InputError(
-            f"{folder} holds {holds} of an earlier run; go on with --resume, replace them with --overwrite, "
+            f"{folder} holds {holds} of an earlier run; continue it with --resume, replace them with --overwrite, "
             "or name another --out"
         )
     if occupied and overwrite:

@@ -52,7 +52,10 @@ def test_settings_are_kept_and_the_lock_is_not(begun):
 
 
 def test_a_folder_is_resumed_by_the_same_run_alone(begun):
-    with pytest.raises(InputError, match="holds candidates of an earlier run; go on with --resume"), claimed(begun):
+    with (
+        pytest.raises(InputError, match="holds candidates of an earlier run; continue it with --resume"),
+        claimed(begun),
+    ):
         pass
     with claimed(begun, resume=True) as something:
         assert something

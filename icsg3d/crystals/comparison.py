@@ -35,7 +35,8 @@ class Rebuilt:
         count: Whether the number of atoms is right.
         species: Whether, besides, the composition is.
         rebuilt: Whether, besides, every site and the lattice are within tolerance.
-        error: Mean absolute error of the three edges plus mean distance of the sites, in angstrom; 0 where not rebuilt.
+        error: Mean absolute error of the cell's three lengths plus mean distance of the sites, in angstrom; 0 where not
+            rebuilt.
     """
 
     count: bool

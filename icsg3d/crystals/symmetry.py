@@ -1,4 +1,4 @@
-"""Refinement of a decoded crystal to the symmetry that it has within a tolerance."""
+"""Symmetrisation of a decoded crystal: it is brought to the symmetry that it has within a tolerance."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
             between opposite faces of the reduced cell; 0 changes nothing.
 
     Returns:
-        The refined crystal, its first edge along the old one; or the one given if it has no symmetry.
+        The crystal in its symmetry, its first cell vector along the old one; or the one given if it has no symmetry.
     """
     if tolerance <= 0:
         return crystal
@@ -89,10 +89,10 @@ def symmetry_operations(crystal: CrystalArrays, tolerance: float) -> Operations:
 
 
 def _to_reduced(lattice: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the integers, (3, 3), that make edges of a reduced cell from those of a lattice.
+    """Return the integers, (3, 3), that make the vectors of a reduced cell from those of a lattice.
 
     In reduced cells rotations have entries of -1, 0 and 1 only (Y. Le Page, J. Appl. Cryst. 15, 255 (1982)). A cell
-    whose edges are as short within the tolerance is left as it is.
+    whose vectors are as short within the tolerance is left as it is.
     """
     vectors: Any = lattice
     reduced = spglib.niggli_reduce(vectors)
@@ -189,7 +189,7 @@ def _one_to_one(partners: np.ndarray) -> np.ndarray:
 
 
 def _lattice_rotations(lattice: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotations that keep a lattice within a tolerance, and how far each moves the end of the longest edge."""
+    """Return rotations that keep a lattice within a tolerance, and how far each moves its longest vector."""
     rotations = _rotations()
     metric = lattice @ lattice.T
     inverse = np.linalg.inv(lattice)

@@ -96,7 +96,7 @@ def _row(formula: str, system: str, pairs: Sequence[_Pair]) -> list[object]:
 
 
 def _conventional(structure: Structure) -> tuple[str, tuple[float, float, float]]:
-    """Return crystal system and edges of the conventional standard cell; the cell as given where there is none."""
+    """Return crystal system and a, b, c of the conventional standard cell; the cell as given where there is none."""
     try:
         analyzer = SpacegroupAnalyzer(structure, symprec=_TOLERANCE)
         return analyzer.get_crystal_system(), analyzer.get_conventional_standard_structure().lattice.abc

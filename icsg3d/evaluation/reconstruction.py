@@ -33,7 +33,7 @@ class Comparison:
         species_right: Whether, besides, it has the same composition.
         valid: Whether SMACT finds charges for the composition of what was made.
         rms: Root-mean-square displacement of the matched sites over (V/N)^(1/3); NaN where they do not match.
-        length_error: Mean error of the three edges in angstrom.
+        length_error: Mean error of the lengths a, b and c in angstrom.
         angle_error: Mean error of the three angles in degrees.
         position_error_true: Mean distance from each true site to the nearest found one, in angstrom, in the true cell.
         position_error_found: Mean distance from each found site to the nearest true one, likewise.

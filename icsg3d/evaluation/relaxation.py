@@ -1,4 +1,4 @@
-"""How far a relaxation moved a crystal: bonds, edges and volume before and after."""
+"""How far a relaxation moved a crystal: bonds, lattice parameters and volume before and after."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RelaxationChange:
 
     Attributes:
         bonds: Mean absolute change of the bond lengths.
-        cell: Mean absolute change of the three edges.
+        cell: Mean absolute change of the three lengths of the cell.
         volume: Change of the volume, positive where it grew.
         bond_count: Bonds that were compared.
     """

@@ -94,7 +94,7 @@ def prototype_structures(formula: str) -> dict[str, Structure]:
     """Return the prototypes of a formula by name; their sizes are rough.
 
     AB: rock salt, caesium chloride, zinc blende. ABX3: the cubic perovskite with either cation on the A site, the
-    larger one first. A2BC: the full and the inverse Heusler crystal. These are conventional cells with edges from
+    larger one first. A2BC: the full and the inverse Heusler crystal. These are conventional cells, sized by
     radii. AB2, AB3, ABC, AB2X4, A2BX6 and A2BB'X6: those of :func:`icsg3d.generation.aflow.further_prototypes`, which
     are primitive.
 

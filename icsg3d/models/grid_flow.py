@@ -32,7 +32,7 @@ _FARTHEST = 12.0
 """Angstrom; up to where the attention's bias tells distances apart."""
 
 _BLOCK = 2.0
-"""Angstrom; unit of a block's edges."""
+"""Angstrom; unit of a block's lengths."""
 
 
 @dataclass(frozen=True)

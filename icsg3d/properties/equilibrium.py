@@ -22,7 +22,7 @@ COARSE = tuple(float(factor) for factor in np.linspace(0.8, 1.2, 11))
 """Factors of the cell lengths that are tried first."""
 
 SHORTFALL = 1.004
-"""By how much the edges of 200 crystals of ``mp20_val`` are longer than at the minimum (median)."""
+"""By how much the lattice parameters of 200 crystals of ``mp20_val`` are longer than at the minimum (median)."""
 
 _FINE = np.linspace(-0.04, 0.04, 9)
 
@@ -47,7 +47,9 @@ def energy_minimum(structure: Structure, predictor: PropertyPredictor) -> float:
     around = values[max(lowest - 1, 0) : lowest + 2]
     if len(around) < 3 or not np.isfinite(around).all():
         formula = structure.composition.reduced_formula
-        msg = f"the predicted energy of {formula} has no minimum within 20 % of its edges; its cell makes no sense"
+        msg = (
+            f"the predicted energy of {formula} has no minimum within 20 % of its cell lengths; its cell makes no sense"
+        )
         raise InputError(msg)
     before, here, after = around
     step = factors[1] - factors[0]
@@ -55,7 +57,7 @@ def energy_minimum(structure: Structure, predictor: PropertyPredictor) -> float:
 
 
 def scaled(structure: Structure, factor: float) -> Structure:
-    """Return a copy of a crystal with its edges multiplied by a factor."""
+    """Return a copy of a crystal with its cell vectors multiplied by a factor."""
     copy = structure.copy()
     copy.scale_lattice(structure.volume * factor**3)
     return copy

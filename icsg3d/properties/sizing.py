@@ -48,7 +48,7 @@ class CellSizer:
         """Return the equilibrium volumes of crystals in cubic angstrom per atom, NaN where there is none.
 
         Args:
-            crystals: At any scale; without a model of volumes within 20 % of the right edges.
+            crystals: At any scale; without a model of volumes within 20 % of the right lattice parameters.
         """
         if self._volume is not None:
             return self._volume.predict(crystals)

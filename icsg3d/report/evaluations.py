@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _ERRORS = {
     "rms": "r.m.s. displacement / (V/N)$^{1/3}$",
-    "length_error": "error of edges (Å)",
+    "length_error": "error of a, b, c (Å)",
     "position_error_true": "true site to nearest found (Å)",
     "position_error_found": "found site to nearest true (Å)",
 }
@@ -72,9 +72,9 @@ def generation_table(generated: Sequence[Structure], result: GenerationReport) -
 
 
 def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], path: Path) -> None:
-    """Draw densities, edges and numbers of elements of generated beside those of real crystals."""
+    """Draw densities, lattice parameters and numbers of elements of generated beside those of real crystals."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    density, edges, counts = figure.subplots(1, 3)
+    density, lengths, counts = figure.subplots(1, 3)
     sets = {"real": (real, "tab:gray"), "generated": (generated, "tab:blue")}
     highest = float(np.quantile([s.density for s in [*real, *generated]], 0.999))
     longest = float(np.quantile([max(s.lattice.abc) for s in [*real, *generated]], 0.999))
@@ -83,10 +83,10 @@ def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], p
             continue
         style = {"label": name, "color": colour, "alpha": 0.6, "density": True}
         density.hist([s.density for s in crystals], bins=list(np.linspace(0, highest, 50)), **style)
-        edges.hist([a for s in crystals for a in s.lattice.abc], bins=list(np.linspace(0, longest, 50)), **style)
+        lengths.hist([a for s in crystals for a in s.lattice.abc], bins=list(np.linspace(0, longest, 50)), **style)
         counts.hist([len(s.composition) for s in crystals], bins=list(np.arange(0.5, 8)), **style)
     density.set(xlabel="density (g/cm³)", ylabel="share per unit")
-    edges.set(xlabel="edges (Å)")
+    lengths.set(xlabel="a, b, c (Å)")
     counts.set(xlabel="number of elements")
     density.legend()
     figure.suptitle(f"{len(generated)} generated and {len(real)} real crystals", fontsize=11)

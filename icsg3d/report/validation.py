@@ -62,7 +62,7 @@ def averages(table: pd.DataFrame) -> Averages:
 def table_s1(summary: ValidationSummaryDoc) -> pd.DataFrame:
     """Return Table S1: one row for each candidate, a row that did not finish with what there is and its state.
 
-    Edges in angstrom are those of the cell that went to the engine; energies in eV/atom.
+    Lattice parameters in angstrom are those of the cell that went to the engine; energies in eV/atom.
     """
     return summary.to_dataframe()
 
@@ -146,7 +146,7 @@ def _sections(
     if scaled:
         text.append(
             f"{len(scaled)} cells were scaled to the predicted minimum of the energy before they went to the engine "
-            "(scaled_by in screening.csv): edges, predictions and bonds before the relaxation are the scaled ones."
+            "(scaled_by in screening.csv): lattice parameters, predictions and bonds before the relaxation are theirs."
         )
     sections: list[tuple[str, list[str], pd.DataFrame | None]] = [("Table S1: validated candidates", text, first)]
     bad = [row for row in summary.rows if row.state != "finished" or row.reason]

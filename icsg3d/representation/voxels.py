@@ -289,7 +289,7 @@ def _image_shifts(metric: torch.Tensor) -> np.ndarray:
     """Return the lattice translations that can bring an atom nearer, for any offset within half a cell.
 
     A translation s can only win if |d + s| < |d| for some d in [-1/2, 1/2]^3, that is s G s < sum_i |(G s)_i|; and no
-    nearest image lies further out than half the sum of the cell's edges, which bounds the search. For orthogonal
+    nearest image lies further out than half the sum of the cell's lengths, which bounds the search. For orthogonal
     cells nothing but s = 0 is left.
     """
     gram = metric.detach().double().cpu().numpy()

@@ -63,7 +63,7 @@ class MaterialsTrainingConfig(RunConfig):
     seed: int = Field(0, ge=0, description="Of everything random")
 
     def fingerprint(self) -> str:
-        """Return a hash of all that a training depends on but its length: it may go on for longer than was planned."""
+        """Return a hash of all that a training depends on but its length: it may run for longer than was planned."""
         values = self.model_dump(mode="json", exclude={"autoencoder_steps", "density_steps", "cooling"})
         return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()
 
@@ -75,7 +75,7 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         config: What to train on, and how.
         out: Folder of ``autoencoder/`` and ``density/``, each with its state and learning curve, ``config.yaml`` and,
             in ``model/``, the trained model.
-        resume: Go on from the states; more steps than before may be asked for.
+        resume: Continue from the states; more steps than before may be asked for.
 
     Returns:
         Folder of the model.

@@ -22,7 +22,7 @@ _MOST_DISPLACED = 0.3
 """Angstrom; the largest standard deviation of the displacements in a distorted supercell."""
 
 _SIZE_RATIOS = (0.75, 1.35)
-"""Bounds of what exchanged elements may do to the edges of a cell."""
+"""Bounds of what exchanged elements may do to the lengths of a cell."""
 
 _REPEATS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 2, 1), (2, 1, 2), (1, 2, 2))
 
@@ -35,7 +35,7 @@ class Augmentation:
         permute_axes: Take the cell's axes in a random order.
         mirror: Invert every second crystal through the origin.
         translate: Move the crystal by a random vector (for models without a canonical origin).
-        strain: Standard deviation of a random uniform scaling of the cell.
+        strain: Standard deviation of a random uniform strain of the cell.
         substitute: Share of crystals in which elements are exchanged for others. The copy keeps its prototype and
             takes the size that the atomic radii of the new elements suggest; it has no known property. It shows the
             networks every element on every kind of site, which the given crystals, a tiny part of chemistry, do not.
@@ -119,7 +119,7 @@ def distorted_supercells(
     Args:
         crystals: Primitive cells.
         count: How many to make.
-        longest: Longest edge that the networks take, in angstrom.
+        longest: Longest cell vector that the networks take, in angstrom.
         seed: Of everything random.
     """
     random = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def train_ensemble(
         start: Model whose networks the members start from, in turn.
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         jobs: Members trained at the same time, each in a process and with its share of the threads.
-        resume: Go on from the last checkpoints in ``out``, if there are any.
+        resume: Continue from the last checkpoints in ``out``, if there are any.
 
     Raises:
         InputError: if the checkpoints to resume from are of another training.

@@ -301,7 +301,7 @@ def train_generator(
         devices: Lightning's number of devices; more than one share each epoch.
         precision: Of the networks on periodic grids: ``bfloat16``, ``float32``, or ``auto``, which takes bfloat16 where
             the processor multiplies it in hardware. What is learned differs by rounding alone.
-        resume: Go on from the last checkpoint in ``out``, if there is one.
+        resume: Continue from the last checkpoint in ``out``, if there is one.
         start: A network whose weights are the first ones, of the same sizes but perhaps with a narrower latent space;
             without epochs it is what comes back.
 

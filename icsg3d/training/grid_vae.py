@@ -1,4 +1,4 @@
-"""Training of a latent-grid autoencoder: goes on for as long as it is left to, and resumes exactly.
+"""Training of a latent-grid autoencoder: runs until it is stopped, and resumes exactly.
 
 What a step does depends on the seed and the number of the step alone, so a training that was broken off and resumed
 does what an unbroken one does.

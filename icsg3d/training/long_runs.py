@@ -58,7 +58,7 @@ class LearningCurve:
 
     Args:
         folder: Of the training.
-        step: From which it goes on.
+        step: From which it continues.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:

@@ -276,7 +276,7 @@ def train_network(
         member: Number of the network in its ensemble.
         start: Network to start from; its dense layers, which know another property, start anew.
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
-        resume: Go on from the last checkpoint in ``out``, if there is one.
+        resume: Continue from the last checkpoint in ``out``, if there is one.
         report: Called after each epoch.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # tips and advertisements

@@ -123,7 +123,7 @@ def symmetric_variants(
     Args:
         crystals: Primitive cells.
         count: How many to make; fewer come back if few crystals can be varied.
-        longest: Longest edge that the networks take, in angstrom.
+        longest: Longest cell vector that the networks take, in angstrom.
         seed: Of everything random.
     """
     random = np.random.default_rng(seed)

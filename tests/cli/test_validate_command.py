@@ -50,7 +50,7 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     assert [row["state"] for row in rows] == ["finished"] * len(table)
     again = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)
     assert again[0] == 2
-    assert "go on with --resume, replace them with --overwrite" in again[1]
+    assert "continue it with --resume, replace them with --overwrite" in again[1]
     counted = (tmp_path / "count").read_text()
     assert run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out, "--resume")[0] == 0
     assert (tmp_path / "count").read_text() == counted

@@ -46,7 +46,7 @@ def table(crystals=CRYSTALS, ids=None, **columns):
     return CrystalTable(names, list(crystals), pd.DataFrame(columns), {}, (Path("some/where/crystals.json.gz"),))
 
 
-# Which formulas are kept back
+# Which formulas are held out
 
 
 def test_formulas_kept_back_stay_the_same():

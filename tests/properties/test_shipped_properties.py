@@ -1,4 +1,4 @@
-"""The property models that the package ships: what a user would check, and the errors on formulas kept back."""
+"""The property models that the package ships: what a user would check, and the errors on formulas held out."""
 
 from __future__ import annotations
 

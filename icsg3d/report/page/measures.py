@@ -34,7 +34,7 @@ _SHARES = {
 
 _NUMBERS = {
     "rmse": ("root-mean-square displacement / (V/N)^(1/3)", ""),
-    "length_error": ("error of the cell edges", "Å"),
+    "length_error": ("error of a, b and c", "Å"),
     "angle_error": ("error of the cell angles", "°"),
     "position_error_true": ("from a true site to the nearest found", "Å"),
     "position_error_found": ("from a found site to the nearest true", "Å"),

@@ -44,6 +44,12 @@ _OPTIONS: dict[str, Any] = {
     "novel": _option(bool, "Leave out compositions of the training crystals and of the hull.", "--novel"),
     "keep": _option(int | None, "How many candidates to keep, the best first."),
     "phases": _option(list[Path] | None, "CSV table or JSON entries of phases to add to the hull; repeatable."),
+    "also": _option(
+        list[str] | None,
+        "Write what is kept as extxyz (frames of extended XYZ) or db (ASE database), too; repeatable.",
+        "--also",
+        "FORMAT",
+    ),
     "scale_cells": _option(bool, "Bring each cell to its equilibrium volume.", "--scale-cells/--no-scale-cells"),
 }
 _DEFAULTS = {"novel": False, "scale_cells": True}
@@ -87,4 +93,5 @@ def _judging(given: dict[str, Any]) -> Judging:
         phases=given["phases"] or [],
         properties=told,
         scale_cells=given["scale_cells"],
+        also=given["also"] or [],
     )

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.db import connect
 from ase.db.core import check
+from ase.io.extxyz import write_xyz
 from monty.json import MontyEncoder
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.data.ase_database import MORE_KEY
 from icsg3d.errors import InputError
+from icsg3d.files import replacing, saving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from icsg3d.generation.candidates import Candidate
+
+FORMATS = ("extxyz", "db")
+"""What candidates can be written as beside tables and CIFs: frames of extended XYZ, an ASE database."""
 
 
 def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
@@ -59,6 +65,52 @@ def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def write_frames(candidates: Iterable[Candidate], path: Path) -> int:
+    """Write candidates that have a structure as frames of extended XYZ, with what is known of each in its second line.
+
+    Args:
+        candidates: What is written, one after the other.
+        path: Of the file, which is replaced.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    count = 0
+    with saving(path), replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+        for candidate in candidates:
+            if candidate.structure is not None:
+                atoms = AseAtomsAdaptor.get_atoms(candidate.structure, msonable=False)
+                atoms.info = _pairs(candidate)
+                write_xyz(text, [atoms])
+                count += 1
+        text.detach()
+    return count
+
+
+def write_also(candidates: Callable[[], Iterable[Candidate]], folder: Path, formats: Collection[str]) -> None:
+    """Write candidates in more formats, ``candidates.extxyz`` and ``candidates.db``; earlier ones are replaced.
+
+    Args:
+        candidates: Returns them, one after the other.
+        folder: Where.
+        formats: Some of :data:`FORMATS`.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    if "extxyz" in formats:
+        write_frames(candidates(), folder / "candidates.extxyz")
+    if "db" in formats:
+        path = folder / "candidates.db"
+        with saving(path):
+            path.unlink(missing_ok=True)
+            write_candidates(candidates(), path)
 
 
 def _pairs(candidate: Candidate) -> dict[str, Any]:

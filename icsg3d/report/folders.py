@@ -16,6 +16,7 @@ from icsg3d.data.sources import load_structures
 from icsg3d.errors import InputError
 from icsg3d.files import saving, write_atomically
 from icsg3d.generation.candidates import Candidate, candidate_from_dict
+from icsg3d.report.database import FORMATS
 from icsg3d.report.tables import LISTED, PARQUET_FILE, RESULT_FILE, TABLE_FILE, write_tables
 from icsg3d.run_folders import PartialRows
 from icsg3d.screening.repeats import Repeats
@@ -37,6 +38,7 @@ SUBMITTED_FILE = "submitted.json"
 CANDIDATE_FILES = (
     *(RESULT_FILE, REPORT_FILE, TABLE_FILE, PARQUET_FILE, PICTURE_FILE, JUDGING_FILE, CIF_FOLDER),
     *(PARTIAL_FILE, JUDGED_FILE, TOLD_FILE, SUBMITTED_FILE),
+    *(f"candidates.{name}" for name in FORMATS),
 )
 
 _SYMPREC = 0.01

@@ -205,7 +205,9 @@ def generate(
             _draw(folder, decoded.candidates, source, devices[0], picture=picture)
             return decoded
         with team_of(design, jobs, devices, n) as team, one_thread():
-            found, shortlist = judge_into(folder, source, judge, judging.keep, stops=stops, team=team)
+            found, shortlist = judge_into(
+                folder, source, judge, judging.keep, stops=stops, team=team, also=judging.also
+            )
         _draw(folder, found.kept or found.candidates, source, devices[0], picture=picture)
         check_result(found, shortlist, judging, _WAY_OUT)
     return found

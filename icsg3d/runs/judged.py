@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
+from icsg3d.report.database import FORMATS, write_also
 from icsg3d.report.folders import JUDGING_FILE, read_candidates
 from icsg3d.report.tables import RESULT_FILE
 from icsg3d.screening.constraints import Constraints
@@ -50,6 +51,7 @@ class Judging:
         phases: Files of phases to add to the hull.
         properties: To predict of what is kept, beside the band gap and what the constraints ask for.
         scale_cells: Whether cells are brought to their equilibrium volumes.
+        also: Formats to write what is kept in beside tables and CIFs: ``extxyz``, ``db`` (ASE database).
     """
 
     constraints: Constraints = field(default_factory=Constraints)
@@ -59,14 +61,18 @@ class Judging:
     phases: Sequence[Path] = ()
     properties: Sequence[str] = ()
     scale_cells: bool = True
+    also: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Check the number.
+        """Check the number and the formats.
 
         Raises:
-            InputError: if it is below 1.
+            InputError: if it is below 1, or there is no such format.
         """
-        for name in ("phases", "properties"):  # lists, too
+        unknown = sorted(set(self.also) - set(FORMATS))
+        if unknown:
+            raise InputError(f"there is no format {unknown[0]!r} for --also; give {' or '.join(FORMATS)}")
+        for name in ("phases", "properties", "also"):  # lists, too
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.keep is not None and self.keep < 1:
             raise InputError(f"--keep is the number of candidates wanted, at least 1; got {self.keep}")
@@ -134,6 +140,7 @@ def judge_into(
     *,
     stops: bool,
     team: Team | None = None,
+    also: Sequence[str] = (),
 ) -> tuple[Judged, Shortlist]:
     """Judge the candidates of a source until enough pass, and write the ranked list.
 
@@ -144,6 +151,7 @@ def judge_into(
         keep: How many are wanted; None for all that pass.
         stops: Whether as many as wanted are enough; else the best of all are kept.
         team: What does the work; by default this process.
+        also: More formats of what is kept (:func:`icsg3d.report.database.write_also`).
 
     Raises:
         Interrupted: on Ctrl-C; what there is has been written.
@@ -159,6 +167,7 @@ def judge_into(
         _log.warning("%d candidates could not be judged, from number %s", len(lost.batch.missing), lost)
     found = Judged(folder.folder, shortlist.count, shortlist.describe())
     folder.write_ranked(shortlist.everyone, found.count)
+    write_also(shortlist.iter_kept, folder.folder, also)
     shortlist.told.clear()
     content = {"judge": record, "keep": keep, "result": shortlist.as_dict()}
     with saving(folder.folder):

@@ -143,6 +143,8 @@ def submit_design(
         raise InputError(f"a job has its networks on one device, got {device}; give one")
     _check_manager(submission)
     judging = judging or Judging()
+    if judging.also:
+        raise InputError("a manager's results are collected as tables and CIFs; leave out --also or --submit")
     design = design_of(base, judging, n, by, scale, condition, seed, _travelling(model), symmetry)
     judge = judging.judge(design.base)
     settings = settings_of(design.source(judge), design.base)

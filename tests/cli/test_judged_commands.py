@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import ase.io
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -204,3 +205,21 @@ def test_all_draws_are_in_the_parquet_file_and_the_first_thousand_in_the_archive
     again = load_structures(out / "candidates.parquet")
     assert [each.composition.reduced_formula for each in again.structures] == [row["formula"] for row in table]
     assert again.structures[0].lattice.a == pytest.approx(float(table[0]["a"]), abs=1e-4)
+
+
+def test_what_is_kept_is_written_in_more_formats_on_request(run, tmp_path, crystals):
+    given = ("screen", crystals, "--out", tmp_path / "out", "--no-picture", "--also", "extxyz", "--also", "db")
+    assert run(*given)[0] == 0
+    assert run(*given, "--resume")[0] == 0  # earlier files are replaced
+    kept = read_candidates(tmp_path / "out" / "candidates.json.gz")[:2]
+    for name in ("candidates.extxyz", "candidates.db"):
+        table = load_structures(tmp_path / "out" / name)
+        assert [each.composition.reduced_formula for each in table.structures] == [each.formula for each in kept]
+        for structure, candidate in zip(table.structures, kept, strict=True):
+            assert structure.volume == pytest.approx(candidate.structure.volume, rel=1e-5)
+    frames = ase.io.read(tmp_path / "out" / "candidates.extxyz", ":")
+    assert [each.info["rank"] for each in frames] == [1, 2]
+    assert frames[0].info["energy_above_hull"] == pytest.approx(kept[0].predictions["energy_above_hull"])
+    code, said = run("screen", crystals, "--out", tmp_path / "other", "--also", "pdf")
+    assert code == 2
+    assert "there is no format 'pdf' for --also; give extxyz or db" in said

@@ -102,7 +102,7 @@ from icsg3d.runs.judged import Judging
 from icsg3d.runs.submit import Submission, submit_design
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker
 from tests.screening.salts import Salts, judge
-def draws(_, structure, limit):
+def draws(_, structure, limit, ___=None):
     if limit == 80:
         raise RuntimeError("this machine is no good")
     return Salts(limit, bad=(130,))

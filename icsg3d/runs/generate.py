@@ -199,7 +199,8 @@ def generate(
         if len(folder.drawn) > n:
             raise InputError(f"{out} holds {len(folder.drawn)} draws already; ask for as many or more with -n")
         if judge is None:
-            _decode(folder, source)
+            with one_thread():
+                _decode(folder, source)
             folder.write_tables()
             decoded = Generated(out)
             _draw(folder, decoded.candidates, source, devices[0], picture=picture)

@@ -13,6 +13,7 @@ from icsg3d.data.tables import CRYSTAL_ENDINGS, check_ending, read_crystals, wri
 from icsg3d.files import saving
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
+from icsg3d.processors import one_thread
 from icsg3d.progress import task
 from icsg3d.refusals import Told, usable
 from icsg3d.runs.chunked import chunked_run
@@ -153,7 +154,8 @@ def _rebuilt(generator: CrystalGenerator, table: CrystalTable, rows: Sequence[in
         rows[place]: [table.ids[rows[place]], None, reason] for place, reason in found.refused.items()
     }
     good = [rows[place] for place in found.rows]
-    decoded = generator.reconstruct([table.structures[row] for row in good]) if good else []
+    with one_thread():
+        decoded = generator.reconstruct([table.structures[row] for row in good]) if good else []
     for row, crystal in zip(good, decoded, strict=True):
         structure = None if crystal.structure is None else crystal.structure.as_dict()
         made[row] = [table.ids[row], structure, crystal.reason]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def interrupted(run, tmp_path, write, tiny_model, monkeypatch):
             raise KeyboardInterrupt
         return [DecodedCrystal(structure, "", np.zeros(1)) for structure in structures]
 
-    monkeypatch.setattr(sys.modules["icsg3d.runs.reconstruct"], "_CHUNK", 1)
+    monkeypatch.setattr(importlib.import_module("icsg3d.runs.reconstruct"), "_CHUNK", 1)
     monkeypatch.setattr(CrystalGenerator, "reconstruct", rebuild)
     command = ("reconstruct", "--data", write(tmp_path, FORMULAS), "--model", tiny_model, "--out")
     code, said = run(*command, tmp_path / "out.json")

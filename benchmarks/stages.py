@@ -1,4 +1,4 @@
-"""Time of each stage of generation, on a CPU or one GPU, at several sizes of batch.
+"""Time of each stage of generation, on a CPU or one GPU, at several sizes of batch, and of judging on one thread.
 
 python -m benchmarks.stages --model perovskites --device cuda --out runs/stages
 """
@@ -23,11 +23,18 @@ from icsg3d.crystals.symmetry import anchored, symmetrised
 from icsg3d.errors import InputError
 from icsg3d.files import write_atomically
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.decoding import assemble
 from icsg3d.representation.segmentation import segment_batch
+from icsg3d.screening.batches import BATCH
+from icsg3d.screening.judging import placed
+from icsg3d.screening.pipeline import Judge, sized, with_energies
+from icsg3d.screening.screen import checked, refined, usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from icsg3d.generation.candidates import Candidate
 
 SIZES = (32, 128, 512)
 """Crystals of a batch."""
@@ -43,7 +50,7 @@ def stages(generator: CrystalGenerator, size: int) -> dict[str, float]:
         generator: On the device to measure.
         size: Crystals of a batch.
     """
-    network, device = generator.network, generator.device
+    network, device = generator.vectors.network, generator.vectors.device
     latent = torch.as_tensor(generator.latent_sample(size), dtype=torch.float32, device=device)
     condition = torch.full((size,), -1, device=device)
     known = [each.structure for each in generator.decode(latent.cpu().numpy()[:64]) if each.structure is not None]
@@ -83,6 +90,33 @@ def stages(generator: CrystalGenerator, size: int) -> dict[str, float]:
     return found | {"structures": len(good) / size}
 
 
+def judging(generator: CrystalGenerator, size: int = 256) -> dict[str, float]:
+    """Return seconds a candidate of the draw in latent space, of draw and decoding, and of each step of judging.
+
+    Args:
+        generator: On the device to measure.
+        size: Candidates.
+    """
+    judge = Judge.load()
+    source = LatentDraws(generator, None, size)
+    found = {}
+    _, found["latent draw"] = timed(lambda: [source.draws(first, BATCH) for first in range(0, size, BATCH)])
+    drawn, found["draw and decode"] = timed(
+        lambda: [each for first in range(0, size, BATCH) for each in source.candidates(range(first, first + BATCH))]
+    )
+    steps: dict[str, Callable[[list[Candidate]], Sequence[Candidate]]] = {
+        "volume": lambda given: sized(given, judge.sizer) if judge.sizer else given,
+        "symmetry": lambda given: [refined(each, judge.symmetry_tolerance) for each in given],
+        "energy": lambda given: with_energies(given, judge.energy),
+        "hull": lambda given: placed(given, judge.hull) if judge.hull else given,
+        "checks": lambda given: [checked(each, judge.screening) for each in given],
+    }
+    candidates = [each for each in map(usable, drawn) if each.structure is not None]
+    for name, step in steps.items():
+        candidates, found[name] = timed(lambda step=step, given=candidates: list(step(given)))
+    return {name: duration / size for name, duration in found.items()}
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print, write; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=(__doc__ or "").splitlines()[0])
@@ -99,7 +133,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 2
     with limited_threads(options.threads):
         results = {size: stages(generator, size) for size in SIZES}
-        latent = np.resize(generator.latent_sample(256), (256, generator.network.config.vae.latent))
+        latent = np.resize(generator.latent_sample(256), (256, generator.vectors.network.config.vae.latent))
         whole, duration = timed(lambda: list(generator.iter_decode(latent)))
     table = Table(title=f"milliseconds a crystal on {options.device}, batches of {', '.join(map(str, SIZES))}")
     for column in ("stage", *map(str, SIZES)):
@@ -108,6 +142,10 @@ def main(given: Sequence[str] | None = None) -> int:
         if stage != "structures":
             table.add_row(stage, *(f"{1e3 * results[size][stage]:.3f}" for size in SIZES))
     Console().print(table)
+    with limited_threads(1):
+        judged = judging(generator)
+    told = ", ".join(f"{name} {1e3 * duration:.1f}" for name, duration in judged.items())
+    print(f"milliseconds a candidate on one thread: {told}")
     networks = min(results[size]["decoder and U-Net"] for size in SIZES)
     rest = min(results[size]["segmentation"] + results[size]["symmetry"] for size in SIZES)
     share = results[max(SIZES)]["structures"]
@@ -117,7 +155,14 @@ def main(given: Sequence[str] | None = None) -> int:
     }
     for name, value in summary.items():
         print(f"{name}: {value:.1f}")
-    content = {"machine": machine(), "device": options.device, **generator.as_dict(), **summary, "stages": results}
+    content = {
+        "machine": machine(),
+        "device": options.device,
+        **generator.as_dict(),
+        **summary,
+        "stages": results,
+        "judging": judged,
+    }
     write_atomically(options.out / "stages.json", json.dumps(content, indent=2).encode())
     return 0
 

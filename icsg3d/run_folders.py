@@ -157,6 +157,19 @@ class PartialRows:
                 self.path.unlink(missing_ok=True)
         if not self.path.is_file():
             return
+        dropped, foreign = self._take_in()
+        if foreign and others == "refuse":
+            raise InputError(
+                f"{self.path} was begun with other data, another model or other options, or these have changed since; "
+                "repeat the command as it was, or leave out --resume to begin again"
+            )
+        if foreign:
+            self.begin(resume=False)
+        elif dropped:
+            self._drop_damaged(dropped)
+
+    def _take_in(self) -> tuple[int, bool]:
+        """Find the rows of the file; return how many lines are damaged, and whether one belongs to another run."""
         dropped, position = 0, 0
         with saving(self.path), self.path.open("rb") as file:
             for line in file:
@@ -164,21 +177,11 @@ class PartialRows:
                 if row is None:
                     dropped += 1
                 elif row["run"] != self._run:
-                    if others == "replace":
-                        break
-                    raise InputError(
-                        f"{self.path} was begun with other data, another model or other options, or these have changed "
-                        "since; repeat the command as it was, or leave out --resume to begin again"
-                    )
+                    return dropped, True
                 else:
                     self.rows.place(_place(row["place"]), position)
                 position += len(line)
-            else:
-                row = None
-        if row is not None:
-            self.begin(resume=False)
-        elif dropped:
-            self._drop_damaged(dropped)
+        return dropped, False
 
     def _drop_damaged(self, dropped: int) -> None:
         """Write the file anew without damaged lines."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from icsg3d.generation.candidates import Candidate, Draws
 from icsg3d.generation.exchange import exchanges
@@ -125,19 +125,13 @@ class GivenCandidates:
     """Candidates that there are already.
 
     Args:
-        candidates: Numbered from 0, in order.
+        candidates: By number from 0, in memory or on disk.
+        limit: How many there are.
     """
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates: Numbered = candidates
-        self.limit = len(candidates)
-
-    @classmethod
-    def numbered(cls, candidates: Numbered, limit: int) -> Self:
-        """Return candidates that may be on disk, those with numbers below a limit."""
-        found = cls([])
-        found._candidates, found.limit = candidates, limit
-        return found
+    def __init__(self, candidates: Numbered, limit: int) -> None:
+        self._candidates = candidates
+        self.limit = limit
 
     def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
         """Yield the candidates of some numbers."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from icsg3d.hull.systems import Symbols
 
-_DIAGRAMS = 4096
-"""Chemical systems whose phase diagrams are kept."""
+_DIAGRAMS = 1024
+"""Chemical systems whose phase diagrams are kept, some 30 kB each."""
 
 _LEAST_SHARE = 1e-6
 """Shares of the atoms below it are rounding."""

@@ -43,7 +43,7 @@ class Given:
 
     def begin(self, device: str = "cpu") -> tuple[Source, Judge]:
         """Return a source of nothing, as all is given, and the judge."""
-        return GivenCandidates([]), self.judging.judge(device=device)
+        return GivenCandidates({}, 0), self.judging.judge(device=device)
 
 
 def screen(
@@ -85,7 +85,7 @@ def screen(
     with run_folder(out, CANDIDATE_FILES, settings, holds=HOLDS, resume=resume, overwrite=overwrite) as resumed:
         folder = CandidateFolder(out, settings, resume=resumed, cifs=False)
         count = _take_in(folder, itertools.chain(first, given), paths)
-        source = GivenCandidates.numbered(folder.drawn, count)
+        source = GivenCandidates(folder.drawn, count)
         with team_of(Given(judging), jobs, devices, count) as team, one_thread():
             result, shortlist = judge_into(
                 folder, source, judge, judging.keep, stops=False, team=team, also=judging.also

@@ -128,11 +128,6 @@ class Repeats:
                 if merit[2] != BASE and (group.resolved or {})[merit[2]] is None:
                     yield merit
 
-    def contenders(self) -> Iterator[Merit]:
-        """Yield the merits of the best crystal of each key, in no order: what may stay beside any others."""
-        for group in self._formulas.values():
-            yield from (merit for merit in group.best.values() if merit[2] != BASE)
-
     def _resolve(self, group: _Formula) -> dict[int, int | None]:
         kept: list[int] = []
         resolved: dict[int, int | None] = {}

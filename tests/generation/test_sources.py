@@ -66,4 +66,4 @@ def test_there_may_be_fewer_exchanges_than_were_asked_for():
 
 def test_given_candidates_are_given_back():
     given = [Candidate(index, None, "none") for index in range(3)]
-    assert list(GivenCandidates(given).candidates([0, 2])) == [given[0], given[2]]
+    assert list(GivenCandidates(given, len(given)).candidates([0, 2])) == [given[0], given[2]]

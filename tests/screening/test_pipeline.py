@@ -169,7 +169,7 @@ class Counting(GivenCandidates):
     """Remembers which candidates it was asked for."""
 
     def __init__(self, given):
-        super().__init__(given)
+        super().__init__(given, len(given))
         self.asked = []
 
     def candidates(self, numbers):

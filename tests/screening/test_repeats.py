@@ -10,6 +10,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.crystals.matching import Duplicates, repeat_key
+from icsg3d.generation.candidates import Candidate
+from icsg3d.screening.merging import contender, contenders
 from icsg3d.screening.repeats import BASE, Repeats
 
 
@@ -167,15 +169,21 @@ def test_what_stays_is_what_a_plain_search_from_the_best_on_finds(seed):
 def test_contenders_of_parts_have_the_same_winners_as_the_whole(parts):
     crystals, energies = many(7, 36)
     whole, _ = found(crystals, energies)
-    chosen = []
-    for part in range(parts):
-        own = Repeats(crystals.__getitem__)
-        for number in range(part, len(crystals), parts):
-            own.add((0.1, energies[number], number), crystals[number])
-        chosen += list(own.contenders())
+    travelling = [
+        contender(
+            Candidate(
+                number,
+                crystal,
+                predictions={"energy_above_hull": 0.1, "formation_energy_per_atom": energy},
+                screening={"space_group": ""},
+            )
+        )
+        for number, (crystal, energy) in enumerate(zip(crystals, energies, strict=True))
+    ]
+    chosen = [each for part in range(parts) for each in contenders(travelling[part::parts], None)]
     merged = Repeats(crystals.__getitem__)
     for each in chosen:
-        merged.add(each, crystals[each[2]])
+        merged.add(each.merit, crystals[each.number])
     assert sorted(merged.staying()) == sorted(whole.staying())
     assert parts == 40 or len(chosen) < len(crystals)
 

@@ -84,18 +84,18 @@ def decode_again(
         msg = f"the model {name} that is here has other weights than the one that made the candidates"
         raise InputError(msg)
     structure = None if base is None else structure_from_dict(base)
-    base_ = None if structure is None else generator.placed(structure)
+    placed = None if structure is None else generator.placed(structure)
 
     def drawn(first: int, n: int) -> np.ndarray:
         own = {"scale": scale or 0.8, "condition": condition, "seed": seed, "first": first}
-        return np.asarray(Draws.make(generator, base_, n, **own).latent)
+        return np.asarray(Draws.make(generator, placed, n, **own).latent)
 
     n = 1 + max(candidate.index for candidate in candidates)
     shown = [each.index for each in unique_structures(candidates)[:count]]
     some = shown if n > _MAPPED else []  # draws depend on their number alone, so any of them can be made on its own
     latent = np.concatenate([drawn(number, 1) for number in some]) if some else drawn(0, min(n, _MAPPED))
     reference = generator.vectors.density.sample(_REFERENCE, -1, seed)
-    points = LatentPoints(latent, reference, None if base_ is None else base_.latent[None])
+    points = LatentPoints(latent, reference, None if placed is None else placed.latent[None])
     if not shown:
         return Decodings({}, points)
     vectors = latent if some else latent[shown]

@@ -102,9 +102,12 @@ class PropertyModel(nn.Module):
 
     def transformed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation of the members on the scale that is learned, each of shape (B,)."""
-        outputs = torch.stack([member(batch) for member in self.members]) * self.config.scale + self.config.mean
-        spread = outputs.std(0) if self.config.members > 1 else torch.zeros_like(outputs[0])
-        return outputs.mean(0), spread
+        return self._combined([member(batch) for member in self.members])
+
+    def _combined(self, outputs: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation of the members' outputs on the scale that is learned."""
+        values = torch.stack(outputs) * self.config.scale + self.config.mean
+        return values.mean(0), values.std(0) if len(values) > 1 else torch.zeros_like(values[0])
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return values and standard uncertainties in the property's unit, each of shape (B,)."""
@@ -120,9 +123,8 @@ class PropertyModel(nn.Module):
         else:
             first = cast("Any", self.members[0])
             pooled = first.embed(batch)
-            outputs = torch.stack([first.head(pooled), *(member(batch) for member in self.members[1:])])
-            center = (outputs * self.config.scale + self.config.mean).mean(0)
-            sigma, unlike = self.uncertainty(pooled)
+            center, spread = self._combined([first.head(pooled), *(member(batch) for member in self.members[1:])])
+            sigma, unlike = self.uncertainty(pooled, spread)
         values, slope = untransform(center, self.config.property)
         if self.config.property.floor is not None:
             values = values.clamp(min=self.config.property.floor)

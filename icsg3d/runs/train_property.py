@@ -17,6 +17,7 @@ from pydantic import Field
 from icsg3d.crystals.elements import N_CLASSES
 from icsg3d.data import load_structures
 from icsg3d.data.compact_arrays import read_compact
+from icsg3d.data.tables import read_numbers
 from icsg3d.data.targets import check_learnable, compact_property_set, held_out, property_set
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving
@@ -86,6 +87,9 @@ class PropertyTrainingConfig(RunConfig):
     skip_bad_rows: bool = Field(False, description="Leave out rows whose value is missing or out of range")  # noqa: FBT003
     element_copies: int = Field(
         1, ge=1, description="How often an elemental crystal is taken in an epoch; above 1 none of them is held out"
+    )
+    left_out: Path | None = Field(
+        None, description="Table with a column material_id: crystals that take no part, nor do those called ID-..."
     )
     unit: str = Field("", description="Unit of a property that the package does not know")
     notes: Path | None = Field(None, description="Markdown to add to the model card: use, licences, citations")
@@ -216,6 +220,9 @@ def _load(
     sets = [_set(path, scale, goal, graph, out, config) for path, scale in sources]
     files = [describe_file(p, role, len(each)) for (p, _), role, each in zip(sources, roles, sets, strict=True)]
     everything = PropertySet.joined(sets)
+    if config.left_out is not None:
+        everything = _without_crystals(everything, config.left_out)
+        files.append(describe_file(config.left_out, "left out", 0))
     if config.held_out is None:
         training, judged = _split(everything, config.element_copies)
     else:
@@ -253,6 +260,23 @@ def _split(everything: PropertySet, element_copies: int = 1) -> tuple[PropertySe
         apart &= ~elemental
         learned = np.concatenate([np.flatnonzero(~apart), *[np.flatnonzero(elemental & own)] * (element_copies - 1)])
     return everything.subset(learned), everything.subset(np.flatnonzero(apart & own))
+
+
+def _without_crystals(everything: PropertySet, table: Path) -> PropertySet:
+    """Return the crystals that a table does not name; a crystal called ID-1 goes with ID."""
+    try:
+        names = set(read_numbers(table)["material_id"])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{table} is no table with a column material_id of the crystals to leave out") from error
+    rows = [row for row, name in enumerate(everything.ids) if not names.intersection(_beginnings(name))]
+    _log.info("%d crystals are left out by %s", len(everything) - len(rows), table.name)
+    return everything.subset(np.array(rows, dtype=int))
+
+
+def _beginnings(name: str) -> list[str]:
+    """Return a name and its beginnings before each hyphen."""
+    parts = name.split("-")
+    return ["-".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _without(everything: PropertySet, formulas: set[str]) -> PropertySet:

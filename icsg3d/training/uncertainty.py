@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from icsg3d.models.properties import Network
     from icsg3d.training.data import PropertySet
 
-_ONE_SIGMA = 0.6827
+_NORMAL = (0.6827, 0.9545)
+"""Shares of a normal distribution within one and two standard deviations."""
+
 _SAMPLE = 10_000
 """Training crystals from which the main directions are found."""
 
@@ -39,9 +41,9 @@ def with_uncertainty(
         held_out: Crystals it did not.
         seed: Of the sample of training crystals.
     """
-    pooled, errors = _held_out(model, held_out)
+    judged = _held_out(model, held_out)
     module = _located(model, training, seed)
-    fit_terms(module, pooled, errors)
+    fit_terms(module, *judged)
     new = PropertyModel(dataclasses.replace(model.config, uncertainty=module.config))
     new.load_state_dict(model.state_dict() | {f"uncertainty.{k}": v for k, v in module.state_dict().items()})
     return new.eval()
@@ -52,7 +54,7 @@ def cross_fitted(model: PropertyModel, held_out: PropertySet, seed: int = 0) -> 
     if model.uncertainty is None:
         msg = "the model has no uncertainties that depend on the crystal"
         raise InputError(msg)
-    pooled, errors = _held_out(model, held_out)
+    pooled, spread, errors = _held_out(model, held_out)
     names, group = np.unique(np.asarray(held_out.formulas), return_inverse=True)
     if len(names) < 2:
         return {}
@@ -61,50 +63,73 @@ def cross_fitted(model: PropertyModel, held_out: PropertySet, seed: int = 0) -> 
     for part in (half, ~half):
         module = Uncertainty(model.uncertainty.config)
         module.load_state_dict(model.uncertainty.state_dict())
-        fit_terms(module, pooled[torch.from_numpy(~part)], errors[~part])
+        fit_terms(module, pooled[~part], spread[~part], errors[~part])
         with torch.no_grad():
-            ratios[part] = errors[part] / module(pooled[torch.from_numpy(part)])[0].numpy()
+            ratios[part] = errors[part] / module(pooled[part], spread[part])[0].numpy()
     return {"within_one_sigma": float((ratios <= 1).mean()), "within_two_sigma": float((ratios <= 2).mean())}
 
 
-def fit_terms(module: Uncertainty, pooled: torch.Tensor, errors: np.ndarray) -> None:
-    """Set offset, slope and weights, in place, so that they describe absolute errors.
+def fit_terms(module: Uncertainty, pooled: torch.Tensor, spread: torch.Tensor, errors: np.ndarray) -> None:
+    """Set offset, slopes and weights, in place, so that they describe absolute errors.
 
     They have the greatest likelihood under a Laplace distribution, which a few wrong labels do not rule; then the
-    offset is moved so that 68.27 % of the errors are within one sigma.
+    offset is moved so that the shares within one and two sigma are those of a normal distribution, as nearly as the
+    longer tails of the errors allow.
+
+    Args:
+        module: What is fitted.
+        pooled: Features of the crystals, shape (n, features).
+        spread: Standard deviation of the networks on the learned scale, shape (n,).
+        errors: Absolute errors on the learned scale, shape (n,).
     """
+    if module.config.disagreement:
+        module.spread_floor.fill_(max(0.1 * float(spread.median()), 1e-6))
     with torch.no_grad():
-        distance, bounded = (t.double().numpy() for t in module.terms(module.coordinates(pooled)))
+        growing, bounded = (t.double().numpy() for t in module.terms(pooled, spread))
     scale = max(float(np.median(errors)), 1e-12)
     size = errors / scale
-
-    def logarithms(x: np.ndarray) -> np.ndarray:
-        return x[0] + x[1] * distance + bounded @ x[2:]
+    terms = np.concatenate([np.ones((len(size), 1)), growing, bounded], axis=1)
+    free = 1 + growing.shape[1]
 
     def cost(x: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = logarithms(x)
+        logs = terms @ x
         ratio = size * np.exp(-logs)
-        slopes = (1.0 - ratio) / len(size)
-        gradient = np.concatenate([[slopes.sum(), slopes @ distance], bounded.T @ slopes + 2 * _RIDGE * x[2:]])
-        return float((ratio + logs).mean() + _RIDGE * np.square(x[2:]).sum()), gradient
+        gradient = terms.T @ ((1.0 - ratio) / len(size))
+        gradient[free:] += 2 * _RIDGE * x[free:]
+        return float((ratio + logs).mean() + _RIDGE * np.square(x[free:]).sum()), gradient
 
-    start = np.zeros(2 + bounded.shape[1])
-    limits = [(None, None), (0.0, None), *[(None, None)] * bounded.shape[1]]
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=limits).x
-    shift = float(np.log(max(np.quantile(size * np.exp(-logarithms(found)), _ONE_SIGMA) * scale, 1e-12)))
-    module.offset.fill_(float(found[0]) + shift)
+    limits = [(None, None), *[(0.0, None)] * growing.shape[1], *[(None, None)] * bounded.shape[1]]
+    found = minimize(cost, np.zeros(terms.shape[1]), jac=True, method="L-BFGS-B", bounds=limits).x
+    shift = np.log(_factor(size * np.exp(-terms @ found)) * scale)
+    module.offset.fill_(float(found[0] + shift))
     module.slope.fill_(float(found[1]))
-    module.weights.copy_(torch.as_tensor(found[2:], dtype=module.weights.dtype))
+    if module.config.disagreement:
+        module.spread_slope.fill_(float(found[2]))
+    module.weights.copy_(torch.as_tensor(found[free:], dtype=module.weights.dtype))
     with torch.no_grad():
         module.limit.fill_(float(torch.quantile(module.distance(module.coordinates(pooled)), _FAMILIAR)))
 
 
-def _held_out(model: PropertyModel, crystals: PropertySet) -> tuple[torch.Tensor, np.ndarray]:
-    """Return pooled features and absolute errors on the learned scale."""
+def _factor(ratios: np.ndarray) -> float:
+    """Return the factor of sigma at which the shares within one and two sigma are nearest to a normal distribution's.
+
+    Args:
+        ratios: Errors as multiples of their sigmas, shape (n,).
+    """
+    factors = np.maximum(np.quantile(ratios, np.linspace(0.5, 0.9, 401)), 1e-12)
+    ordered = np.sort(ratios)
+    shares = [np.searchsorted(ordered, sigmas * factors, side="right") / len(ratios) for sigmas in (1, 2)]
+    misses = sum(np.square(share - normal) for share, normal in zip(shares, _NORMAL, strict=True))
+    return float(factors[np.argmin(misses)])
+
+
+def _held_out(model: PropertyModel, crystals: PropertySet) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return pooled features, spread of the members and absolute errors, the last two on the learned scale."""
     with torch.no_grad():
-        means = torch.cat([model.transformed(batch)[0] for batch in crystals.graphs.batches()]).double().numpy()
+        parts = [model.transformed(batch) for batch in crystals.graphs.batches()]
+    means, spreads = (torch.cat(each) for each in zip(*parts, strict=True))
     true = transform(torch.as_tensor(crystals.values), model.config.property).numpy()
-    return _pooled(model, crystals), np.abs(true - means)
+    return _pooled(model, crystals), spreads, np.abs(true - means.double().numpy())
 
 
 def _located(model: PropertyModel, training: PropertySet, seed: int) -> Uncertainty:
@@ -113,7 +138,7 @@ def _located(model: PropertyModel, training: PropertySet, seed: int) -> Uncertai
     own = np.flatnonzero(training.scales == 0)
     rows = np.sort(random.permutation(own)[:_SAMPLE])
     pooled = _pooled(model, training.subset(rows))
-    sizes = UncertaintyConfig(pooled.shape[1])
+    sizes = UncertaintyConfig(pooled.shape[1], disagreement=model.config.members > 1)
     directions = min(sizes.directions, len(pooled) - 1, pooled.shape[1])
     module = Uncertainty(dataclasses.replace(sizes, directions=directions, references=min(sizes.references, len(rows))))
     centred = (pooled - pooled.mean(0)).double()

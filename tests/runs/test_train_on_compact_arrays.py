@@ -10,6 +10,7 @@ from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.elements import electronegativities
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.compact_arrays import CompactCrystals, write_compact
+from icsg3d.errors import InputError
 from icsg3d.models.environment_net import EnvironmentNetConfig
 from icsg3d.pretrained import training_formulas
 from icsg3d.properties.predictor import PropertyPredictor
@@ -65,3 +66,21 @@ def test_another_property_starts_from_it(energy, data, tmp_path):
     assert network.pooling == "crystal"
     assert network.width == 8
     assert trained.metrics["crystals"] < 30
+
+
+def test_crystals_with_suspect_labels_and_what_was_made_from_them_take_no_part(data, tmp_path):
+    made = tmp_path / "made.npz"
+    salts = [salt(55, 53, 4.5), salt(55, 17, 4.2)]
+    energies = {"formation_energy_per_atom": np.array([-1.8, -2.2])}
+    write_compact(CompactCrystals.of(["c2-strained-1", "c20-strained-1"], salts, energies), made)
+    suspects = tmp_path / "suspects.csv"
+    suspects.write_text("material_id,label\nc2,-9.0\n")
+    config = PropertyTrainingConfig(
+        data=(data, made), target="formation_energy_per_atom", element_copies=3, left_out=suspects, **SMALL
+    )
+    learned = training_formulas(train_property(config, tmp_path / "run").folder)
+    assert "CsCl" in learned  # c20, not c2
+    assert not {"CsI", "LiS"} & learned
+    suspects.write_text("name\nc2\n")
+    with pytest.raises(InputError, match="no table with a column material_id"):
+        train_property(config, tmp_path / "other")

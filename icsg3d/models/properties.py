@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 PROPERTY_FORMAT = "icsg3d-property-1"
 
 
+_BEFORE_ENSEMBLES = {"disagreement": False}
+"""What models of uncertainty do not say that were written before networks could disagree."""
+
 NetworkConfig = CrystalGraphConfig | EnvironmentNetConfig
 Network = CrystalGraphNet | EnvironmentNet
 
@@ -186,6 +189,6 @@ def property_networks(values: Mapping[str, Any]) -> dict[str, nn.Module]:
     parts = {
         "property": build(Property, values["property"]),
         "network": _network_config(network),
-        "uncertainty": None if uncertainty is None else build(UncertaintyConfig, uncertainty),
+        "uncertainty": None if uncertainty is None else build(UncertaintyConfig, _BEFORE_ENSEMBLES | uncertainty),
     }
     return {"model": PropertyModel(build(PropertyModelConfig, dict(values) | parts))}

@@ -4,7 +4,8 @@
 #     examples/train_property_models.sh DATA RUNS [PROPERTY ...]
 #
 # DATA is the folder of the data sets, RUNS gets one folder per training. Without names all are trained: the formation
-# energy first (45 minutes on one core), from whose networks the others start (1 to 8 minutes each).
+# energy first, from whose networks the others start. JOBS (2) networks are trained at the same time. What CHGNet labels
+# (half an hour on two cores; pip install chgnet) and the list of suspect labels are made once.
 set -euo pipefail
 
 data=$1 runs=$2
@@ -13,34 +14,42 @@ if [ $# -eq 0 ]; then
     set -- formation_energy_per_atom bulk_modulus shear_modulus band_gap refractive_index dielectric_electronic eij_max poisson_ratio
 fi
 mkdir -p "$runs"
+jobs=${JOBS:-2} structures=$data/mp_structures.npz
 
-fine_tune() { # PROPERTY EPOCHS BATCH_SIZE MEMBERS FILE ...
-    local name=$1 epochs=$2 batch=$3 members=$4 files=()
-    shift 4
+label() { # NAME SCRIPT OPTION ...: a file that is there only when it is whole
+    local out=$runs/$1 script=$2
+    shift 2
+    if [ ! -f "$out" ]; then
+        python "examples/$script" --data "$structures" "$@" --out "$runs/part-${out##*/}"
+        mv "$runs/part-${out##*/}" "$out"
+    fi
+}
+
+fine_tune() { # PROPERTY EPOCHS BATCH_SIZE FILE ...
+    local name=$1 epochs=$2 batch=$3 files=()
+    shift 3
     for file in "$@"; do files+=(--data "$data/$file"); done
     icsg3d train property "${files[@]}" --target "$name" --from "$runs/formation_energy_per_atom/model" --resume \
-        --set members="$members" --set epochs="$epochs" --set batch_size="$batch" --set learning_rate=0.001 \
-        --set skip_bad_rows=true --out "$runs/$name"
+        --set members=2 --set jobs="$jobs" --set epochs="$epochs" --set batch_size="$batch" \
+        --set learning_rate=0.001 --set skip_bad_rows=true --out "$runs/$name"
 }
 
 for name in "$@"; do
     case $name in
     formation_energy_per_atom)
-        if [ ! -f "$runs/strained.npz" ]; then
-            python examples/label_strained_cells.py --data "$data/mp_structures.npz" --count 12000 --out "$runs/part.npz"
-            mv "$runs/part.npz" "$runs/strained.npz"
-        fi
-        icsg3d train property --data "$data/mp_structures.npz" --data "$data/wbm_random.json.gz" \
-            --data "$runs/strained.npz" --other-scale "$data/mp_perovskites.json.gz" \
-            --other-scale "$data/oqmd_heuslers.json.gz" \
-            --target "$name" --resume --set preset=environments --set members=1 --set epochs=24 --set batch_size=128 \
+        label strained.npz label_strained_cells.py --count 12000
+        label exchanged.npz label_exchanged_crystals.py --count 24000 --without "$data/mp20_val.npz"
+        icsg3d train property --data "$structures" --data "$data/wbm_random.json.gz" --data "$runs/strained.npz" \
+            --other-scale "$data/mp_perovskites.json.gz" --other-scale "$data/oqmd_heuslers.json.gz" \
+            --teacher "$runs/exchanged.npz" --target "$name" --resume --set left_out=examples/suspect_labels.csv \
+            --set preset=environments --set members=2 --set jobs="$jobs" --set epochs=16 --set batch_size=128 \
             --set learning_rate=0.0015 --set element_copies=5 --set skip_bad_rows=true --out "$runs/$name"
         ;;
-    band_gap) fine_tune "$name" 6 128 1 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;
-    bulk_modulus | shear_modulus) fine_tune "$name" 12 64 1 mp_structures.npz mp_binary_elasticity.json.gz ;;
-    poisson_ratio) fine_tune "$name" 10 64 1 mp_structures.npz mp_binary_elasticity.json.gz ;;
-    refractive_index | dielectric_electronic) fine_tune "$name" 25 32 1 mp_structures.npz mp_dielectric.json.gz ;;
-    eij_max) fine_tune "$name" 30 32 2 mp_piezo.json.gz ;;
+    band_gap) fine_tune "$name" 6 128 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;
+    bulk_modulus | shear_modulus) fine_tune "$name" 12 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
+    poisson_ratio) fine_tune "$name" 10 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
+    refractive_index | dielectric_electronic) fine_tune "$name" 25 32 mp_structures.npz mp_dielectric.json.gz ;;
+    eij_max) fine_tune "$name" 30 32 mp_piezo.json.gz ;;
     *)
         echo "there is no training of $name here" >&2
         exit 2

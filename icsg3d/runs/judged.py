@@ -164,7 +164,7 @@ def judge_into(
     except KeyboardInterrupt as stop:
         raise Interrupted(_write_interrupted(folder, source, shortlist)) from stop
     for lost in shortlist.lost:
-        _log.warning("%d candidates could not be judged, from number %s", len(lost.batch.missing), lost)
+        _log.warning("%d candidates could not be judged, from number %s", lost.count, lost)
     found = Judged(folder.folder, shortlist.count, shortlist.describe())
     folder.write_ranked(shortlist.everyone, found.count)
     write_also(shortlist.iter_kept, folder.folder, also)

@@ -1,7 +1,8 @@
+from .batches import LostDraws
 from .charges import ChargeBalance, charge_balance
 from .constraints import Constraints
 from .judging import merit, placed, ranked
-from .merging import Contender, LostDraws, Part, contender, contenders, judge_part, merge_parts
+from .merging import Contender, Part, contender, contenders, judge_part, merge_parts
 from .pipeline import Judge
 from .screen import Screening, refined, screen, smallest_distance_ratio, space_group, usable
 from .shortlist import Shortlist, fill

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from icsg3d.progress import task
-from icsg3d.screening.batches import BATCH, Batch, Finished, Lost, Team, alone
+from icsg3d.screening.batches import BATCH, Batch, Finished, LostDraws, Team, alone
 from icsg3d.screening.judging import ABOVE_HULL, merit
 from icsg3d.screening.repeats import BASE, Repeats
 from icsg3d.screening.screen import REPEATS, THE_BASE, pointed
@@ -82,7 +82,7 @@ class Shortlist:
         self.keep = keep
         self.book: Book = {} if book is None else book
         self.told: Book = {} if told is None else told
-        self.lost: list[Lost] = []
+        self.lost: list[LostDraws] = []
         self._stops = stops
         self._numbers = array("q")
         self._merits = array("d")
@@ -206,10 +206,7 @@ class Shortlist:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts, and the numbers of candidates that could not be judged."""
-        lost = [
-            {"first": each.batch.numbers.start, "last": each.batch.numbers.stop - 1, "reason": each.reason}
-            for each in self.lost
-        ]
+        lost = [{"first": each.first, "last": each.last, "reason": each.reason} for each in self.lost]
         counts = {"judged": len(self), "passed": self.passed, "kept": self.count}
         return counts | {"refused_for": dict(self.reasons())} | ({"lost": lost} if lost else {})
 
@@ -296,14 +293,14 @@ def fill(
     begun, new = time.monotonic(), 0
     with task("generating and judging", total=source.limit, done=0) as running:
         for found in team(_batches(source.limit, shortlist, drawn)):
-            if isinstance(found, Lost):
+            if isinstance(found, LostDraws):
                 shortlist.lost.append(found)
             else:
                 new += len(found.batch.missing)
                 _enter(found, shortlist, drawn)
             rate = new / max(time.monotonic() - begun, 1e-3)
             running.update(text=f"judging, {rate:.0f} a second, {shortlist.share:.0%} pass")
-            running.advance(len(found.batch.numbers))
+            running.advance(found.size)
             if shortlist.full:
                 return
 

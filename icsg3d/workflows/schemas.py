@@ -17,7 +17,8 @@ from pymatgen.core import Structure
 
 from icsg3d.crystals.display import CrystalList, Markup, crystal_svg, html_table
 from icsg3d.generation.candidates import Candidate
-from icsg3d.screening.merging import LostDraws, Part, from_lines, to_lines
+from icsg3d.screening.batches import LostDraws
+from icsg3d.screening.merging import Part, from_lines, to_lines
 from icsg3d.screening.screen import usable
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from icsg3d.errors import InputError
 from icsg3d.progress import task
 from icsg3d.screening.batches import BATCH, Batch, Finished, LostDraws, Team, alone
 from icsg3d.screening.judging import ABOVE_HULL, merit
@@ -303,6 +304,22 @@ def fill(
             running.advance(found.size)
             if shortlist.full:
                 return
+
+
+def best_of(source: Source, judge: Judge, count: int) -> list[Candidate]:
+    """Draw until so many different candidates pass, or there are no more, and return them, best first.
+
+    Raises:
+        InputError: if none passes.
+    """
+    shortlist = Shortlist(judge, count)
+    fill(source, shortlist)
+    found = shortlist.kept
+    if not found:
+        nearest = shortlist.nearest()
+        msg = f"no draw passed: {shortlist.describe()}{f'; {nearest}' if nearest else ''}"
+        raise InputError(f"{msg}; allow more draws, or relax a constraint")
+    return found
 
 
 def _batches(limit: int, shortlist: Shortlist, drawn: Book) -> Iterator[Batch]:

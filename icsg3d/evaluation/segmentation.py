@@ -148,7 +148,7 @@ def evaluate_segmentation(
         params: Of the segmentation; by default those of the kind of grid.
         ids: Names of the crystals; by default their numbers.
         primitive: Whether crystals are reduced to their primitive cells first.
-        compare: Whether DBSCAN and K-means find atoms in the same maps, too (some tenths of a second a crystal).
+        compare: Whether DBSCAN and K-means also find atoms in the same maps (some tenths of a second a crystal).
         clustering: Settings of these.
 
     Raises:

@@ -48,7 +48,7 @@ class Predictions:
     Attributes:
         property: Which, and its unit.
         values: In that unit, shape (n,).
-        stds: Standard uncertainties in the same unit, shape (n,): 68 % of held-back errors are smaller.
+        stds: Standard uncertainties in the same unit, shape (n,): 68 % of held-out errors are smaller.
         unseen: Elements of each crystal that the model never saw; where there are any, the number is a guess.
         unlike: Which crystals lie farther from all training crystals than nearly all that were held out, shape (n,).
     """

@@ -142,7 +142,7 @@ def _matched(crystals: CrystalTable, rebuilt: Path | None, data: Path) -> list[S
     """Return the rebuilt crystals of a file, by name."""
     made = load_structures(str(rebuilt))
     if len(set(made.ids)) < len(made) or len(set(crystals.ids)) < len(crystals):
-        raise InputError(f"crystals of {data} share a name, by which they are compared; leave out --rebuilt")
+        raise InputError(f"crystals of {data} share a name, and are compared by name; leave out --rebuilt")
     by_name = dict(zip(made.ids, made.structures, strict=True))
     if not set(crystals.ids) <= {*by_name, *made.skipped}:
         raise InputError(f"{rebuilt} lacks crystals of {data}; make it with icsg3d reconstruct from the same file")

@@ -72,7 +72,7 @@ class Judging:
         unknown = sorted(set(self.also) - set(FORMATS))
         if unknown:
             raise InputError(f"there is no format {unknown[0]!r} for --also; give {' or '.join(FORMATS)}")
-        for name in ("phases", "properties", "also"):  # lists, too
+        for name in ("phases", "properties", "also"):  # also lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.keep is not None and self.keep < 1:
             raise InputError(f"--keep is the number of candidates wanted, at least 1; got {self.keep}")

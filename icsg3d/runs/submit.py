@@ -208,7 +208,7 @@ def submit_validation(
         top: Candidates to validate.
         fixed: Relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
-        scale_cells: First scale each cell.
+        scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
         device: Where the networks run, on those machines.

@@ -123,7 +123,7 @@ def validate(
         top: Candidates to validate, nearest to the hull of known phases first.
         fixed: Take the crystals as they are, relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
-        scale_cells: First scale each cell to where the predicted energy is lowest.
+        scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
         shard_size: Candidates of one job.

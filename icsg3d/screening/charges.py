@@ -31,7 +31,7 @@ _LEAST_COUNT = 5
 """A state counts as known if so many atoms of the element in the ICSD have it, and this share of the charged ones."""
 
 _MIXING = math.log(0.05)
-"""What two states of one element add to the score: an assumption, by which one state is preferred where it will do."""
+"""What two states of one element add to the score; an assumption that prefers one state where it will do."""
 
 LEAST_SCORE = -6.0
 """Salts of a lower score are unusual. Of known ones that balance 3 % are, of made-up ones 15 % (docs/hull.md)."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from icsg3d.data import count_crystals, iter_tables
 from icsg3d.data.sources import CHUNK, digest_of
-from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, write_numbers
+from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, read_numbers, write_numbers
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving
 from icsg3d.progress import task
@@ -106,6 +106,26 @@ class Written:
     count: int
     refused: int
     told: dict[str, int]
+
+
+@dataclass(frozen=True)
+class NumberTable:
+    """A table of numbers that a run has written.
+
+    Attributes:
+        out: The table.
+        count: Its rows.
+        labels: What its numbers are.
+    """
+
+    out: Path
+    count: int
+    labels: list[str]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table, read from the file: ``material_id``, ``formula`` and the numbers."""
+        return read_numbers(self.out)
 
 
 def write_rows_of(

@@ -43,7 +43,7 @@ _STRICT = frozenset({"O", "F", "Cl", "Br", "I"})
 """Elements that make salts: crystals with them are never taken for metals."""
 
 _METALLIC_PARTNERS = frozenset({"B", "Si", "Ge", "Sb"})
-"""Elements that are no metals, but whose compounds with metals mostly are, whatever the numbers."""
+"""Nonmetals whose compounds with metals are mostly metallic, whatever the numbers."""
 
 _HYDRIDE_FORMERS = frozenset({"B"})
 """Other than metals: what H(1-) is found beside."""

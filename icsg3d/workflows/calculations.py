@@ -1,4 +1,4 @@
-"""Calculations that are run once and found again, on whatever engine and manager, and formation energies from them."""
+"""Calculations that are run once and found again, with any engine and manager, and formation energies from them."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 # A Python 3.11 or newer; used once, to make the environment.
 PYTHON ?= python3
+# What `make test-newest` tries.
+NEWEST_PYTHON ?= python3.13
 VENV ?= .venv
 # More options for pip, such as a package index with CPU builds of torch.
 PIP_FLAGS ?=
@@ -17,7 +19,7 @@ DEMO_FLAGS ?= --base examples/SrTiO3.cif -n 24 --seed 0
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-docs install-gpaw demo examples test test-slow test-lowest coverage lint format fuzz kill bench docs release clean
+.PHONY: help install install-dev install-docs install-gpaw demo examples test test-slow test-lowest install-newest test-newest coverage lint format fuzz kill bench docs release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +79,21 @@ test-lowest: ## try the lowest supported versions on crystals, grids and network
 		-e '.[train,matminer]' pytest pytest-xdist hypothesis
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
 		--disable-warnings -o filterwarnings=default -k "not graph_features_are_those_of_pymatgen" \
+		$(or $(TESTS),tests/crystals tests/representation tests/models)
+
+# In an environment of its own, with the versions of constraints.txt.
+$(VENV)-newest/.icsg3d-installed: $(PACKAGING)
+	$(NEWEST_PYTHON) -m venv --clear $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_FLAGS) torch
+	$(VENV)-newest/bin/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_FLAGS) \
+		-e '.[train,matminer]' pytest pytest-xdist hypothesis
+	@touch $@
+
+install-newest: $(VENV)-newest/.icsg3d-installed ## install with the newest supported Python (NEWEST_PYTHON)
+	@:
+
+test-newest: install-newest ## try the newest supported Python on crystals, grids and networks
+	OMP_NUM_THREADS=1 $(VENV)-newest/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
 		$(or $(TESTS),tests/crystals tests/representation tests/models)
 
 coverage: install-dev ## run the tests and list the lines that none of them reaches

@@ -29,7 +29,7 @@ from icsg3d.representation.segmentation import segment_batch
 from icsg3d.screening.batches import BATCH
 from icsg3d.screening.judging import placed
 from icsg3d.screening.pipeline import Judge, sized, with_energies
-from icsg3d.screening.screen import checked, refined, usable
+from icsg3d.screening.screen import checked, usable, with_symmetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ def judging(generator: CrystalGenerator, size: int = 256) -> dict[str, float]:
     )
     steps: dict[str, Callable[[list[Candidate]], Sequence[Candidate]]] = {
         "volume": lambda given: sized(given, judge.sizer) if judge.sizer else given,
-        "symmetry": lambda given: [refined(each, judge.symmetry_tolerance) for each in given],
+        "symmetry": lambda given: [with_symmetry(each, judge.symmetry_tolerance) for each in given],
         "energy": lambda given: with_energies(given, judge.energy),
         "hull": lambda given: placed(given, judge.hull) if judge.hull else given,
         "checks": lambda given: [checked(each, judge.screening) for each in given],

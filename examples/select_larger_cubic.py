@@ -61,14 +61,14 @@ def main() -> None:
 
     known = load_structures([options.known])
     elements = {number for structure in known.structures for number in structure.atomic_numbers}
-    held_back = {s.composition.reduced_formula for s in load_structures([options.without]).structures}
+    held_out = {s.composition.reduced_formula for s in load_structures([options.without]).structures}
     seen, why, rows = set(known.ids), Counter[str](), []
     for path in options.data:
         table = load_structures([path])
         energies = table.frame[ENERGY] if ENERGY in table.frame.columns else [np.nan] * len(table)
         for name, structure, energy in zip(table.ids, table.structures, energies, strict=True):
             formula = structure.composition.reduced_formula
-            if formula in held_back:
+            if formula in held_out:
                 why["formula is in --without"] += 1
             elif name in seen:
                 why["is there already"] += 1

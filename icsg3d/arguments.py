@@ -1,4 +1,4 @@
-"""Numbers that callers give, of Python's kinds or numpy's, checked before anything is made of them."""
+"""What callers give, such as numbers of Python's kinds or numpy's, checked before anything is made of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import math
 import operator
 from collections.abc import Iterable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icsg3d.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def whole_number(value: Any, name: str, least: float = -math.inf) -> int:
@@ -67,3 +70,26 @@ def several(values: Any, name: str) -> list[Any]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(f"{name} are given as a list, got {type(values).__name__}; put them in one")
     return list(values)
+
+
+def ranked_list(entries: Sequence[dict[str, Any]], wanted: Any) -> Any:
+    """Return what pymatgen's ``return_ranked_list`` asks for.
+
+    Args:
+        entries: Best first, each with its ``structure``.
+        wanted: False for the best structure alone, True for all entries, or how many.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    return entries[0]["structure"] if wanted is False else first_ones(entries, wanted)
+
+
+def first_ones(entries: Sequence[dict[str, Any]], wanted: Any) -> list[dict[str, Any]]:
+    """Return all entries for True, else so many.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    # `True` first: int(True) would be one.
+    return list(entries) if wanted is True else list(entries[: whole_number(wanted, "return_ranked_list", 1)])

@@ -58,7 +58,7 @@ def usable(items: Iterable[T], use: Callable[[T], R]) -> Usable[R]:
 
 
 class Told:
-    """Warns of some among very many, as they come: of the first few by name, in the end of how many there were.
+    """Warns of refused items among very many: of the first few by name as they come, and finally of their number.
 
     Args:
         log: Where to.

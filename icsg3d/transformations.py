@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.transformations.transformation_abc import AbstractTransformation
 
-from icsg3d.arguments import whole_number
+from icsg3d.arguments import first_ones, ranked_list, whole_number
 from icsg3d.bars import bars
-from icsg3d.crystals.matching import Duplicates
 from icsg3d.crystals.structures import as_structure, structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
-from icsg3d.generation.search import optimize_property
+from icsg3d.generation.search import different, different_around, optimize_property
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.density import SCALE
-from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
 from icsg3d.screening.screen import Screening
-from icsg3d.screening.shortlist import Shortlist, fill
+from icsg3d.screening.shortlist import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import DecodedCrystal, Located
 
 _DRAWS_PER_STRUCTURE = 8
 """Draws tried for each structure asked for, before the transformation gives up."""
@@ -120,17 +117,13 @@ class LatentSamplingTransformation(LatentTransformation):
         Raises:
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
-        _check_count(self.n_structures)
+        whole_number(self.n_structures, "n_structures", 1)
         with bars(show=self.pbar):
             return self._sampled(structure, return_ranked_list)
 
     def _sampled(self, structure: Crystal, wanted: bool | int) -> Any:  # noqa: FBT001
-        base = self.generator.place([structure])[0]
-        found, draws = self._different(base)
-        if not found:
-            formula = base.structure.composition.reduced_formula
-            msg = f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {self.scale:g}"
-            raise InputError(msg)
+        base, draws = self.generator.place([structure])[0], self.n_structures * _DRAWS_PER_STRUCTURE
+        found = different_around(self.generator, base, self.n_structures, draws, self.scale, self.seed)
         distances = self.generator.latent_distance([d.latent for _, d in found], base.latent)
         entries = [
             {
@@ -143,21 +136,18 @@ class LatentSamplingTransformation(LatentTransformation):
             }
             for (draw, decoded), distance in zip(found, distances, strict=True)
         ]
-        return _ranked(entries, self.predictor, wanted, maximize=self.maximize)
+        return ranked_list(self._ranked(entries), wanted)
 
-    def _different(self, base: Located) -> tuple[list[tuple[int, DecodedCrystal]], int]:
-        """Return draws that gave different crystals, with their numbers, and how many were made."""
-        duplicates, found = Duplicates(), []
-        draws = self.n_structures * _DRAWS_PER_STRUCTURE
-        decoded = self.generator.iter_sample_around(base, draws, self.scale, self.seed)
-        with task("sampling", self.n_structures) as running:
-            for draw, crystal in enumerate(decoded):
-                if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
-                    found.append((draw, crystal))
-                    running.advance()
-                if len(found) == self.n_structures:
-                    break
-        return found, draws
+    def _ranked(self, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the entries best first, with the property that ranks."""
+        if self.predictor is None:
+            return sorted(entries, key=lambda entry: entry["latent_distance"])
+        name = self.predictor.property.name
+        found = self.predictor.best_first([entry["structure"] for entry in entries], maximize=self.maximize)
+        if not found:
+            msg = f"the model of {name} can take none of the crystals that were drawn; rank them by another, or by None"
+            raise InputError(msg)
+        return [entries[row] | {name: value, f"{name}_std": std} for row, value, std in found]
 
 
 class CandidateTransformation(LatentTransformation):
@@ -208,16 +198,11 @@ class CandidateTransformation(LatentTransformation):
         Raises:
             InputError: if the crystal cannot be encoded, or no draw passed.
         """
-        _check_count(self.n_structures)
+        whole_number(self.n_structures, "n_structures", 1)
         base = as_structure(structure)
         screening = Screening(constraints=self.constraints or Constraints(), above_hull=self.above_hull)
-        shortlist = Shortlist(Judge.load(screening, base=base, device=self.device), self.n_structures)
+        judge = Judge.load(screening, base=base, device=self.device)
         source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed)
-        fill(source, shortlist)
-        if not shortlist.kept:
-            near = f"; {shortlist.nearest()}" if shortlist.nearest() else ""
-            msg = f"no draw passed: {shortlist.describe()}{near}; allow more draws, or relax a constraint"
-            raise InputError(msg)
         entries = [
             {
                 "structure": each.structure,
@@ -228,9 +213,9 @@ class CandidateTransformation(LatentTransformation):
                 "scale": self.scale,
                 **self._origin(),
             }
-            for each in shortlist.kept
+            for each in best_of(source, judge, self.n_structures)
         ]
-        return _chosen(entries, return_ranked_list)
+        return ranked_list(entries, return_ranked_list)
 
 
 class ReconstructionTransformation(LatentTransformation):
@@ -316,7 +301,7 @@ class LatentInterpolationTransformation(LatentTransformation):
             raise InputError(msg)
         if return_ranked_list is False:
             return min(entries, key=lambda entry: abs(entry["path_fraction"] - 0.5))["structure"]
-        return _first_ones(entries, return_ranked_list)
+        return first_ones(entries, return_ranked_list)
 
 
 class PropertyOptimizationTransformation(LatentTransformation):
@@ -380,7 +365,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         Raises:
             InputError: if the crystal cannot be encoded, or no draw gave a crystal.
         """
-        _check_count(self.n_structures)
+        whole_number(self.n_structures, "n_structures", 1)
         with bars(show=self.pbar):
             visited = optimize_property(
                 self.generator,
@@ -392,59 +377,19 @@ class PropertyOptimizationTransformation(LatentTransformation):
                 scale=self.scale,
                 seed=self.seed,
             )
-        name, duplicates, entries = self.predictor.property.name, Duplicates(), []
-        for number, each in enumerate(sorted(visited, key=lambda v: v.expected_miss(self.target))):
-            if duplicates.first_of(number, each.structure) is None:
-                entries.append(
-                    {
-                        "structure": each.structure,
-                        name: each.value,
-                        f"{name}_std": each.std,
-                        "target": self.target,
-                        "latent_distance": each.latent_distance,
-                        "round": each.round,
-                        "seed": self.seed,
-                        **self._origin(),
-                    }
-                )
-            if len(entries) == self.n_structures:
-                break
-        return _chosen(entries, return_ranked_list)
-
-
-def _check_count(n_structures: int) -> None:
-    whole_number(n_structures, "n_structures", 1)
-
-
-def _ranked(
-    entries: list[dict[str, Any]],
-    predictor: PropertyPredictor | None,
-    wanted: bool | int,  # noqa: FBT001 (pymatgen's return_ranked_list)
-    *,
-    maximize: bool,
-) -> Any:
-    """Add the ranking property to the entries and return those wanted, best first."""
-    if predictor is None:
-        entries.sort(key=lambda entry: entry["latent_distance"])
-        return _chosen(entries, wanted)
-    name = predictor.property.name
-    found = predictor.predict_possible([entry["structure"] for entry in entries])
-    for entry, value, std in zip(entries, found.values, found.stds, strict=True):
-        entry[name], entry[f"{name}_std"] = float(value), float(std)
-    entries = [entry for entry in entries if np.isfinite(entry[name])]
-    if not entries:
-        msg = f"the model of {name} can take none of the crystals that were drawn; rank them by another, or by None"
-        raise InputError(msg)
-    entries.sort(key=lambda entry: -entry[name] if maximize else entry[name])
-    return _chosen(entries, wanted)
-
-
-def _chosen(entries: Sequence[dict[str, Any]], wanted: bool | int) -> Any:  # noqa: FBT001
-    # `True` first: int(True) would be one.
-    return entries[0]["structure"] if wanted is False else _first_ones(entries, wanted)
-
-
-def _first_ones(entries: Sequence[dict[str, Any]], wanted: bool | int) -> list[dict[str, Any]]:  # noqa: FBT001
-    if wanted is True:
-        return list(entries)
-    return list(entries[: whole_number(wanted, "return_ranked_list", 1)])
+        best = different(sorted(visited, key=lambda each: each.expected_miss(self.target)), self.n_structures)
+        name = self.predictor.property.name
+        entries = [
+            {
+                "structure": each.structure,
+                name: each.value,
+                f"{name}_std": each.std,
+                "target": self.target,
+                "latent_distance": each.latent_distance,
+                "round": each.round,
+                "seed": self.seed,
+                **self._origin(),
+            }
+            for each in best
+        ]
+        return ranked_list(entries, return_ranked_list)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(TyperGroup):
-    """Ends where a run was stopped or nobody reads the output, before typer does so with less of a word."""
+    """Ends where a run was stopped or nobody reads the output, before typer would end with less of a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -46,7 +46,7 @@ _OPTIONS: dict[str, Any] = {
     "phases": _option(list[Path] | None, "CSV table or JSON entries of phases to add to the hull; repeatable."),
     "also": _option(
         list[str] | None,
-        "Write what is kept as extxyz (frames of extended XYZ) or db (ASE database), too; repeatable.",
+        "Also write what is kept as extxyz (frames of extended XYZ) or db (ASE database); repeatable.",
         "--also",
         "FORMAT",
     ),

@@ -61,13 +61,13 @@ def compare(true: CrystalArrays, found: CrystalArrays | None) -> Rebuilt:
         return Rebuilt(count=False, species=False, rebuilt=False)
     if not np.array_equal(np.sort(true.numbers), np.sort(found.numbers)):
         return Rebuilt(count=True, species=False, rebuilt=False)
-    edges, sites = _edge_errors(true, found), _site_distances(true, found)
-    if edges is None or sites is None:
+    lengths, sites = _length_errors(true, found), _site_distances(true, found)
+    if lengths is None or sites is None:
         return Rebuilt(count=True, species=True, rebuilt=False)
-    return Rebuilt(count=True, species=True, rebuilt=True, error=float(edges.mean() + sites.mean()))
+    return Rebuilt(count=True, species=True, rebuilt=True, error=float(lengths.mean() + sites.mean()))
 
 
-def _edge_errors(true: CrystalArrays, found: CrystalArrays) -> np.ndarray | None:
+def _length_errors(true: CrystalArrays, found: CrystalArrays) -> np.ndarray | None:
     """Return the errors of a, b, c in angstrom, shape (3,); None if a length or an angle is out of tolerance."""
     lengths, angles = _lengths_angles(true.lattice)
     lengths_found, angles_found = _lengths_angles(found.lattice)

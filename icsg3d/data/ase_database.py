@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MORE_KEY = "icsg3d_more"
 """Key of a JSON text of what ASE refuses as key-value pairs.
 
-The data of a row would hold it, too, but to look there for it means to decode all data of databases of any origin.
+The data of a row also hold it, but looking there means decoding all data of databases of any origin.
 """
 
 

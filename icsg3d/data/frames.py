@@ -81,7 +81,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def frame_from_json(content: Any, path: Path, *, strict: bool = True) -> pd.DataFrame:
-    """Return the dataframe of a JSON file's content, a list of objects such as candidates being one, too.
+    """Return the dataframe of a JSON file's content, for which a list of objects such as candidates counts as well.
 
     Args:
         content: Of the file.

@@ -94,15 +94,7 @@ def property_set(
         InputError: if the column is missing, holds no numbers, a value is missing or out of range, or none is left.
     """
     source = ", ".join(path.name for path in table.sources[:_SHOWN])
-    if target.name not in table.frame.columns:
-        columns = ", ".join(str(c) for c in table.frame.columns if pd.api.types.is_numeric_dtype(table.frame[c]))
-        msg = f"{source} has no column {target.name!r}; its columns of numbers are {columns or 'none'}"
-        raise InputError(msg)
-    try:
-        values = pd.to_numeric(table.frame[target.name]).to_numpy(dtype=float)
-    except (TypeError, ValueError) as error:
-        msg = f"the column {target.name!r} of {source} holds something that is no number ({error}); correct it"
-        raise InputError(msg) from error
+    values = _column(table, target.name, source)
     bad = _bad_values(values, target)
     if bad and not skip_bad_rows:
         first = "; ".join(f"{table.ids[row]}: {reason}" for row, reason in list(bad.items())[:_SHOWN])
@@ -119,12 +111,34 @@ def property_set(
     bad |= {rows[place]: reason for place, reason in reasons.items()}
     skipped = {table.ids[row]: reason for row, reason in sorted(bad.items())}
     if graphs is None:
-        msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
-        raise InputError(msg)
+        raise _nothing_left(source, target)
     kept = [rows[place] for place in good]
     formulas = [table.structures[row].composition.reduced_formula for row in kept]
     ids = [table.ids[row] for row in kept]
     return PropertySet(graphs, values[kept], ids, formulas, np.full(len(kept), scale)), skipped
+
+
+def _column(table: CrystalTable, name: str, source: str) -> np.ndarray:
+    """Return a column of numbers.
+
+    Raises:
+        InputError: if it is missing or holds something else.
+    """
+    if name not in table.frame.columns:
+        columns = ", ".join(str(c) for c in table.frame.columns if pd.api.types.is_numeric_dtype(table.frame[c]))
+        msg = f"{source} has no column {name!r}; its columns of numbers are {columns or 'none'}"
+        raise InputError(msg)
+    try:
+        return pd.to_numeric(table.frame[name]).to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        msg = f"the column {name!r} of {source} holds something that is no number ({error}); correct it"
+        raise InputError(msg) from error
+
+
+def _nothing_left(source: str, target: Property) -> InputError:
+    return InputError(
+        f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
+    )
 
 
 def compact_property_set(
@@ -154,8 +168,7 @@ def compact_property_set(
     graphs, good, reasons = _graphs([crystals.crystal(row) for row in track(rows, f"cells of {source}")], config, cache)
     bad |= {rows[place]: reason for place, reason in reasons.items()}
     if graphs is None:
-        msg = f"{source} holds no crystal with a value of {target.name!r} that can be learned; give another file"
-        raise InputError(msg)
+        raise _nothing_left(source, target)
     kept = [rows[place] for place in good]
     formulas = [reduced_formula(crystals.crystal(row).numbers) for row in kept]
     ids = [crystals.ids[row] for row in kept]

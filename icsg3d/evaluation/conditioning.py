@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pymatgen.core import Structure
 
     from icsg3d.generation.generator import CrystalGenerator
+    from icsg3d.properties.predictor import PropertyPredictor
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,15 @@ class BinResult:
     structures: list[Structure]
     values: np.ndarray
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any], limits: tuple[float, float, float], draws: int) -> BinResult:
+        """Return the result that :meth:`as_dict` gave, of a bin of :func:`bin_centres`."""
+        return cls(*limits, draws, list(map(structure_from_dict, row["structures"])), np.array(row["values"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return crystals and energies as JSON has them."""
+        return {"structures": [each.as_dict() for each in self.structures], "values": self.values.tolist()}
+
 
 def bin_centres(edges: Sequence[float]) -> list[tuple[float, float, float]]:
     """Return lower edge, upper edge and an energy within, for each bin; half a neighbour's width beyond the last edges.
@@ -60,6 +71,16 @@ def draw_bin(generator: CrystalGenerator, asked: float, n: int, seed: int) -> li
     """Draw crystals for an energy; draws that gave none are missing."""
     decoded = generator.iter_decode(generator.latent_sample(n, asked, seed), asked)
     return [each.structure for each in decoded if each.structure is not None]
+
+
+def judge_bin(
+    generator: CrystalGenerator, judge: PropertyPredictor, limits: tuple[float, float, float], n: int, seed: int
+) -> BinResult:
+    """Draw crystals for a bin of :func:`bin_centres` and judge them; those that cannot be judged are missing."""
+    structures = draw_bin(generator, limits[2], n, seed)
+    values = judge.predict_possible(structures).values
+    good = np.flatnonzero(np.isfinite(values))
+    return BinResult(*limits, n, [structures[row] for row in good], values[good])
 
 
 def summarise(results: Sequence[BinResult]) -> dict[str, Any]:

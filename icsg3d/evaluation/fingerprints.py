@@ -1,4 +1,4 @@
-"""Fingerprints of crystals, by which sets of crystals are compared (Xie et al. 2021, arXiv:2110.06197)."""
+"""Fingerprints of crystals, to compare sets of crystals (Xie et al. 2021, arXiv:2110.06197)."""
 
 from __future__ import annotations
 

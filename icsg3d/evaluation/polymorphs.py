@@ -67,8 +67,8 @@ def polymorph_table(candidates: Sequence[Polymorph], known: Sequence[Polymorph])
         formula = candidate.structure.composition.reduced_formula
         own = _conventional(candidate.structure)[1] if by_formula[formula] else ()
         for phase in by_formula[formula]:
-            system, edges = conventional[id(phase)]
-            errors = np.abs(np.subtract(own, edges))
+            system, lengths = conventional[id(phase)]
+            errors = np.abs(np.subtract(own, lengths))
             energy = None
             if candidate.e_form is not None and phase.e_form is not None:
                 energy = abs(candidate.e_form - phase.e_form)
@@ -90,9 +90,9 @@ def _row(formula: str, system: str, pairs: Sequence[_Pair]) -> list[object]:
     energies = [pair.energy for pair in pairs if pair.energy is not None]
     names = list(dict.fromkeys(pair.name for pair in pairs))
     same = list(dict.fromkeys(pair.name for pair in pairs if pair.same))
-    edges = np.mean([pair.errors for pair in pairs], axis=0).tolist()
+    lengths = np.mean([pair.errors for pair in pairs], axis=0).tolist()
     energy = float(np.mean(energies)) if energies else None
-    return [formula, *edges, energy, " ".join(names), system, len(pairs), " ".join(same)]
+    return [formula, *lengths, energy, " ".join(names), system, len(pairs), " ".join(same)]
 
 
 def _conventional(structure: Structure) -> tuple[str, tuple[float, float, float]]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icsg3d.crystals.matching import Duplicates
+from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.errors import InputError
-from icsg3d.generation.search import optimize_property
+from icsg3d.generation.search import different, optimize_property
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pymatgen.core import Structure
 
@@ -46,6 +46,21 @@ class SearchResult:
     searched: np.ndarray
     judged: np.ndarray
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> SearchResult:
+        """Return the result that :meth:`as_dict` gave."""
+        structures = list(map(structure_from_dict, row["structures"]))
+        return cls(row["start"], structures, np.array(row["searched"]), np.array(row["judged"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON has it."""
+        return {
+            "start": self.start,
+            "structures": [structure.as_dict() for structure in self.structures],
+            "searched": self.searched.tolist(),
+            "judged": self.judged.tolist(),
+        }
+
 
 def search_from(
     generator: CrystalGenerator,
@@ -71,12 +86,7 @@ def search_from(
         seed: Of the draws.
     """
     visited = optimize_property(generator, searcher, start, target, rounds=rounds, draws=draws, seed=seed)
-    duplicates, best = Duplicates(), []
-    for number, each in enumerate(sorted(visited, key=lambda v: abs(v.value - target))):
-        if duplicates.first_of(number, each.structure) is None:
-            best.append(each)
-        if len(best) == BEST:
-            break
+    best = different(sorted(visited, key=lambda each: abs(each.value - target)), BEST)
     structures = [each.structure for each in best]
     return SearchResult(
         start.composition.reduced_formula, structures, np.array([each.value for each in best]), judge(structures)

@@ -130,10 +130,10 @@ def relaxation_change(before: Structure, after: Structure) -> RelaxationChange:
     """
     bonds = bond_changes(before, after)
     lengths = np.array([(bond.before, bond.after) for bond in bonds]).T
-    edges = np.array(before.lattice.abc), np.array(after.lattice.abc)
+    cells = np.array(before.lattice.abc), np.array(after.lattice.abc)
     return RelaxationChange(
         bonds=float(100 * np.mean(np.abs(lengths[1] - lengths[0]) / lengths[0])),
-        cell=float(100 * np.mean(np.abs(edges[1] - edges[0]) / edges[0])),
+        cell=float(100 * np.mean(np.abs(cells[1] - cells[0]) / cells[0])),
         volume=float(100 * (after.volume / before.volume - 1)),
         bond_count=len(bonds),
     )

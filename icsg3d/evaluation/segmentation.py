@@ -26,7 +26,7 @@ from icsg3d.representation.segmentation import SegmentationParameters, Sites, se
 from icsg3d.representation.voxels import VoxelConfig, voxelize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pymatgen.core import Structure
 
@@ -148,7 +148,7 @@ def evaluate_segmentation(
         params: Of the segmentation; by default those of the kind of grid.
         ids: Names of the crystals; by default their numbers.
         primitive: Whether crystals are reduced to their primitive cells first.
-        compare: Whether DBSCAN and K-means find atoms in the same maps, too (some tenths of a second a crystal).
+        compare: Whether DBSCAN and K-means also find atoms in the same maps (some tenths of a second a crystal).
         clustering: Settings of these.
 
     Raises:
@@ -164,6 +164,22 @@ def evaluate_segmentation(
     }
     if compare:
         methods |= _other_methods(config, clustering)
+    found, seconds = _segmented(crystals, config, methods)
+    formulas = [structure.composition.reduced_formula for structure in structures]
+    reports = {
+        name: SegmentationReport(
+            [compare_sites(*row) for row in zip(names, formulas, crystals, found[name], strict=True)], seconds[name]
+        )
+        for name in methods
+    }
+    first = reports.pop(_S1)
+    return SegmentationReport(first.rows, first.seconds, reports)
+
+
+def _segmented(
+    crystals: Sequence[CrystalArrays], config: VoxelConfig, methods: Mapping[str, Callable[..., list[Sites]]]
+) -> tuple[dict[str, list[Sites]], dict[str, float]]:
+    """Return the sites that each method finds in the maps of all crystals, and the seconds it took."""
     found: dict[str, list[Sites]] = {name: [] for name in methods}
     seconds = dict.fromkeys(methods, 0.0)
     with task("segmenting", total=len(crystals)) as running:
@@ -175,15 +191,7 @@ def evaluate_segmentation(
                 found[name] += method(species, lattices)
                 seconds[name] += time.perf_counter() - begin
             running.advance(len(batch))
-    formulas = [structure.composition.reduced_formula for structure in structures]
-    reports = {
-        name: SegmentationReport(
-            [compare_sites(*row) for row in zip(names, formulas, crystals, found[name], strict=True)], seconds[name]
-        )
-        for name in methods
-    }
-    first = reports.pop(_S1)
-    return SegmentationReport(first.rows, first.seconds, reports)
+    return found, seconds
 
 
 def compare_sites(material_id: str, formula: str, crystal: CrystalArrays, sites: Sites) -> CrystalResult:

@@ -1,6 +1,6 @@
 from .candidates import Candidate, Draws
 from .generator import CrystalGenerator, DecodedCrystal
-from .inversion import refined_latents
+from .inversion import inverted_latents
 from .prototypes import Prototype, best_prototype, prototype_structure, prototype_structures
 from .search import Visited, optimize_property
 from .sources import ElementExchanges, GivenCandidates, LatentDraws, Source
@@ -17,8 +17,8 @@ __all__ = [
     "Source",
     "Visited",
     "best_prototype",
+    "inverted_latents",
     "optimize_property",
     "prototype_structure",
     "prototype_structures",
-    "refined_latents",
 ]

@@ -175,7 +175,7 @@ def _halides(amounts: Mapping[Element, int]) -> dict[str, Structure]:
     """Return the elpasolite (A2BB'X6, as K2NaAlF6) or the antifluorite (A2BX6, as K2PtCl6) of a formula."""
     by_number = sorted(amounts, key=lambda element: (amounts[element], element.Z))
     *ones, two, six = by_number
-    edge = 10.0
+    length = 10.0
     if len(ones) == 1:
         sites: list[list[float]] = [[0, 0, 0], [0.25] * 3, [0.24, 0, 0]]
         species = [ones[0], two, six]
@@ -184,5 +184,5 @@ def _halides(amounts: Mapping[Element, int]) -> dict[str, Structure]:
         sites = [[0, 0, 0], [0.5] * 3, [0.25] * 3, [0.25, 0, 0]]
         species = [*ones, two, six]
         name = "elpasolite"
-    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(edge), species, sites)
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), species, sites)
     return {name: cell.get_primitive_structure()}

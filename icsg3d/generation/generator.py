@@ -105,7 +105,7 @@ class CrystalGenerator:
         name: Name of the model.
         digest: SHA-256 of its weights.
         folder: Where it was read from.
-        symmetry_tolerance: What is decoded is refined to the symmetry that it has within this distance, in angstrom;
+        symmetry_tolerance: What is decoded is brought to the symmetry that it has within this distance, in angstrom;
             0 for none.
     """
 

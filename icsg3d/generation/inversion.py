@@ -29,7 +29,7 @@ _LAST_RATE = 0.001
 _WEIGHTS = LossWeights()
 
 
-def refined_latents(
+def inverted_latents(
     network: GeneratorNetwork, crystals: CrystalBatch, condition: torch.Tensor, latent: torch.Tensor
 ) -> torch.Tensor:
     """Return latent vectors, moved where they do not decode to their crystals.

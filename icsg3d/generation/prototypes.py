@@ -182,26 +182,26 @@ def _perovskites(composition: Composition) -> dict[str, Structure]:
 
 def _perovskite(a: Element, b: Element, x: Element) -> Structure:
     radius = _anion_radius(x)
-    edge = max(2 * (_cation_radius(b) + radius), math.sqrt(2) * (_cation_radius(a) + radius))
-    return _crystal("Pm-3m", edge, [a, b, x], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
+    length = max(2 * (_cation_radius(b) + radius), math.sqrt(2) * (_cation_radius(a) + radius))
+    return _crystal("Pm-3m", length, [a, b, x], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
 
 
 def _heuslers(composition: Composition) -> dict[str, Structure]:
     double = _most_frequent(composition)
     first, second = (e for e in _by_electronegativity(composition) if e != double)
     # in these intermetallics ionic radii would give a collapsed cell
-    edge = 4 / math.sqrt(3) * (_atomic_radius(double) + (_atomic_radius(first) + _atomic_radius(second)) / 2)
+    length = 4 / math.sqrt(3) * (_atomic_radius(double) + (_atomic_radius(first) + _atomic_radius(second)) / 2)
     quarters = [[quarter] * 3 for quarter in (0, 0.25, 0.5, 0.75)]
     return {
         "full Heusler": _crystal(
-            "Fm-3m", edge, [double, first, second], [[0.25, 0.25, 0.25], [0, 0, 0], [0.5, 0.5, 0.5]]
+            "Fm-3m", length, [double, first, second], [[0.25, 0.25, 0.25], [0, 0, 0], [0.5, 0.5, 0.5]]
         ),
-        "inverse Heusler": _crystal("F-43m", edge, [double, double, second, first], quarters),
+        "inverse Heusler": _crystal("F-43m", length, [double, double, second, first], quarters),
     }
 
 
-def _crystal(group: str, edge: float, species: Sequence[Element], sites: Sequence[Sequence[float]]) -> Structure:
-    return Structure.from_spacegroup(group, Lattice.cubic(edge), species, sites)
+def _crystal(group: str, length: float, species: Sequence[Element], sites: Sequence[Sequence[float]]) -> Structure:
+    return Structure.from_spacegroup(group, Lattice.cubic(length), species, sites)
 
 
 def _atomic_radius(element: Element) -> float:

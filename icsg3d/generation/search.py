@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,14 +11,17 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from icsg3d.arguments import noise_level, real_number, whole_number
+from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
-from icsg3d.progress import track
+from icsg3d.progress import task, track
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import CrystalGenerator, Located
+    from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal, Located
     from icsg3d.properties.predictor import PropertyPredictor
 
 _RIDGE = 10.0
@@ -45,6 +49,43 @@ class Visited:
     def expected_miss(self, target: float) -> float:
         """Return the root-mean-square distance from a target value: a doubtful prediction that hits it is no hit."""
         return math.hypot(self.value - target, self.std)
+
+
+def different(visited: Iterable[Visited], count: int) -> list[Visited]:
+    """Return the first crystals that repeat none before them, at most so many."""
+    duplicates = Duplicates()
+    found = (each for n, each in enumerate(visited) if duplicates.first_of(n, each.structure) is None)
+    return list(itertools.islice(found, count))
+
+
+def different_around(
+    generator: CrystalGenerator, base: Located, count: int, draws: int, scale: float, seed: int
+) -> list[tuple[int, DecodedCrystal]]:
+    """Return draws around a crystal that gave different crystals, with their numbers.
+
+    Args:
+        generator: That draws.
+        base: The crystal.
+        count: How many are wanted.
+        draws: How many are made, at most.
+        scale: Noise level.
+        seed: Of the draws.
+
+    Raises:
+        InputError: if none gave a crystal.
+    """
+    duplicates = Duplicates()
+    found: list[tuple[int, DecodedCrystal]] = []
+    with task("sampling", count) as running:
+        for draw, crystal in enumerate(generator.iter_sample_around(base, draws, scale, seed)):
+            if crystal.structure is not None and duplicates.first_of(draw, crystal.structure) is None:
+                found.append((draw, crystal))
+                running.advance()
+            if len(found) == count:
+                break
+    if not found:
+        raise _barren(base, draws, scale)
+    return found
 
 
 def optimize_property(
@@ -89,27 +130,38 @@ def optimize_property(
     current = base.latent
     for number in track(range(rounds), "searching"):
         latent = density.around(current, draws, scale, seed, number)
-        white = density.white(latent)
-        decoded = [each.in_setting(base.setting) for each in generator.decode(latent)]
-        rows = [row for row, each in enumerate(decoded) if each.structure is not None]
-        structures = [each.structure for each in decoded if each.structure is not None]
-        found = predictor.predict_possible(structures)
-        good = np.isfinite(found.values)
-        if good.any():
-            rows = np.array(rows)[good]
-            structures = [structure for structure, usable in zip(structures, good, strict=True) if usable]
-            distances = generator.latent_distance(latent[rows], base.latent)
-            numbers = zip(found.values[good].tolist(), found.stds[good].tolist(), distances.tolist(), strict=True)
-            visited += [Visited(s, *each, number) for s, each in zip(structures, numbers, strict=True)]
-            points.append(white[rows])
-            values.append(found.values[good])
+        rows, found = _visited(generator, predictor, base, latent, number)
+        if found:
+            visited += found
+            points.append(density.white(latent)[rows])
+            values.append(np.array([each.value for each in found]))
             following = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
             current = density.coloured(following[None])[0]
     if not visited:
-        formula = base.structure.composition.reduced_formula
-        msg = f"none of {rounds * draws} draws around {formula} gave a crystal; try a smaller scale than {scale:g}"
-        raise InputError(msg)
+        raise _barren(base, rounds * draws, scale)
     return visited
+
+
+def _barren(base: Located, draws: int, scale: float) -> InputError:
+    formula = base.structure.composition.reduced_formula
+    return InputError(f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {scale:g}")
+
+
+def _visited(
+    generator: CrystalGenerator, predictor: PropertyPredictor, base: Located, latent: np.ndarray, number: int
+) -> tuple[list[int], list[Visited]]:
+    """Return the latent vectors of a round that give crystals with a prediction, by their rows, and these crystals."""
+    decoded = [each.in_setting(base.setting).structure for each in generator.decode(latent)]
+    structures = {row: structure for row, structure in enumerate(decoded) if structure is not None}
+    found = predictor.predict_possible(list(structures.values()))
+    values = dict(zip(structures, zip(found.values.tolist(), found.stds.tolist(), strict=True), strict=True))
+    rows = [row for row, (value, _) in values.items() if np.isfinite(value)]
+    if not rows:
+        return [], []
+    distances = generator.latent_distance(latent[rows], base.latent).tolist()
+    return rows, [
+        Visited(structures[row], *values[row], distance, number) for row, distance in zip(rows, distances, strict=True)
+    ]
 
 
 def _next_point(points: np.ndarray, values: np.ndarray, target: float, scale: float) -> np.ndarray:

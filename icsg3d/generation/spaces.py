@@ -11,7 +11,7 @@ from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin
 from icsg3d.crystals.structures import CellSetting, network_cell
 from icsg3d.errors import InputError
 from icsg3d.files import sha256
-from icsg3d.generation.inversion import refined_latents
+from icsg3d.generation.inversion import inverted_latents
 from icsg3d.models.checkpoints import load_network
 from icsg3d.models.decoding import BATCH, Decoded, decode_crystals, padded
 from icsg3d.models.density import LatentDensity
@@ -180,7 +180,7 @@ class VectorSpace:
         """Return latent vectors that decode to cells, shape (n, latent).
 
         About one crystal in fifty of a kind that the model knows needs a better one than its mean, and then five to ten
-        seconds (:func:`icsg3d.generation.inversion.refined_latents`).
+        seconds (:func:`icsg3d.generation.inversion.inverted_latents`).
         """
         latent = self.encode(cells, bins)
         parts = []
@@ -188,7 +188,7 @@ class VectorSpace:
             part = slice(start, start + BATCH)
             batch = CrystalBatch.from_arrays(cells[part], device=self.device)
             vectors = torch.as_tensor(latent[part], dtype=torch.float32, device=self.device)
-            parts.append(refined_latents(self.network, batch, bins[part].to(self.device), vectors).cpu().numpy())
+            parts.append(inverted_latents(self.network, batch, bins[part].to(self.device), vectors).cpu().numpy())
         return np.concatenate(parts)
 
     def checked(self, latents: Latents) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Convex hulls of known phases, by which crystals are judged; nothing is trained on them."""
+"""Convex hulls of known phases, to judge crystals against; nothing is trained on them."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _read_table(path: Path) -> list[Phase]:
     for line, row in enumerate(rows, start=2):
         try:
             phases.append(Phase.of(row["formula"], float(row[ENERGY_COLUMN]), int(row.get("space_group") or 0)))
-        except (ValueError, TypeError) as error:  # InputError is a ValueError, too
+        except (ValueError, TypeError) as error:  # InputError is also a ValueError
             msg = f"line {line} of {path} is no phase: {error}"
             raise InputError(msg) from error
     return phases

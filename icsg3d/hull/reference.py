@@ -54,7 +54,7 @@ class HullPosition:
         energy_above_hull: eV/atom; negative below the hull of what is known.
         hull_energy: Energy of the hull at the composition in eV/atom.
         products: Phases of lowest energy that the composition decomposes to, the largest first.
-        std: Standard uncertainty of the crystal's formation energy in eV/atom, which is that of its distance, too, as
+        std: Standard uncertainty of the crystal's formation energy in eV/atom, which is also that of its distance, as
             the hull's own is not known; NaN where none was given.
         known: Whether a phase of the hull has the composition.
     """

@@ -39,7 +39,7 @@ _MOST_CONFIG = 1_000_000
 """Bytes of a configuration."""
 
 _SPARE = 10_000_000
-"""Numbers that networks may hold beside their weights, such as tables that are made anew."""
+"""Numbers that networks may hold beside their weights, such as tables that are built with the network."""
 
 _WAY_OUT = "copy or train the model again, or name another with --model"
 

@@ -73,7 +73,7 @@ def decode_crystals(
         condition: Bins, shape (B,), int64, negative where unknown.
         parameters: Of the segmentation.
         count: How many of the vectors are asked for, if the rest is padding.
-        symmetry_tolerance: Crystals are refined to the symmetry that they have within this distance, in angstrom; 0 for
+        symmetry_tolerance: Crystals are brought to the symmetry that they have within this distance, in angstrom; 0 for
             none.
     """
     grids = network.decode(latent, condition)
@@ -93,7 +93,7 @@ def decode_crystals(
     ]
     periodic = network.config.voxels.periodic
     return [
-        each if each.crystal is None else Decoded(_refined(each.crystal, symmetry_tolerance, periodic=periodic))
+        each if each.crystal is None else Decoded(_symmetrised(each.crystal, symmetry_tolerance, periodic=periodic))
         for each in decoded
     ]
 
@@ -121,7 +121,7 @@ def distinct(found: Sites, lattice: np.ndarray) -> np.ndarray:
     return np.array(sorted(kept), dtype=int)
 
 
-def _refined(crystal: CrystalArrays, tolerance: float, *, periodic: bool) -> CrystalArrays:
+def _symmetrised(crystal: CrystalArrays, tolerance: float, *, periodic: bool) -> CrystalArrays:
     """Return a crystal with its symmetry and, on a periodic grid, its canonical origin."""
     crystal = symmetrised(crystal, tolerance)
     return anchored(crystal) if periodic else crystal

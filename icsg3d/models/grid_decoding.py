@@ -170,7 +170,7 @@ def grid_maps(
 
 
 def assembled(sites: Sites, lattice: np.ndarray, symmetry_tolerance: float) -> Decoded:
-    """Put sites that were read into a cell and refine the crystal to its symmetry, or say why there is none."""
+    """Put sites that were read into a cell and bring the crystal to its symmetry, or say why there is none."""
     decoded = assemble(sites.numbers, sites.frac_coords, lattice)
     certainty = float(sites.certainty.min()) if len(sites.certainty) else None
     if decoded.crystal is None:

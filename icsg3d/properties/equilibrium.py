@@ -1,4 +1,4 @@
-"""Cells scaled to where the predicted energy is lowest, which a decoded lattice misses by some percent."""
+"""Cells at the volume of lowest predicted energy, which a decoded lattice misses by some percent."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
@@ -135,6 +136,16 @@ class PropertyPredictor:
         return Predictions(
             self.property, values, stds, tuple(unseen.get(row, ()) for row in range(len(crystals))), unlike
         )
+
+    def best_first(self, crystals: Sequence[Crystal], *, maximize: bool = False) -> list[tuple[int, float, float]]:
+        """Return crystals by their places, each with its value and uncertainty, the least (or greatest) value first.
+
+        Those that the networks cannot take are left out.
+        """
+        found = self.predict_possible(crystals)
+        rows = [(row, float(found.values[row]), float(found.stds[row])) for row in range(len(crystals))]
+        known = [each for each in rows if math.isfinite(each[1])]
+        return sorted(known, key=lambda each: -each[1] if maximize else each[1])
 
     def predict_graphs(self, graphs: Sequence[Description]) -> Predictions:
         """Predict the property of crystals whose graphs are made.

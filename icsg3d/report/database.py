@@ -46,7 +46,7 @@ def write_candidates(candidates: Iterable[Candidate], path: Path) -> int:
         InputError: if the file exists, or its name does not end in ``.db``.
     """
     if path.suffix != ".db":
-        msg = f"{path} does not end in .db, by which ASE knows its databases; name the file so"
+        msg = f"{path} does not end in .db, the ending of ASE databases; name the file so"
         raise InputError(msg)
     if path.exists():
         msg = f"{path} exists; name another file, or remove it"

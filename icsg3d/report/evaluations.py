@@ -93,6 +93,15 @@ def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], p
     save_figure(figure, path)
 
 
+def condition_table(results: Sequence[BinResult]) -> pd.DataFrame:
+    """Return one row for each crystal: the bin, the energy that was asked for, and the judged one."""
+    return pd.DataFrame(
+        {"bin": number, "asked": each.asked, "formula": crystal.composition.reduced_formula, "judged": float(value)}
+        for number, each in enumerate(results, start=1)
+        for crystal, value in zip(each.structures, each.values, strict=True)
+    )
+
+
 def draw_condition(results: Sequence[BinResult], label: str, path: Path) -> None:
     """Draw the judged energies of crystals beside the bins that were asked for.
 
@@ -116,6 +125,23 @@ def draw_condition(results: Sequence[BinResult], label: str, path: Path) -> None
     axes.set(xlabel="bin asked for (orange: its range)", ylabel=f"{label}, by the judge", ylim=(lowest, highest))
     axes.set_xticks(range(1, len(results) + 1), [str(n) for n in range(1, len(results) + 1)])
     save_figure(figure, path)
+
+
+def search_table(results: Sequence[SearchResult]) -> pd.DataFrame:
+    """Return one row for each crystal that was found, the best of a start first, with its two values."""
+    return pd.DataFrame(
+        {
+            "start": each.start,
+            "rank": rank,
+            "formula": crystal.composition.reduced_formula,
+            "searched": searched,
+            "judged": judged,
+        }
+        for each in results
+        for rank, (crystal, searched, judged) in enumerate(
+            zip(each.structures, each.searched, each.judged, strict=True)
+        )
+    )
 
 
 def draw_search(results: Sequence[SearchResult], training: np.ndarray, label: str, path: Path) -> None:

@@ -136,16 +136,16 @@ def _sections(
     correction = f", energies corrected by {summary.engine.correction}" if summary.engine.correction else ""
     paper = averages(paper_table("s1"))
     plain = averages(first.loc[np.array([not row.flags for row in summary.rows], dtype=bool)])
-    scaled = [row for row in summary.rows if row.candidate.screening.get("scaled_by") is not None]
+    resized = [row for row in summary.rows if row.candidate.screening.get("scaled_by") is not None]
     text = [
         f"Engine: {summary.engine.name} ({versions}){correction}.",
         _sentence("Averages", averages(first)),
         _sentence("Without the compounds of Table S3", plain),
         _sentence("The paper's Table S1", paper),
     ]
-    if scaled:
+    if resized:
         text.append(
-            f"{len(scaled)} cells were scaled to the predicted minimum of the energy before they went to the engine "
+            f"{len(resized)} cells were brought to their equilibrium volume before they went to the engine "
             "(scaled_by in screening.csv): lattice parameters, predictions and bonds before the relaxation are theirs."
         )
     sections: list[tuple[str, list[str], pd.DataFrame | None]] = [("Table S1: validated candidates", text, first)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from icsg3d.data import count_crystals, iter_tables
 from icsg3d.data.sources import CHUNK, digest_of
-from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, write_numbers
+from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, read_numbers, write_numbers
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving
 from icsg3d.progress import task
@@ -108,6 +108,26 @@ class Written:
     told: dict[str, int]
 
 
+@dataclass(frozen=True)
+class NumberTable:
+    """A table of numbers that a run has written.
+
+    Attributes:
+        out: The table.
+        count: Its rows.
+        labels: What its numbers are.
+    """
+
+    out: Path
+    count: int
+    labels: list[str]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table, read from the file: ``material_id``, ``formula`` and the numbers."""
+        return read_numbers(self.out)
+
+
 def write_rows_of(
     data: Path | Sequence[Path],
     out: Path,
@@ -135,12 +155,9 @@ def write_rows_of(
         Interrupted: on Ctrl-C; finished rows are kept.
     """
     check_ending(out, NUMBER_ENDINGS)
+    counts = _Counts()
     refused = Told(_log)
-    crystals = 0
-    columns: dict[str, None] = {}
-    told: dict[str, int] = {}
     with chunked_run(data, out, key, size=CHUNK, resume=resume) as run:
-        count = 0
         with task(doing, total=run.total) as running:
             for number, table in enumerate(run.tables):
                 if number not in run.rows.rows:
@@ -148,24 +165,47 @@ def write_rows_of(
                     run.rows.add(number, {"frame": frame.to_dict(orient="list"), "skipped": skipped})
                 row = run.rows.rows[number]
                 refused.refused(table.skipped | row["skipped"])
-                crystals += len(table)
-                found = row["frame"]
-                if found["material_id"]:
-                    count += len(found["material_id"])
-                    columns |= dict.fromkeys(found)
-                    for name, values in found.items():
-                        if isinstance(values[0], str):
-                            told[name] = told.get(name, 0) + sum(value != "" for value in values)
+                counts.add(len(table), row["frame"])
                 running.advance(len(table) + len(table.skipped))
                 del table
         refused.end()
-        if not count:
+        if not counts.rows:
             run.rows.remove()
             sources = ", ".join(map(str, data if isinstance(data, list | tuple) else [data]))
-            raise InputError(f"none of the {crystals} crystals in {sources} could be {done}; see the reasons above")
+            raise InputError(
+                f"none of the {counts.crystals} crystals in {sources} could be {done}; see the reasons above"
+            )
         with saving(out):
-            write_numbers(_frames(run.rows, list(columns)), out)
-    return Written(count, refused.count, told)
+            write_numbers(_frames(run.rows, list(counts.columns)), out)
+    return Written(counts.rows, refused.count, counts.told)
+
+
+@dataclass
+class _Counts:
+    """What is known of a table before it is written.
+
+    Attributes:
+        crystals: Crystals that were read.
+        rows: Rows of the table.
+        columns: Its columns, in the order in which chunks bring them.
+        told: Rows that hold something in each column of words, by the column.
+    """
+
+    crystals: int = 0
+    rows: int = 0
+    columns: dict[str, None] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+
+    def add(self, crystals: int, frame: Mapping[str, list[Any]]) -> None:
+        """Count the crystals and the rows of a chunk."""
+        self.crystals += crystals
+        if not frame["material_id"]:
+            return
+        self.rows += len(frame["material_id"])
+        self.columns |= dict.fromkeys(frame)
+        for name, values in frame.items():
+            if isinstance(values[0], str):
+                self.told[name] = self.told.get(name, 0) + sum(value != "" for value in values)
 
 
 def _frames(rows: PartialRows, columns: list[str]) -> Iterator[pd.DataFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.data import CrystalTable
+    from icsg3d.run_folders import PartialRows
 
 _log = logging.getLogger(__name__)
 
@@ -113,13 +115,7 @@ def evaluate_reconstruction(
     settings = {"data_sha256": crystals.digest(), "limit": limit, "rebuilt": None if rebuilt is None else str(rebuilt)}
     settings |= {} if generator is None else generator.as_dict()
     with measuring(out, "reconstruction", settings, resume=resume) as partial:
-        if generator is None:
-            found = _matched(crystals, rebuilt, data)
-        else:
-            rebuild_missing(generator, crystals, partial)
-            rows = [partial.rows[row] for row in range(len(crystals))]
-            log_refused(_log, {name: reason for name, made, reason in rows if made is None})
-            found = [None if made is None else structure_from_dict(made) for _, made, _ in rows]
+        found = _matched(crystals, rebuilt, data) if generator is None else _rebuilt(generator, crystals, partial)
         pairs = zip(crystals.structures, found, strict=True)
         compared = Parallel(n_jobs=jobs, return_as="generator")(
             delayed(reconstruction.compare)(true, made) for true, made in pairs
@@ -134,11 +130,19 @@ def evaluate_reconstruction(
     return figures
 
 
+def _rebuilt(generator: CrystalGenerator, crystals: CrystalTable, partial: PartialRows) -> list[Structure | None]:
+    """Return what the generator makes of crystals; what an earlier run has finished is taken from it."""
+    rebuild_missing(generator, crystals, partial)
+    rows = [partial.rows[row] for row in range(len(crystals))]
+    log_refused(_log, {name: reason for name, made, reason in rows if made is None})
+    return [None if made is None else structure_from_dict(made) for _, made, _ in rows]
+
+
 def _matched(crystals: CrystalTable, rebuilt: Path | None, data: Path) -> list[Structure | None]:
     """Return the rebuilt crystals of a file, by name."""
     made = load_structures(str(rebuilt))
     if len(set(made.ids)) < len(made) or len(set(crystals.ids)) < len(crystals):
-        raise InputError(f"crystals of {data} share a name, by which they are compared; leave out --rebuilt")
+        raise InputError(f"crystals of {data} share a name, and are compared by name; leave out --rebuilt")
     by_name = dict(zip(made.ids, made.structures, strict=True))
     if not set(crystals.ids) <= {*by_name, *made.skipped}:
         raise InputError(f"{rebuilt} lacks crystals of {data}; make it with icsg3d reconstruct from the same file")
@@ -173,40 +177,23 @@ def evaluate_condition(
         InputError: if the judge predicts another property than the model is asked by, or too few bins give crystals.
         Interrupted: on Ctrl-C; finished bins are kept.
     """
-    generator, judged_by = (
-        CrystalGenerator.from_pretrained(model, device),
-        PropertyPredictor.from_pretrained(judge, device),
-    )
+    generator = CrystalGenerator.from_pretrained(model, device)
+    judged_by = PropertyPredictor.from_pretrained(judge, device)
     config = generator.config
     if judged_by.property.name != config.condition:
         raise InputError(f"{model} is asked by {config.condition}, but {judge} predicts {judged_by.property.name}")
     bins = conditioning.bin_centres(config.energy_edges)
 
     def judged(number: int) -> dict[str, Any]:
-        structures = conditioning.draw_bin(generator, bins[number][2], n, seed + number)
-        values = judged_by.predict_possible(structures).values
-        good = [row for row, value in enumerate(values) if np.isfinite(value)]
-        return {
-            "structures": [structures[row].as_dict() for row in good],
-            "values": [float(values[row]) for row in good],
-        }
+        return conditioning.judge_bin(generator, judged_by, bins[number], n, seed + number).as_dict()
 
     settings = {"n": n, "seed": seed, "judge": judged_by.digest} | generator.as_dict()
     with measuring(out, "condition", settings, resume=resume) as partial:
         found = each_kept(range(len(bins)), judged, partial, "bins")
-        results = [
-            conditioning.BinResult(
-                *limits, n, list(map(structure_from_dict, row["structures"])), np.array(row["values"])
-            )
-            for limits, row in zip(bins, found, strict=True)
-        ]
-        rows = [
-            {"bin": number, "asked": r.asked, "formula": s.composition.reduced_formula, "judged": float(v)}
-            for number, r in enumerate(results, start=1)
-            for s, v in zip(r.structures, r.values, strict=True)
-        ]
+        results = [conditioning.BinResult.from_dict(row, each, n) for each, row in zip(bins, found, strict=True)]
         figures = conditioning.summarise(results) | {"condition": config.condition, "judge": judged_by.digest}
-        write_results(out, "condition", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        table = pictures.condition_table(results)
+        write_results(out, "condition", figures, table.to_csv(index=False, float_format="%.6g"))
         pictures.draw_condition(results, judged_by.property.label, out / "condition.png")
     return figures
 
@@ -253,63 +240,65 @@ def evaluate_property_search(
     leading, judged_by = (PropertyPredictor.from_pretrained(name, device) for name in (searcher, judge))
     if leading.digest == judged_by.digest:
         raise InputError("the model that searches cannot judge itself; name another --judge")
-    name = leading.property.name
-    training = _known_values(load_structures(data), name, judged_by, searcher, data)
+    training = _known_values(load_structures(data), leading.property.name, judged_by, searcher, data)
     pool = load_structures(data if starts is None else starts).structures
     chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
-    target = float(training[np.isfinite(training)].min())
-
-    def searched(number: int) -> dict[str, Any]:
-        start = pool[chosen[number]]
-        try:
-            found = search_from(
-                generator,
-                leading,
-                lambda structures: judged_by.predict(structures).values,
-                start,
-                target,
-                rounds=rounds,
-                draws=draws,
-                seed=seed + number,
-            )
-        except InputError as error:
-            return {"start": start.composition.reduced_formula, "failed": str(error)}
-        return {
-            "start": found.start,
-            "structures": [structure.as_dict() for structure in found.structures],
-            "searched": found.searched.tolist(),
-            "judged": found.judged.tolist(),
-        }
-
+    search = _Search(generator, leading, judged_by, float(training[np.isfinite(training)].min()), rounds, draws)
     settings = {"searcher": leading.digest, "judge": judged_by.digest, "count": count, "rounds": rounds}
     settings |= {"draws": draws, "seed": seed} | generator.as_dict()
     with measuring(out, "property_search", settings, resume=resume) as partial:
-        found = each_kept(range(len(chosen)), searched, partial, "searching")
+        found = each_kept(
+            range(len(chosen)), lambda number: search(pool[chosen[number]], seed + number), partial, "searching"
+        )
         log_refused(_log, {f"start {row['start']}": row["failed"] for row in found if "failed" in row})
-        results = [
-            SearchResult(
-                row["start"],
-                list(map(structure_from_dict, row["structures"])),
-                np.array(row["searched"]),
-                np.array(row["judged"]),
-            )
-            for row in found
-            if "failed" not in row
-        ]
+        results = [SearchResult.from_dict(row) for row in found if "failed" not in row]
         figures = success_rates(results, training) | {
             "starts_failed": len(chosen) - len(results),
-            "property": name,
+            "property": leading.property.name,
             "searcher": leading.digest,
             "judge": judged_by.digest,
         }
-        rows = [
-            {"start": r.start, "rank": rank, "formula": s.composition.reduced_formula, "searched": a, "judged": b}
-            for r in results
-            for rank, (s, a, b) in enumerate(zip(r.structures, r.searched, r.judged, strict=True))
-        ]
-        write_results(out, "property_search", figures, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        table = pictures.search_table(results)
+        write_results(out, "property_search", figures, table.to_csv(index=False, float_format="%.6g"))
         pictures.draw_search(results, training, leading.property.label, out / "property_search.png")
     return figures
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search for a low value from any start.
+
+    Attributes:
+        generator: Whose latent space is searched.
+        leading: The model that leads the search.
+        judge: The model that judges.
+        target: Value to aim at.
+        rounds: Steps.
+        draws: Crystals decoded in each step.
+    """
+
+    generator: CrystalGenerator
+    leading: PropertyPredictor
+    judge: PropertyPredictor
+    target: float
+    rounds: int
+    draws: int
+
+    def __call__(self, start: Structure, seed: int) -> dict[str, Any]:
+        """Return what came of a start, or why it failed."""
+        try:
+            return search_from(
+                self.generator,
+                self.leading,
+                lambda structures: self.judge.predict(structures).values,
+                start,
+                self.target,
+                rounds=self.rounds,
+                draws=self.draws,
+                seed=seed,
+            ).as_dict()
+        except InputError as error:
+            return {"start": start.composition.reduced_formula, "failed": str(error)}
 
 
 def _known_values(table: CrystalTable, name: str, judge: PropertyPredictor, searcher: str, data: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from icsg3d.crystals.structures import structure_from_dict
@@ -77,90 +78,149 @@ def evaluate_generation(
     log_refused(_log, real.skipped)
     known = None if training is None else load_structures(training).structures
     # What the relaxations lack is to be known before hours of work.
-    competing = load_structures(list(phases)).structures if relax and phases else []
-    energies = ChgnetEnergies() if relax else None
+    relaxations = _Relaxations.of(relax, phases) if relax else None
     generator = None if samples is not None else CrystalGenerator.from_pretrained(model, device)
-    settings = {
-        "data_sha256": real.digest(),
-        "samples": None if samples is None else str(samples),
-        "n": n,
-        "seed": seed,
-    }
-    settings |= {} if generator is None else generator.as_dict()
+    given = {"samples": None if samples is None else str(samples), "n": n, "seed": seed}
+    settings = {"data_sha256": real.digest()} | given | ({} if generator is None else generator.as_dict())
     with measuring(out, "generation", settings, resume=resume) as partial:
-        if generator is None:
-            table = load_structures(str(samples))
-            generated, draws = table.structures, len(table) + len(table.skipped)
-        else:
-            generated, draws = _drawn(generator, n, seed, partial), n
-        prints = [
-            list(track(fingerprints(group, jobs), f"fingerprints of {name} crystals", len(group)))
-            for group, name in ((generated, "generated"), (real.structures, "real"))
-        ]
-        _log.info("looking for repeats")
-        result = judging.report(
-            draws,
-            generated,
-            prints[0],
-            real.structures,
-            prints[1],
-            cutoffs=judging.CUTOFFS[cutoffs],
-            training=known,
-            jobs=jobs,
-            seed=seed,
-        )
-        rows = pictures.generation_table(generated, result)
+        made = _read(samples) if generator is None else _drawn(generator, n, seed, partial)
+        result = _judged(made, real.structures, known, judging.CUTOFFS[cutoffs], jobs, seed)
+        rows = pictures.generation_table(made.crystals, result)
         write_results(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
-        pictures.draw_generation(generated, real.structures, out / "generation.png")
-        if energies is None:
+        pictures.draw_generation(made.crystals, real.structures, out / "generation.png")
+        if relaxations is None:
             return result.figures
-        judged = zip(result.valid, result.repeated, strict=True)
-        good = [row for row, (valid, repeated) in enumerate(judged) if valid.both and not repeated[0]][:relax]
-        if not good:
-            raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
-        hull = None if phases else ReferenceHull.shipped()
-        new = _new(generated, result, hull, generator, known is not None)
-        chosen = [generated[row] for row in good]
-        share = draws / len(generated)  # draws for each crystal
-        figures = result.figures | stability(
-            chosen,
-            competing,
-            energies,
-            hull,
-            None if new is None else [new[row] for row in good],
-            (good[-1] + 1) * share,
-        )
+        figures = result.figures | relaxations.figures(made, result, generator, out, compared=known is not None)
         write_figures(out, "generation", figures)
     return figures
 
 
-def _new(
-    generated: Sequence[Structure],
-    result: judging.GenerationReport,
-    hull: ReferenceHull | None,
-    generator: CrystalGenerator | None,
-    compared: bool,  # noqa: FBT001 (one caller)
-) -> list[bool] | None:
-    """Return which crystals are new: none of the training crystals, and of no formula of the hull.
+@dataclass(frozen=True)
+class _Made:
+    """Generated crystals.
 
-    Where training crystals were not given, their formulas count; None where these are not known either.
+    Attributes:
+        crystals: What draws gave.
+        draws: How many draws were made, those that gave no crystal with them.
     """
-    formulas = None if generator is None else generator.training_formulas()
-    if not compared and formulas is None:
-        return None
-    own = frozenset() if compared else formulas or frozenset()
-    known = own | (frozenset() if hull is None else frozenset(hull.formulas))
-    return [
-        not repeated[1] and structure.composition.reduced_formula not in known
-        for structure, repeated in zip(generated, result.repeated, strict=True)
-    ]
+
+    crystals: list[Structure]
+    draws: int
 
 
-def _drawn(generator: CrystalGenerator, n: int, seed: int, partial: PartialRows) -> list[Structure]:
+def _read(samples: Path | None) -> _Made:
+    table = load_structures(str(samples))
+    return _Made(table.structures, len(table) + len(table.skipped))
+
+
+def _drawn(generator: CrystalGenerator, n: int, seed: int, partial: PartialRows) -> _Made:
     """Return the crystals of free draws, in their order; those that an earlier run has made are taken from it."""
     latent = generator.latent_sample(n, seed=seed)
     missing = [number for number in range(n) if number not in partial.rows]
     decoded = generator.iter_decode(latent[missing]) if missing else iter(())
     for number, made in zip(missing, track(decoded, "generating", n, n - len(missing)), strict=True):
         partial.add(number, None if made.structure is None else made.structure.as_dict())
-    return [structure_from_dict(row) for row in (partial.rows[number] for number in range(n)) if row is not None]
+    rows = (partial.rows[number] for number in range(n))
+    return _Made([structure_from_dict(row) for row in rows if row is not None], n)
+
+
+def _judged(
+    made: _Made,
+    real: Sequence[Structure],
+    known: Sequence[Structure] | None,
+    cutoffs: judging.Cutoffs,
+    jobs: int,
+    seed: int,
+) -> judging.GenerationReport:
+    """Compare generated crystals with real ones, and with known ones where there are any."""
+    prints = [
+        list(track(fingerprints(group, jobs), f"fingerprints of {name} crystals", len(group)))
+        for group, name in ((made.crystals, "generated"), (real, "real"))
+    ]
+    _log.info("looking for repeats")
+    return judging.report(
+        made.draws, made.crystals, prints[0], real, prints[1], cutoffs=cutoffs, training=known, jobs=jobs, seed=seed
+    )
+
+
+@dataclass(frozen=True)
+class _Relaxations:
+    """What tells which generated crystals are stable.
+
+    Attributes:
+        limit: Valid, different crystals to relax, at most.
+        competing: Known crystals that compete with them.
+        hull: The hull that does so instead.
+        energies: What relaxes.
+    """
+
+    limit: int
+    competing: list[Structure]
+    hull: ReferenceHull | None
+    energies: ChgnetEnergies
+
+    @classmethod
+    def of(cls, limit: int, phases: Sequence[Path]) -> _Relaxations:
+        """Return the relaxations with CHGNet, against phases of files, or without any against the shipped hull."""
+        competing = load_structures(list(phases)).structures if phases else []
+        return cls(limit, competing, None if phases else ReferenceHull.shipped(), ChgnetEnergies())
+
+    def figures(
+        self,
+        made: _Made,
+        result: judging.GenerationReport,
+        generator: CrystalGenerator | None,
+        out: Path,
+        *,
+        compared: bool,
+    ) -> dict[str, Any]:
+        """Return the figures of :func:`icsg3d.evaluation.stability.stability`.
+
+        Args:
+            made: Generated crystals.
+            result: How they were judged.
+            generator: That made them; None for crystals of a file.
+            out: Folder of the other figures, which are there already.
+            compared: Whether they were compared with the training crystals.
+
+        Raises:
+            InputError: if no crystal is valid.
+        """
+        judged = zip(result.valid, result.repeated, strict=True)
+        rows = [row for row, (valid, repeated) in enumerate(judged) if valid.both and not repeated[0]][: self.limit]
+        if not rows:
+            raise InputError(f"no generated crystal is valid, so --stability has none to relax; all else is in {out}")
+        formulas = None if generator is None else generator.training_formulas()
+        new = _new(made.crystals, result, self.hull, formulas, compared=compared)
+        share = made.draws / len(made.crystals)  # draws for each crystal
+        return stability(
+            [made.crystals[row] for row in rows],
+            self.competing,
+            self.energies,
+            self.hull,
+            None if new is None else [new[row] for row in rows],
+            (rows[-1] + 1) * share,
+        )
+
+
+def _new(
+    crystals: Sequence[Structure],
+    result: judging.GenerationReport,
+    hull: ReferenceHull | None,
+    formulas: frozenset[str] | None,
+    *,
+    compared: bool,
+) -> list[bool] | None:
+    """Return which crystals are new: none of the training crystals, and of no formula of the hull.
+
+    Where the crystals were not compared with those of the training, its formulas count; None where these are not known
+    either.
+    """
+    if not compared and formulas is None:
+        return None
+    own = frozenset() if compared else formulas or frozenset()
+    known = own | (frozenset() if hull is None else frozenset(hull.formulas))
+    return [
+        not repeated[1] and structure.composition.reduced_formula not in known
+        for structure, repeated in zip(crystals, result.repeated, strict=True)
+    ]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, read_numbers
+from icsg3d.data.tables import NUMBER_ENDINGS, check_ending
 from icsg3d.errors import InputError
 from icsg3d.progress import track
 from icsg3d.refusals import usable
-from icsg3d.runs.chunked import write_rows_of
+from icsg3d.runs.chunked import NumberTable, write_rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,23 +28,8 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Featurized:
-    """What came of a run.
-
-    Attributes:
-        out: The table that was written.
-        count: Its rows.
-        labels: Columns of features.
-    """
-
-    out: Path
-    count: int
-    labels: list[str]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The table, read from the file: ``material_id``, ``formula`` and the features."""
-        return read_numbers(self.out)
+class Featurized(NumberTable):
+    """A table of features; its labels are their columns."""
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.structures import as_structure
@@ -135,6 +136,17 @@ class Design:
         )
 
 
+class DesignOptions(TypedDict, total=False):
+    """Where draws come from; what is not given is as in :class:`Design`."""
+
+    by: By
+    scale: float
+    condition: float | None
+    seed: int
+    model: str
+    symmetry: float
+
+
 def generate(
     out: Path,
     base: Crystal | None = None,
@@ -182,30 +194,24 @@ def generate(
         InputError: if an option or the base cannot be used, the folder holds another run, or nothing passes.
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
-    stops = n is None
-    judging = judging or Judging()
-    design = design_of(base, judging, n, by, scale, condition, seed, model, symmetry, judged=judged)
-    structure, condition, n, out = design.base, design.condition, design.n, Path(out)
-    devices = device.split(",")
-    judge = judging.judge(structure, devices[0]) if judged else None
+    stops, judging = n is None, judging or Judging()
+    options: DesignOptions = {"by": by, "scale": scale, "condition": condition, "seed": seed}
+    options |= {"model": model, "symmetry": symmetry}
+    design = design_of(base, judging, n, judged=judged, **options)
+    out, devices = Path(out), device.split(",")
+    judge = judging.judge(design.base, devices[0]) if judged else None
     source = design.source(judge, devices[0])
-    settings = settings_of(source, structure)
-    if structure is not None:
-        _log.info(_described_base(structure))
-    if condition is not None and isinstance(source, LatentDraws):
-        _log.info(_described_condition(source.generator, condition))
+    _tell(design, source)
+    settings = settings_of(source, design.base)
     with run_folder(out, CANDIDATE_FILES, settings, holds="candidates", resume=resume, overwrite=overwrite) as resumed:
         folder = CandidateFolder(out, settings, resume=resumed, cifs=judge is None)
-        if len(folder.drawn) > n:
+        if len(folder.drawn) > design.n:
             raise InputError(f"{out} holds {len(folder.drawn)} draws already; ask for as many or more with -n")
         if judge is None:
-            with one_thread():
-                _decode(folder, source)
-            folder.write_tables()
-            decoded = Generated(out)
+            decoded = _decoded(folder, source)
             _draw(folder, decoded.candidates, source, devices[0], picture=picture)
             return decoded
-        with team_of(design, jobs, devices, n) as team, one_thread():
+        with team_of(design, jobs, devices, design.n) as team, one_thread():
             found, shortlist = judge_into(
                 folder, source, judge, judging.keep, stops=stops, team=team, also=judging.also
             )
@@ -215,29 +221,19 @@ def generate(
 
 
 def design_of(
-    base: Crystal | None,
-    judging: Judging,
-    n: int | None,
-    by: By,
-    scale: float,
-    condition: float | None,
-    seed: int,
-    model: str,
-    symmetry: float,
-    *,
-    judged: bool = True,
+    base: Crystal | None, judging: Judging, n: int | None, *, judged: bool = True, **options: Unpack[DesignOptions]
 ) -> Design:
     """Return what is designed by the arguments of :func:`generate`.
 
     Raises:
         InputError: if one cannot be used.
     """
-    n = _limit(None if n is None else whole_number(n, "-n"), judging)
-    condition = None if condition is None else real_number(condition, "--condition")
-    seed, scale = whole_number(seed, "--seed"), real_number(scale, "--scale")
-    _check(base, condition, by, judging, judged=judged)
+    asked = Design(_limit(None if n is None else whole_number(n, "-n"), judging), None, judging, **options)
+    condition = None if asked.condition is None else real_number(asked.condition, "--condition")
+    seed, scale = whole_number(asked.seed, "--seed"), real_number(asked.scale, "--scale")
+    _check(base, condition, asked.by, judging, judged=judged)
     structure = None if base is None else base_structure(base)
-    return Design(n, structure, judging, by, scale, condition, seed, model, symmetry)
+    return dataclasses.replace(asked, base=structure, condition=condition, seed=seed, scale=scale)
 
 
 def _limit(n: int | None, judging: Judging) -> int:
@@ -284,6 +280,14 @@ def base_structure(base: Crystal) -> Structure:
     return as_structure(base)
 
 
+def _decoded(folder: CandidateFolder, source: Source) -> Generated:
+    """Decode all draws and write their tables."""
+    with one_thread():
+        _decode(folder, source)
+    folder.write_tables()
+    return Generated(folder.folder)
+
+
 def _decode(folder: CandidateFolder, source: Source) -> None:
     n, done = source.limit, len(folder.drawn)
     try:
@@ -312,6 +316,14 @@ def _draw(
     latent = {each.index: source.draws(each.index, 1).latent[0] for each in shown_first(candidates)}
     draw_candidates(source.generator, folder, candidates, latent, source.condition)
     write_report(folder.folder, device=device)
+
+
+def _tell(design: Design, source: Source) -> None:
+    """Log what is started from, or asked for."""
+    if design.base is not None:
+        _log.info(_described_base(design.base))
+    if design.condition is not None and isinstance(source, LatentDraws):
+        _log.info(_described_condition(source.generator, design.condition))
 
 
 def _described_base(structure: Structure) -> str:

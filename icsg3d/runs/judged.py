@@ -72,7 +72,7 @@ class Judging:
         unknown = sorted(set(self.also) - set(FORMATS))
         if unknown:
             raise InputError(f"there is no format {unknown[0]!r} for --also; give {' or '.join(FORMATS)}")
-        for name in ("phases", "properties", "also"):  # lists, too
+        for name in ("phases", "properties", "also"):  # also lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.keep is not None and self.keep < 1:
             raise InputError(f"--keep is the number of candidates wanted, at least 1; got {self.keep}")
@@ -164,7 +164,7 @@ def judge_into(
     except KeyboardInterrupt as stop:
         raise Interrupted(_write_interrupted(folder, source, shortlist)) from stop
     for lost in shortlist.lost:
-        _log.warning("%d candidates could not be judged, from number %s", len(lost.batch.missing), lost)
+        _log.warning("%d candidates could not be judged, from number %s", lost.count, lost)
     found = Judged(folder.folder, shortlist.count, shortlist.describe())
     folder.write_ranked(shortlist.everyone, found.count)
     write_also(shortlist.iter_kept, folder.folder, also)

@@ -1,4 +1,4 @@
-"""Folders of evaluations: what was measured is kept row by row, figures and tables are written at last."""
+"""Folders of evaluations: what was measured is kept row by row, figures and tables are written last."""
 
 from __future__ import annotations
 

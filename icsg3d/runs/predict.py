@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pymatgen.core import Composition
 
-from icsg3d.data.tables import NUMBER_ENDINGS, check_ending, read_numbers
+from icsg3d.data.tables import NUMBER_ENDINGS, check_ending
 from icsg3d.errors import InputError
 from icsg3d.hull import ReferenceHull
 from icsg3d.properties.predictor import PropertyPredictor, predict_table, shipped_properties
-from icsg3d.runs.chunked import write_rows_of
+from icsg3d.runs.chunked import NumberTable, write_rows_of
 from icsg3d.screening.judging import ABOVE_HULL, ENERGY
 
 if TYPE_CHECKING:
@@ -29,23 +29,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What came of a run.
-
-    Attributes:
-        out: The table that was written.
-        count: Its rows.
-        labels: What was predicted, with units.
-    """
-
-    out: Path
-    count: int
-    labels: list[str]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The table, read from the file: a row per crystal, as of :func:`icsg3d.properties.predictor.predict_table`."""
-        return read_numbers(self.out)
+class Predicted(NumberTable):
+    """A table of predictions; its labels are the properties with units."""
 
     def __str__(self) -> str:
         """Return the counts in a sentence."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from icsg3d.arguments import whole_number
 from icsg3d.processors import available_processors, settle_threads
-from icsg3d.screening.batches import ATTEMPTS, Batch, Finished, Lost, attempt, judge_batch
+from icsg3d.screening.batches import ATTEMPTS, Batch, Finished, LostDraws, attempt, judge_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +83,7 @@ class Processes:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[Finished | Lost]:
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Finished | LostDraws]:
         """Yield what came of batches, in their order."""
         waiting: deque[tuple[Batch, Future[Any] | None]] = deque()
         for batch in batches:
@@ -98,7 +98,7 @@ class Processes:
             raise AssertionError("a team is used in a with block")
         return self._pool.submit(_attempt, batch)
 
-    def _next(self, waiting: deque[tuple[Batch, Future[Any] | None]]) -> Finished | Lost:
+    def _next(self, waiting: deque[tuple[Batch, Future[Any] | None]]) -> Finished | LostDraws:
         """Return what came of the first batch; if a process died, all that waits is begun again in a new team."""
         batch, future = waiting.popleft()
         reason = ""
@@ -106,7 +106,7 @@ class Processes:
             if future is None:
                 return Finished(batch)
             try:
-                found: Finished | Lost = future.result()
+                found: Finished | LostDraws = future.result()
             except BrokenProcessPool as error:
                 reason = f"a process died: {error}"
                 self._stop()
@@ -117,7 +117,7 @@ class Processes:
                 waiting.extend(again)
             else:
                 return found
-        return Lost(batch, reason)
+        return LostDraws.of(batch, reason)
 
 
 def team_of(
@@ -158,7 +158,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _attempt(batch: Batch) -> Finished | Lost:
+def _attempt(batch: Batch) -> Finished | LostDraws:
     if _begun is None:
         raise AssertionError("the process was not begun")
     source, judge = _begun

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, get_args
 
 from icsg3d.arguments import whole_number
 from icsg3d.errors import InputError
 from icsg3d.files import saving, write_atomically
-from icsg3d.models.decoding import SYMMETRY_TOLERANCE
-from icsg3d.models.density import SCALE
 from icsg3d.report.folders import CANDIDATE_FILES, SUBMITTED_FILE
 from icsg3d.run_folders import run_folder
 from icsg3d.runs.generate import design_of, settings_of
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from jobflow import Flow
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.runs.generate import By, Design
+    from icsg3d.runs.generate import Design, DesignOptions
 
 Manager = Literal["fireworks", "remote"]
 
@@ -103,15 +102,10 @@ def submit_design(
     judging: Judging | None = None,
     *,
     n: int | None = None,
-    by: By = "generator",
-    scale: float = SCALE,
-    condition: float | None = None,
-    seed: int = 0,
-    model: str = "cubic",
     device: str = "cpu",
-    symmetry: float = SYMMETRY_TOLERANCE,
     judged: bool = True,
     overwrite: bool = False,
+    **options: Unpack[DesignOptions],
 ) -> Submitted:
     """Hand the flow of a design to a manager; its result is that of :func:`icsg3d.runs.generate.generate`.
 
@@ -121,15 +115,11 @@ def submit_design(
         base: As of :func:`icsg3d.runs.generate.generate`, as are all others.
         judging: What is asked for; files of phases must have the same path on all machines.
         n: Number of draws, which a flow must know.
-        by: Draws of the generator alone are handed over.
-        scale: Noise level around the base.
-        condition: Energy per atom to ask for, in eV, without a base.
-        seed: Of the draws.
-        model: Shipped generator, or folder of a trained one, of the same path on all machines.
         device: Where the networks run, on those machines.
-        symmetry: Crystals are brought to the symmetry they have within this distance in angstrom.
         judged: Draws are always judged.
         overwrite: Replace what an earlier run left.
+        options: Of the draws, ``scale``, ``condition``, ``seed``, ``model`` (a folder must have the same path on all
+            machines) and ``symmetry``; draws ``by`` the generator alone are handed over.
 
     Raises:
         InputError: if an option or the base cannot be used, the manager is missing or not set up, or the folder holds
@@ -137,7 +127,7 @@ def submit_design(
     """
     if n is None:
         raise InputError("a flow is made for a number of draws; give -n")
-    if by != "generator" or not judged:
+    if options.get("by", "generator") != "generator" or not judged:
         raise InputError("a manager gets draws that are judged; leave out --by exchange and --no-judge, or --submit")
     if "," in device:
         raise InputError(f"a job has its networks on one device, got {device}; give one")
@@ -145,7 +135,8 @@ def submit_design(
     judging = judging or Judging()
     if judging.also:
         raise InputError("a manager's results are collected as tables and CIFs; leave out --also or --submit")
-    design = design_of(base, judging, n, by, scale, condition, seed, _travelling(model), symmetry)
+    design = design_of(base, judging, n, **options)
+    design = dataclasses.replace(design, model=_travelling(design.model))
     judge = judging.judge(design.base)
     settings = settings_of(design.source(judge), design.base)
     flow = design_flow(design, device, submission.shard_size)
@@ -217,7 +208,7 @@ def submit_validation(
         top: Candidates to validate.
         fixed: Relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
-        scale_cells: First scale each cell.
+        scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
         device: Where the networks run, on those machines.

@@ -170,11 +170,7 @@ def train_property(
             raise Interrupted(
                 f"interrupted; {out} keeps the last whole epochs, repeat the command with --resume to continue"
             ) from stop
-        if isinstance(network, EnvironmentNetConfig):
-            model = with_uncertainty(model, training, judged, config.seed)
-            shares = cross_fitted(model, judged)
-        else:
-            shares = coverage(model, judged)
+        model, shares = _calibrated(model, training, judged, config.seed)
         record = TrainingRecord(
             command=command,
             data=files,
@@ -186,6 +182,16 @@ def train_property(
         pack_property_model(model, training, out / "model", record, notes)
         draw_parity(model, judged, out / "parity.png")
     return TrainedProperty(out / "model", out / "parity.png", model.config.property, dict(record.metrics))
+
+
+def _calibrated(
+    model: PropertyModel, training: PropertySet, judged: PropertySet, seed: int
+) -> tuple[PropertyModel, dict[str, float]]:
+    """Return a model with its uncertainties, and how many held-out errors lie within them."""
+    if not isinstance(model.config.network, EnvironmentNetConfig):
+        return model, coverage(model, judged)
+    model = with_uncertainty(model, training, judged, seed)
+    return model, cross_fitted(model, judged)
 
 
 def _network(config: PropertyTrainingConfig, start: PropertyModel | None, goal: Property) -> NetworkConfig:

@@ -123,7 +123,7 @@ def validate(
         top: Candidates to validate, nearest to the hull of known phases first.
         fixed: Take the crystals as they are, relax nothing.
         screen: Leave out what is too close, unbalanced, repeated or uncertain.
-        scale_cells: First scale each cell to where the predicted energy is lowest.
+        scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
         shard_size: Candidates of one job.
@@ -135,29 +135,11 @@ def validate(
         InputError: if an option or a crystal cannot be used, or no job gave a summary.
         Interrupted: on Ctrl-C; finished calculations are kept.
     """
-    planned = plan(
-        candidates,
-        engine,
-        top,
-        elements,
-        shard_size,
-        device,
-        fixed=fixed,
-        screen=screen,
-        scale=scale_cells,
-        novel=novel,
-    )
+    ways = {"fixed": fixed, "screen": screen, "scale": scale_cells, "novel": novel}
+    planned = plan(candidates, engine, top, elements, shard_size, device, **ways)
     maker, count = planned.maker, min(top, planned.count)
     with run_folder(out, OWN, planned.settings, holds=HOLDS, resume=resume, overwrite=overwrite):
-        try:
-            run = _run(planned.flow, maker, out, count)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                f"interrupted; what was calculated is kept, repeat the command with --resume to finish {out}"
-            ) from stop
-        if run.output is None:
-            reasons = "; ".join(dict.fromkeys(run.failures.values())) or "no job says why"
-            raise InputError(f"the validation gave no summary ({reasons}); what was calculated is kept in {out}")
+        run = _summarised(planned.flow, maker, out, count)
         with saving(out):
             write_results(run, out)
         write_report(out, slices=0)
@@ -256,6 +238,25 @@ def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker:
 def _digest(content: Any) -> str:
     text = json.dumps(content, cls=MontyEncoder, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _summarised(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalRun:
+    """Run a flow to its summary.
+
+    Raises:
+        InputError: if no job gave a summary.
+        Interrupted: on Ctrl-C.
+    """
+    try:
+        run = _run(flow, maker, out, count)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"interrupted; what was calculated is kept, repeat the command with --resume to finish {out}"
+        ) from stop
+    if run.output is None:
+        reasons = "; ".join(dict.fromkeys(run.failures.values())) or "no job says why"
+        raise InputError(f"the validation gave no summary ({reasons}); what was calculated is kept in {out}")
+    return run
 
 
 def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalRun:

@@ -1,9 +1,10 @@
+from .batches import LostDraws
 from .charges import ChargeBalance, charge_balance
 from .constraints import Constraints
 from .judging import merit, placed, ranked
-from .merging import Contender, LostDraws, Part, contender, contenders, judge_part, merge_parts
+from .merging import Contender, Part, contender, contenders, judge_part, merge_parts
 from .pipeline import Judge
-from .screen import Screening, refined, screen, smallest_distance_ratio, space_group, usable
+from .screen import Screening, screen, smallest_distance_ratio, space_group, usable, with_symmetry
 from .shortlist import Shortlist, fill
 from .validity import composition_valid, structure_valid
 
@@ -26,10 +27,10 @@ __all__ = [
     "merit",
     "placed",
     "ranked",
-    "refined",
     "screen",
     "smallest_distance_ratio",
     "space_group",
     "structure_valid",
     "usable",
+    "with_symmetry",
 ]

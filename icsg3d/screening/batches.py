@@ -59,28 +59,53 @@ class Finished:
     drawn: tuple[Candidate, ...] = ()
     assessed: tuple[Candidate, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many numbers the batch has."""
+        return len(self.batch.numbers)
+
 
 @dataclass(frozen=True)
-class Lost:
-    """A batch that failed each time it was tried.
+class LostDraws:
+    """Draws that could not be judged.
 
     Attributes:
-        batch: Which.
+        first: Number of the first.
+        last: Number of the last.
         reason: Why, at last.
+        known: How many between them were judged by an earlier run, and are not lost.
     """
 
-    batch: Batch
+    first: int
+    last: int
     reason: str
+    known: int = 0
+
+    @classmethod
+    def of(cls, batch: Batch, reason: str) -> LostDraws:
+        """Return the draws of a batch that failed each time it was tried."""
+        numbers = batch.numbers
+        return cls(numbers.start, numbers.stop - 1, reason, len(numbers) - len(batch.missing))
+
+    @property
+    def size(self) -> int:
+        """How many numbers the range has."""
+        return self.last - self.first + 1
+
+    @property
+    def count(self) -> int:
+        """How many are lost."""
+        return self.size - self.known
 
     def __str__(self) -> str:
-        """Return its numbers and the reason."""
-        return f"{self.batch.numbers.start} to {self.batch.numbers.stop - 1} ({self.reason})"
+        """Return the numbers and the reason."""
+        return f"{self.first} to {self.last} ({self.reason})"
 
 
 class Team(Protocol):
     """What draws and judges batches."""
 
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[Finished | Lost]:
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Finished | LostDraws]:
         """Yield what came of batches, in their order; none is begun long before it is asked for."""
 
 
@@ -103,7 +128,7 @@ def judge_batch(
     return Finished(batch, tuple(new.values()), tuple(judge.assess([everyone[number] for number in batch.missing])))
 
 
-def attempt(work: Callable[[Batch], Finished], batch: Batch) -> Finished | Lost:
+def attempt(work: Callable[[Batch], Finished], batch: Batch) -> Finished | LostDraws:
     """Return what came of a batch, which is tried again where it fails.
 
     Raises:
@@ -118,13 +143,13 @@ def attempt(work: Callable[[Batch], Finished], batch: Batch) -> Finished | Lost:
         except Exception as error:  # noqa: BLE001 (whatever it is, the other batches count)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             _log.debug("a batch failed", exc_info=True)
-    return Lost(batch, reason)
+    return LostDraws.of(batch, reason)
 
 
 def alone(source: Source, judge: Judge, save: Callable[[Candidate], None]) -> Team:
     """Return a team of this process alone; arguments as of :func:`judge_batch`."""
 
-    def run(batches: Iterable[Batch]) -> Iterator[Finished | Lost]:
+    def run(batches: Iterable[Batch]) -> Iterator[Finished | LostDraws]:
         for batch in batches:
             yield (
                 attempt(lambda each: judge_batch(source, judge, each, save), batch)

@@ -31,7 +31,7 @@ _LEAST_COUNT = 5
 """A state counts as known if so many atoms of the element in the ICSD have it, and this share of the charged ones."""
 
 _MIXING = math.log(0.05)
-"""What two states of one element add to the score: an assumption, by which one state is preferred where it will do."""
+"""What two states of one element add to the score; an assumption that prefers one state where it will do."""
 
 LEAST_SCORE = -6.0
 """Salts of a lower score are unusual. Of known ones that balance 3 % are, of made-up ones 15 % (docs/hull.md)."""
@@ -43,7 +43,7 @@ _STRICT = frozenset({"O", "F", "Cl", "Br", "I"})
 """Elements that make salts: crystals with them are never taken for metals."""
 
 _METALLIC_PARTNERS = frozenset({"B", "Si", "Ge", "Sb"})
-"""Elements that are no metals, but whose compounds with metals mostly are, whatever the numbers."""
+"""Nonmetals whose compounds with metals are mostly metallic, whatever the numbers."""
 
 _HYDRIDE_FORMERS = frozenset({"B"})
 """Other than metals: what H(1-) is found beside."""

@@ -69,7 +69,7 @@ class Constraints(MSONable):
         Raises:
             InputError: if one makes no sense, or no crystal could meet all of them.
         """
-        for name in ("allowed", "required", "excluded"):  # lists, too, as they come from JSON
+        for name in ("allowed", "required", "excluded"):  # also lists, as in JSON
             object.__setattr__(self, name, frozenset(getattr(self, name)))
         self._check_elements()
         if self.formula is not None:

@@ -8,6 +8,7 @@ A part is judged on its own (:func:`judge_part`); parts are merged in any order 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
 import zlib
@@ -19,7 +20,7 @@ from monty.json import MontyEncoder
 
 from icsg3d.crystals.matching import repeat_key
 from icsg3d.generation.candidates import Candidate, candidate_from_dict
-from icsg3d.screening.batches import BATCH, Batch, Lost, attempt, judge_batch
+from icsg3d.screening.batches import BATCH, Batch, LostDraws, attempt, judge_batch
 from icsg3d.screening.judging import merit
 
 if TYPE_CHECKING:
@@ -114,26 +115,6 @@ def contenders(found: Iterable[Contender], keep: int | None, *, base: str = "", 
 
 
 @dataclass(frozen=True)
-class LostDraws:
-    """Draws that could not be judged.
-
-    Attributes:
-        first: Number of the first.
-        last: Number of the last.
-        reason: Why.
-    """
-
-    first: int
-    last: int
-    reason: str
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True)
 class Part:
     """What came of some of the draws.
 
@@ -180,8 +161,8 @@ def judge_part(source: Source, judge: Judge, numbers: range, keep: int | None) -
     judged = 0
     for batch in _batches(numbers):
         found = attempt(lambda each: judge_batch(source, judge, each), batch)
-        if isinstance(found, Lost):
-            lost.append(LostDraws(batch.numbers.start, batch.numbers.stop - 1, found.reason))
+        if isinstance(found, LostDraws):
+            lost.append(found)
             continue
         judged += len(found.assessed)
         for each in found.assessed:
@@ -243,9 +224,9 @@ def listed(lost: Iterable[LostDraws]) -> tuple[LostDraws, ...]:
     for each in sorted(lost, key=lambda one: one.first):
         reason = each.reason if len(each.reason) <= _LONGEST else f"{each.reason[:_LONGEST]} ..."
         if found and found[-1].last + 1 == each.first and found[-1].reason == reason:
-            found[-1] = LostDraws(found[-1].first, each.last, reason)
+            found[-1] = LostDraws(found[-1].first, each.last, reason, found[-1].known + each.known)
         else:
-            found.append(LostDraws(each.first, each.last, reason))
+            found.append(dataclasses.replace(each, reason=reason))
     return tuple(found[:LISTED])
 
 

@@ -19,7 +19,7 @@ from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.properties.sizing import CellSizer
 from icsg3d.properties.volume import at_volume
 from icsg3d.screening.judging import ABOVE_HULL, ENERGY, placed, ranked
-from icsg3d.screening.screen import Screening, checked, refined, usable, without_repeats
+from icsg3d.screening.screen import Screening, checked, usable, with_symmetry, without_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,8 @@ class Judge:
         hull: Of known phases; None for none.
         asked: Predict the properties that constraints ask for, for what meets all else.
         told: Predict what is told of those that are kept.
-        symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
+        symmetry_tolerance: Candidates are brought to the symmetry they have within this distance in angstrom; 0 for
+            none.
         base: Crystal that is no candidate itself.
     """
 
@@ -129,7 +130,7 @@ class Judge:
         """
         assessed = [usable(candidate) for candidate in candidates]
         rows = [row for row, each in enumerate(assessed) if not self._hopeless(each)]
-        found = [refined(each, self.symmetry_tolerance) for each in self._sized([assessed[row] for row in rows])]
+        found = [with_symmetry(each, self.symmetry_tolerance) for each in self._sized([assessed[row] for row in rows])]
         found = with_energies(found, self.energy)
         if self.hull is not None:
             found = placed(found, self.hull)
@@ -206,7 +207,8 @@ def sized(candidates: Sequence[Candidate], sizer: CellSizer) -> list[Candidate]:
 
     Returns:
         Copies with ``volume_per_atom`` (cubic angstrom) and ``volume_per_atom_std`` among the predictions and the
-        factor of the edges in ``screening["scaled_by"]``; where there is no estimate the cell stays and that is None.
+        factor of the lattice parameters in ``screening["scaled_by"]``; where there is no estimate the cell stays as it
+        is, and that is None.
     """
     crystals = [each.structure for each in candidates if each.structure is not None]
     volumes = sizer.volumes(crystals)

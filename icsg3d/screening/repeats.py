@@ -1,4 +1,4 @@
-"""Which candidates repeat a better one: the same answer whatever the order in which they come, and in whatever parts.
+"""Which candidates repeat a better one: the same answer in any order and in any parts.
 
 Of crystals that share a key (:func:`icsg3d.crystals.matching.repeat_key`) only the best is looked at further. Of these,
 in the order of their merit, a crystal stays if pymatgen's StructureMatcher takes it for none of its formula that stays

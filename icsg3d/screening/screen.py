@@ -88,8 +88,8 @@ def usable(candidate: Candidate) -> Candidate:
     return candidate
 
 
-def refined(candidate: Candidate, tolerance: float) -> Candidate:
-    """Return a candidate refined to the symmetry that its crystal has within a tolerance in angstrom; 0 for none.
+def with_symmetry(candidate: Candidate, tolerance: float) -> Candidate:
+    """Return a candidate brought to the symmetry that its crystal has within a tolerance in angstrom; 0 for none.
 
     Raises:
         InputError: if the tolerance is negative or too large to mean anything.

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from icsg3d.errors import InputError
 from icsg3d.progress import task
-from icsg3d.screening.batches import BATCH, Batch, Finished, Lost, Team, alone
+from icsg3d.screening.batches import BATCH, Batch, Finished, LostDraws, Team, alone
 from icsg3d.screening.judging import ABOVE_HULL, merit
 from icsg3d.screening.repeats import BASE, Repeats
 from icsg3d.screening.screen import REPEATS, THE_BASE, pointed
@@ -82,7 +83,7 @@ class Shortlist:
         self.keep = keep
         self.book: Book = {} if book is None else book
         self.told: Book = {} if told is None else told
-        self.lost: list[Lost] = []
+        self.lost: list[LostDraws] = []
         self._stops = stops
         self._numbers = array("q")
         self._merits = array("d")
@@ -206,10 +207,7 @@ class Shortlist:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts, and the numbers of candidates that could not be judged."""
-        lost = [
-            {"first": each.batch.numbers.start, "last": each.batch.numbers.stop - 1, "reason": each.reason}
-            for each in self.lost
-        ]
+        lost = [{"first": each.first, "last": each.last, "reason": each.reason} for each in self.lost]
         counts = {"judged": len(self), "passed": self.passed, "kept": self.count}
         return counts | {"refused_for": dict(self.reasons())} | ({"lost": lost} if lost else {})
 
@@ -296,16 +294,32 @@ def fill(
     begun, new = time.monotonic(), 0
     with task("generating and judging", total=source.limit, done=0) as running:
         for found in team(_batches(source.limit, shortlist, drawn)):
-            if isinstance(found, Lost):
+            if isinstance(found, LostDraws):
                 shortlist.lost.append(found)
             else:
                 new += len(found.batch.missing)
                 _enter(found, shortlist, drawn)
             rate = new / max(time.monotonic() - begun, 1e-3)
             running.update(text=f"judging, {rate:.0f} a second, {shortlist.share:.0%} pass")
-            running.advance(len(found.batch.numbers))
+            running.advance(found.size)
             if shortlist.full:
                 return
+
+
+def best_of(source: Source, judge: Judge, count: int) -> list[Candidate]:
+    """Draw until so many different candidates pass, or there are no more, and return them, best first.
+
+    Raises:
+        InputError: if none passes.
+    """
+    shortlist = Shortlist(judge, count)
+    fill(source, shortlist)
+    found = shortlist.kept
+    if not found:
+        nearest = shortlist.nearest()
+        msg = f"no draw passed: {shortlist.describe()}{f'; {nearest}' if nearest else ''}"
+        raise InputError(f"{msg}; allow more draws, or relax a constraint")
+    return found
 
 
 def _batches(limit: int, shortlist: Shortlist, drawn: Book) -> Iterator[Batch]:

@@ -29,7 +29,7 @@ class FlowOptions:
         width: Features of the hidden layers.
         unlabelled: Share of a batch that has no condition, so that it may be left out.
         recombined: Share of a batch that are recombined crystals.
-        held_back: Share of the crystals that tells which weights are best.
+        held_out: Share of the crystals that tells which weights are best.
         every: Steps between looks at them.
         seed: Of everything random.
     """
@@ -42,7 +42,7 @@ class FlowOptions:
     width: int = 768
     unlabelled: float = 0.5
     recombined: float = 0.4
-    held_back: float = 0.1
+    held_out: float = 0.1
     every: int = 500
     seed: int = 0
 
@@ -93,7 +93,7 @@ def fit_flow(
     random = torch.Generator().manual_seed(options.seed)
     own = clouds["unlabelled"]
     count, size = own.mean.shape
-    held = torch.randperm(count, generator=random) < options.held_back * count
+    held = torch.randperm(count, generator=random) < options.held_out * count
     held &= count > 1
     judged = own.rows(held) if bool(held.any()) else own
     sources = {name: cloud if name == "recombined" else cloud.rows(~held) for name, cloud in clouds.items()}
@@ -118,7 +118,7 @@ def fit_flow(
         schedule.step()
         _move_average(average, flow, step)
         if step % options.every == 0 or step == steps:
-            found = _held_back_loss(average, judged, options.seed)
+            found = _held_out_loss(average, judged, options.seed)
             if found < best_loss:
                 best, best_loss = copy.deepcopy(average), found
     return best.eval()
@@ -168,7 +168,7 @@ def _move_average(average: LatentFlow, flow: LatentFlow, step: int) -> None:
 
 
 @torch.no_grad()
-def _held_back_loss(flow: LatentFlow, judged: Cloud, seed: int) -> float:
+def _held_out_loss(flow: LatentFlow, judged: Cloud, seed: int) -> float:
     """Return the mean loss over the same noise and times each time it is asked for."""
     random = torch.Generator().manual_seed(seed + 1)
     return float(torch.stack([matching_loss(flow, judged.mean, judged.bins, random) for _ in range(10)]).mean())

@@ -322,16 +322,13 @@ def train_generator(
     best = ModelCheckpoint(folder, filename="best", monitor="val/quality", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     progress = _Progress(options)
-    callbacks: list[Callback] = [best, last, progress]
-    if options.patience is not None:
-        callbacks.append(_JointEarlyStopping("val/quality", mode="max", patience=options.patience))
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp_find_unused_parameters_true" if devices not in (1, "auto") else "auto",
         precision=_lightning_precision(config, precision, accelerator),
         max_epochs=options.epochs,
-        callbacks=callbacks,
+        callbacks=[best, last, progress, *_stopping(options)],
         logger=CSVLogger(out, name="log"),  # a new version_N each time training is resumed
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
@@ -342,7 +339,21 @@ def train_generator(
     latest = folder / "last.ckpt"
     with task("training", total=options.epochs) as progress.running:
         trainer.fit(module, ckpt_path=str(latest) if resume and latest.exists() else None, weights_only=True)
-    # Where no epoch rebuilt a crystal, the first would count as the best; the last has at least learned something.
+    return _at_its_best(module, best, latest)
+
+
+def _stopping(options: TrainingOptions) -> list[Callback]:
+    """Return what ends a training early, if it is to end so."""
+    if options.patience is None:
+        return []
+    return [_JointEarlyStopping("val/quality", mode="max", patience=options.patience)]
+
+
+def _at_its_best(module: GeneratorTraining, best: ModelCheckpoint, latest: Path) -> GeneratorNetwork:
+    """Return the network of the best epoch.
+
+    Where no epoch rebuilt a crystal, the first would count as the best; the last has at least learned something.
+    """
     rebuilt_any = best.best_model_score is not None and float(best.best_model_score) > 0
     chosen = torch.load(best.best_model_path if rebuilt_any else latest, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])

@@ -92,7 +92,7 @@ class _Parent:
         return bool(identities == 1 and np.isclose(_freedom(rotations), _freedom(self.rotations)))
 
     def has_translation(self, variant: CrystalArrays) -> bool:
-        """Return whether a translation of the parent is one of the variant, too, whose cell then is too large."""
+        """Return whether a translation of the parent is also one of the variant, whose cell then is too large."""
         for operation in np.flatnonzero((self.rotations == np.eye(3, dtype=int)).all((1, 2))):
             partner, translation = self.partners[operation], self.translations[operation]
             if (partner == np.arange(len(partner))).all() or (variant.numbers[partner] != variant.numbers).any():

@@ -1,4 +1,4 @@
-"""Calculations that are run once and found again, on whatever engine and manager, and formation energies from them."""
+"""Calculations that are run once and found again, with any engine and manager, and formation energies from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MP2020 = "MP2020"
 """The Materials Project's corrections of 2020, of anions and of elements with a Hubbard U."""
 
 MAX_RISE = 0.005
-"""eV/atom by which the energy may rise along a relaxation: what the discretisation of a plane-wave basis makes."""
+"""Largest rise of the energy along a relaxation in eV/atom: what the discretisation of a plane-wave basis makes."""
 
 MAX_GROWTH = 1.6
 """Ratio of the volumes after and before a relaxation above which a crystal has come apart."""

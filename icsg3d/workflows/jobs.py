@@ -55,7 +55,8 @@ class GenerateMaker(Maker):
         scale: Noise level of draws around a crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         device: Where the networks run.
-        symmetry_tolerance: Draws are brought to the symmetry they have within this distance in angstrom; 0 for none.
+        symmetry_tolerance: Draws are brought to the symmetry they have within this distance in angstrom; 0 for
+            none.
     """
 
     name: str = "generate"
@@ -131,7 +132,8 @@ class ScreenMaker(Maker):
         predictor: Shipped model of the formation energy, or folder of a trained one.
         constraints: What else every candidate has to meet.
         scale_cells: Whether cells are first brought to their equilibrium volumes (:mod:`icsg3d.properties.sizing`).
-        symmetry_tolerance: Candidates are refined to the symmetry within this distance in angstrom; 0 for none.
+        symmetry_tolerance: Candidates are brought to the symmetry they have within this distance in angstrom; 0 for
+            none.
         device: Where the network runs.
         hull: Whether candidates are placed against the hull of the Materials Project that the package ships.
         phases: Files of phases to add to it (:func:`icsg3d.hull.phases.read_phases`).

@@ -17,7 +17,8 @@ from pymatgen.core import Structure
 
 from icsg3d.crystals.display import CrystalList, Markup, crystal_svg, html_table
 from icsg3d.generation.candidates import Candidate
-from icsg3d.screening.merging import LostDraws, Part, from_lines, to_lines
+from icsg3d.screening.batches import LostDraws
+from icsg3d.screening.merging import Part, from_lines, to_lines
 from icsg3d.screening.screen import usable
 
 if TYPE_CHECKING:
@@ -223,7 +224,9 @@ class FormationEnergyDoc(StructureMetadata):
 class ValidationDoc(StructureMetadata):
     """A candidate beside what an engine says of it: a row of Table S1."""
 
-    candidate: CandidateDoc = Field(description="As it went to the engine: scaled, refined, with its predictions")
+    candidate: CandidateDoc = Field(
+        description="As it went to the engine: at its equilibrium volume, symmetrised, with predictions"
+    )
     relaxed: Structure | None = Field(None, description="As relaxed by the engine")
     formation_energy_per_atom: float | None = Field(None, description="By the engine, eV/atom")
     energy_above_hull: float | None = Field(
@@ -233,7 +236,7 @@ class ValidationDoc(StructureMetadata):
     predicted_formation_energy_per_atom: float | None = Field(None, description="By the graph network, eV/atom")
     delta_e_form: float | None = Field(None, description="Absolute difference of the two, eV/atom")
     delta_bonds_percent: float | None = Field(None, description="Mean absolute change of bond lengths, percent")
-    delta_cell_percent: float | None = Field(None, description="Mean absolute change of edges, percent")
+    delta_cell_percent: float | None = Field(None, description="Mean absolute change of a, b and c, percent")
     delta_volume_percent: float | None = Field(None, description="Change of the volume, percent")
     flags: list[str] = Field(default_factory=list, description="Why its electrons count as delocalised (Table S3)")
     energy_per_atom: float | None = Field(None, description="By the engine, eV/atom")
@@ -246,7 +249,7 @@ class ValidationDoc(StructureMetadata):
     def table_row(self) -> dict[str, Any]:
         """Return the row of Table S1 by column; None where something is not known."""
         crystal = self.candidate.structure
-        edges = (None, None, None) if crystal is None else crystal.lattice.abc
+        lengths = (None, None, None) if crystal is None else crystal.lattice.abc
         numbers = (
             self.formation_energy_per_atom,
             self.predicted_formation_energy_per_atom,
@@ -255,7 +258,7 @@ class ValidationDoc(StructureMetadata):
             self.energy_above_hull,
             self.candidate.predictions.get("energy_above_hull"),
         )
-        values = (self.candidate.formula_pretty, *edges, *numbers, self.state, self.engine.name)
+        values = (self.candidate.formula_pretty, *lengths, *numbers, self.state, self.engine.name)
         return dict(zip(S1_COLUMNS, values, strict=True))
 
 

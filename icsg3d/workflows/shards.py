@@ -14,7 +14,8 @@ from jobflow import Flow, Job, Maker, OutputReference, job
 from icsg3d.arguments import several, whole_number
 from icsg3d.errors import InputError
 from icsg3d.processors import one_thread
-from icsg3d.screening.merging import LostDraws, Unpacked, judge_part, merge_parts
+from icsg3d.screening.batches import LostDraws
+from icsg3d.screening.merging import Unpacked, judge_part, merge_parts
 from icsg3d.screening.shortlist import Shortlist
 from icsg3d.workflows.calculations import tolerant
 from icsg3d.workflows.jobs import GenerateMaker, ScreenMaker

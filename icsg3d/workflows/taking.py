@@ -114,7 +114,7 @@ def candidates_of(given: Any) -> list[CandidateDoc]:
     found = list(_flat(given))
     taken = [each.index for each in found if isinstance(each, CandidateDoc)]
     if len(set(taken)) < len(taken):
-        raise InputError("two candidates have the same index, by which rows are told apart; number them anew")
+        raise InputError("two candidates have the same index, which tells rows apart; number them anew")
     free = (number for number in range(len(found) + len(taken)) if number not in set(taken))
     return [
         each if isinstance(each, CandidateDoc) else CandidateDoc.from_candidate(Candidate(next(free), each))

@@ -143,7 +143,7 @@ def test_the_weights_move_at_a_usual_rate(run, packed, data, start, tmp_path):
 def test_epochs_of_the_stages(run, packed, data, start, tmp_path, monkeypatch, given, expected):
     asked = []
 
-    def train(config, crystals, held_back, out, options, **settings):
+    def train(config, crystals, held_out, out, options, **settings):
         asked.append((options, settings["start"]))
         return GeneratorNetwork(config)
 

@@ -11,7 +11,7 @@ from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, centred, periodi
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.generation import inversion
 from icsg3d.generation.generator import CrystalGenerator
-from icsg3d.generation.inversion import refined_latents
+from icsg3d.generation.inversion import inverted_latents
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.representation.voxels import VoxelConfig
 
@@ -49,7 +49,7 @@ def batch(*crystals: CrystalArrays) -> CrystalBatch:
 
 def test_what_comes_back_is_left_alone(cubic, strontium_titanate):
     latent = torch.as_tensor(cubic.encode_arrays([strontium_titanate], UNKNOWN))
-    assert torch.equal(refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent), latent)
+    assert torch.equal(inverted_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent), latent)
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_a_vector_of_another_crystal_is_led_to_the_one_wanted(cubic, strontium_t
     other = cubic.prepare(prototype_structure("CaTiO3"))[0]
     latent = torch.as_tensor(cubic.encode_arrays([strontium_titanate, other], torch.tensor([-1, -1])))
     crystals = batch(strontium_titanate, strontium_titanate)
-    found = refined_latents(cubic.space.network, crystals, torch.tensor([-1, -1]), latent)
+    found = inverted_latents(cubic.space.network, crystals, torch.tensor([-1, -1]), latent)
     assert torch.equal(found[0], latent[0])
     assert not torch.equal(found[1], latent[1])
     decoded = cubic.decode(found[1:].numpy())[0].structure
@@ -71,8 +71,8 @@ def test_a_vector_does_not_depend_on_its_company(cubic, strontium_titanate, monk
     other = cubic.prepare(prototype_structure("NaCl"))[0]
     wrong = torch.as_tensor(cubic.encode_arrays([cubic.prepare(prototype_structure("CaTiO3"))[0]], UNKNOWN))
     crystals, latent, unknown = batch(strontium_titanate, other), torch.cat([wrong, wrong]), torch.tensor([-1, -1])
-    together = refined_latents(cubic.space.network, crystals, unknown, latent)
-    alone = refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, wrong)
+    together = inverted_latents(cubic.space.network, crystals, unknown, latent)
+    alone = inverted_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, wrong)
     assert not torch.equal(together[:1], wrong)
     assert torch.equal(together[:1], alone)
 
@@ -81,7 +81,7 @@ def test_the_network_keeps_its_weights_and_gets_no_gradients(cubic, strontium_ti
     monkeypatch.setattr(inversion, "STEPS", 3)
     before = {name: value.clone() for name, value in cubic.space.network.state_dict().items()}
     latent = torch.zeros(1, cubic.space.network.config.vae.latent)
-    refined_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent)
+    inverted_latents(cubic.space.network, batch(strontium_titanate), UNKNOWN, latent)
     assert all(torch.equal(before[name], value) for name, value in cubic.space.network.state_dict().items())
     assert all(parameter.grad is None for parameter in cubic.space.network.parameters())
     assert not latent.any()
@@ -103,7 +103,7 @@ def test_the_vector_is_kept_from_which_the_most_comes_back(monkeypatch, before, 
     monkeypatch.setattr(inversion, "_judged", lambda *_: [inversion._Judgement(*values) for values in next(results)])
     monkeypatch.setattr(inversion, "_descend", lambda *_: torch.tensor([[1.0] * 3, [2.0] * 3]))
     network = SimpleNamespace(config=SimpleNamespace(voxels=VoxelConfig(grid=12)))
-    found = refined_latents(network, batch(BEAU), UNKNOWN, torch.zeros(1, 3))
+    found = inverted_latents(network, batch(BEAU), UNKNOWN, torch.zeros(1, 3))
     assert found.tolist() == [[{"mean": 0.0, "voxels": 1.0, "atoms": 2.0}[kept]] * 3]
 
 
@@ -127,7 +127,7 @@ def test_what_comes_back_is_judged_by_parts_and_by_distance():
 def test_descent_brings_back_what_the_mean_does_not(cubic):
     arrays = cubic.prepare(from_arrays(CARBON_MONOXIDE))[0]
     mean = torch.as_tensor(cubic.encode_arrays([arrays], UNKNOWN))
-    found = refined_latents(cubic.space.network, batch(arrays), UNKNOWN, mean)
+    found = inverted_latents(cubic.space.network, batch(arrays), UNKNOWN, mean)
     crystal = centred(batch(arrays))
     assert inversion._judged(cubic.space.network, crystal, UNKNOWN, mean)[0].rank < 3
     assert inversion._judged(cubic.space.network, crystal, UNKNOWN, found)[0].rank == 3

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +7,9 @@ import torch
 from icsg3d.errors import InputError
 from icsg3d.models.density import LatentDensity
 from icsg3d.models.flow import FlowConfig, LatentFlow
-from icsg3d.pretrained.packing import fit_density, round_to_half
-from icsg3d.training.flow import FlowOptions
+from icsg3d.pretrained.packing import round_to_half
 
 SIZE, COMPONENTS, BINS = 4, 3, 3
-QUICK = FlowOptions(steps=20, width=16)
 
 
 def crystals(count=60):
@@ -289,48 +285,3 @@ def test_tensors_that_do_not_fit_the_others_are_refused(density, name, shape):
 def test_nothing_at_all_is_no_density():
     with pytest.raises(InputError, match="hold no latent density"):
         LatentDensity.from_tensors({})
-
-
-# From a network
-
-
-@pytest.fixture(scope="module")
-def network(tiny_config):
-    from icsg3d.models.generator import GeneratorNetwork
-
-    torch.manual_seed(0)
-    return GeneratorNetwork(tiny_config).eval()
-
-
-def test_a_density_is_fitted_to_what_the_network_makes_of_crystals(network, tiny_crystals, watched):
-    from icsg3d.models.encoding import encode_posteriors
-
-    bins = torch.tensor([0, 0, 0, 1, 1, 9, -1, -1, -1, -1, -1, -1])
-    found = fit_density(network, tiny_crystals.crystals, bins, QUICK)
-    assert found.shares == pytest.approx([1 / 4, 1 / 6, *[0] * 7, 1 / 12])
-    assert watched["fitting the latent density"][-1] == (20, 20)
-    latent = encode_posteriors(network, tiny_crystals.crystals, torch.full((12,), -1)).mean  # without the conditions
-    assert found.flow.mean.numpy() == pytest.approx(latent.mean(0).numpy(), abs=1e-5)
-    assert (found.flow.config.components, found.flow.config.width, found.flow.config.bins) == (6, 16, 11)
-    assert all(torch.equal(p, p.half().float()) for p in found.flow.parameters())
-    again = fit_density(network, tiny_crystals.crystals, bins, QUICK)
-    other = fit_density(network, tiny_crystals.crystals, bins, dataclasses.replace(QUICK, seed=1))
-    assert np.array_equal(again.sample(4, 1, 0), found.sample(4, 1, 0))
-    assert not np.allclose(other.sample(4, 1, 0), found.sample(4, 1, 0))
-
-
-def test_crystals_that_cannot_exchange_elements_and_have_no_energies_have_a_density(network, tiny_crystals):
-    few = [tiny_crystals.crystals[0], tiny_crystals.crystals[1], tiny_crystals.crystals[7]]  # one of each kind
-    found = fit_density(network, few, torch.full((3,), -1), QUICK)
-    assert np.isfinite(found.sample(3, -1, 0)).all()
-    with pytest.raises(InputError, match="bin 0"):
-        found.sample(3, 0, 0)
-
-
-def test_rounding_is_that_of_half_precision_and_in_place():
-    layer = torch.nn.Linear(3, 1)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[1 / 3, 1.0, 2.0**-13]]))
-    assert round_to_half(layer) is layer
-    assert layer.weight.tolist() == [[0.333251953125, 1.0, 2.0**-13]]
-    assert layer.weight.dtype == torch.float32

@@ -11,18 +11,15 @@ import torch
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from icsg3d import pretrained
 from icsg3d.crystals.structures import to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
-from icsg3d.models.properties import PropertyModel, PropertyModelConfig, load_property_model, save_property_model
+from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.models.targets import PROPERTIES
-from icsg3d.pretrained.packing import TrainingRecord, pack_property_model
 from icsg3d.properties import predictor as module
 from icsg3d.properties.predictor import PropertyPredictor, batches_of, predict_table, shipped_properties
 from icsg3d.representation.description import describe
 from icsg3d.representation.graphs import GraphConfig, GraphSet, crystal_graph
-from icsg3d.training.data import PropertySet
 
 GATED = CrystalGraphConfig.preset("gated", layers=2, width=8, hidden=8)
 OFFICIAL = CrystalGraphConfig.preset("cgcnn", layers=2, width=8, hidden=8)
@@ -273,54 +270,6 @@ def test_a_table_of_nothing_has_its_columns():
 
 
 # Models on disk
-
-
-def pack(folder, name="band_gap", **changes):
-    graphs = GraphSet.from_graphs([crystal_graph(to_arrays(crystal)) for crystal in CRYSTALS])
-    formulas = [crystal.composition.reduced_formula for crystal in CRYSTALS]
-    crystals = PropertySet(graphs, np.arange(3.0), ["mp-1", "mp-2", "mp-3"], formulas, np.zeros(3, dtype=int))
-    files = [{"name": "gaps.json.gz", "role": "training", "sha256": "ab" * 32, "rows": 3}]
-    record = TrainingRecord("icsg3d train property ...", files, {"seed": 0}, 1800.0, "a test", {"mae": 0.25})
-    return pack_property_model(make(name, **changes), crystals, folder, record, "Licence: none.\n")
-
-
-def test_a_packed_model_predicts(tmp_path):
-    digest = pack(tmp_path / "model")
-    names = {"config.json", "weights.safetensors", "README.md", "training.json", "training_crystals.csv.gz"}
-    assert {path.name for path in (tmp_path / "model").iterdir()} == names
-    predictor = PropertyPredictor.from_pretrained(tmp_path / "model")
-    assert predictor.digest == digest
-    assert predictor.property == PROPERTIES["band_gap"]
-    assert pretrained.training_formulas(tmp_path / "model") == {"NaCl", "CsCl", "SrTiO3"}
-    expected = PropertyPredictor(load_property_model(tmp_path / "model")[0]).predict(CRYSTALS)
-    assert PropertyPredictor.from_pretrained(str(tmp_path / "model")).predict(CRYSTALS).values == pytest.approx(
-        expected.values
-    )
-    exact = PropertyPredictor(make()).predict(CRYSTALS)
-    assert expected.values == pytest.approx(exact.values, abs=0.02)  # 16 bits
-
-
-def test_the_card_tells_what_is_predicted(tmp_path):
-    digest = pack(tmp_path)
-    card = (tmp_path / "README.md").read_text()
-    for text in ("`band_gap` in eV", digest, "gaps.json.gz", "| mae | 0.25 |", "2 networks of 2", "Licence: none."):
-        assert text in card
-    parameters = sum(parameter.numel() for parameter in make().parameters())
-    assert f"{parameters:,} parameters" in card
-    assert "0.50 hours" in card
-
-
-def test_shipped_models_are_found_by_name(tmp_path, monkeypatch, tiny_model):
-    import shutil
-
-    pack(tmp_path / "band_gap")
-    pack(tmp_path / "bulk_modulus", "bulk_modulus")
-    shutil.copytree(tiny_model, tmp_path / "cubic")
-    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
-    assert shipped_properties() == ["band_gap", "bulk_modulus"]
-    assert PropertyPredictor.from_pretrained("bulk_modulus").property.unit == "GPa"
-    with pytest.raises(InputError, match="no model 'cubic'; shipped are band_gap, bulk_modulus, or give a model's"):
-        PropertyPredictor.from_pretrained("cubic")
 
 
 def test_an_unknown_name_is_told(tmp_path):

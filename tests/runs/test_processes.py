@@ -16,7 +16,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.runs.processes import Processes
-from icsg3d.screening.batches import Batch, Lost
+from icsg3d.screening.batches import Batch, LostDraws
 
 
 class Draws:
@@ -82,7 +82,7 @@ def test_batches_come_in_their_order_from_several_processes():
 
 def test_a_batch_that_fails_twice_is_named_and_the_others_count():
     found = run(Draws(failing={4}))
-    assert [isinstance(each, Lost) for each in found] == [False, True, False, False]
+    assert [isinstance(each, LostDraws) for each in found] == [False, True, False, False]
     assert str(found[1]) == "3 to 5 (RuntimeError: no luck)"
 
 
@@ -95,7 +95,7 @@ def test_a_process_that_dies_is_replaced(tmp_path):
 @pytest.mark.slow
 def test_a_batch_that_kills_each_process_is_named_and_the_others_count():
     found = run(Draws(fatal={4}))
-    assert [isinstance(each, Lost) for each in found] == [False, True, False, False]
+    assert [isinstance(each, LostDraws) for each in found] == [False, True, False, False]
     assert "a process died" in found[1].reason
 
 

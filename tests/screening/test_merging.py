@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from icsg3d.generation.candidates import Candidate
+from icsg3d.screening.batches import Batch, LostDraws
 from icsg3d.screening.merging import (
     LISTED,
     Contender,
-    LostDraws,
     Unpacked,
     contender,
     contenders,
@@ -138,6 +138,11 @@ def test_draws_that_fail_are_named_and_the_others_count():
     assert merged.lost[-1] == gone
     nothing = merge_parts([gone], 3)
     assert (nothing.count, nothing.judged, nothing.contenders) == (100, 0, ())
+
+
+def test_of_a_lost_batch_those_that_were_judged_before_do_not_count():
+    lost = LostDraws.of(Batch(range(64, 128), tuple(range(100, 128))), "no luck")
+    assert (str(lost), lost.size, lost.count) == ("64 to 127 (no luck)", 64, 28)
 
 
 def test_what_is_lost_is_listed_shortly():

@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
-from icsg3d.screening.screen import Screening, refined, screen, smallest_distance_ratio, space_group
+from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, with_symmetry
 
 
 def rock_salt(cation="Na", anion="Cl", edge=5.66):
@@ -154,11 +154,11 @@ def test_candidates_are_refined_and_the_given_ones_left_alone():
     distorted.translate_sites([1], [0.01, 0.005, 0])
     given = Candidate(0, distorted)
     assert space_group(distorted) != "Pm-3m"
-    assert space_group(refined(given, 0.1).structure) == "Pm-3m"
-    assert refined(given, 0.0).structure == distorted
+    assert space_group(with_symmetry(given, 0.1).structure) == "Pm-3m"
+    assert with_symmetry(given, 0.0).structure == distorted
     assert given.structure is distorted
     with pytest.raises(InputError, match="between 0 and 2 angstrom, got -1"):
-        refined(given, -1)
+        with_symmetry(given, -1)
 
 
 @pytest.mark.parametrize("wrong", [{"distance_ratio": -0.1}, {"energy_std": 0.0}, {"energy_std": float("nan")}])

@@ -197,14 +197,14 @@ def test_fitting_draws_the_average_of_the_weights_along():
 
 
 def scripted(monkeypatch, losses):
-    """Let the crystals held back have given losses; return the weights that were looked at."""
+    """Let the crystals held out have given losses; return the weights that were looked at."""
     seen = []
 
     def look(flow, judged, seed):
         seen.append(weights(flow).clone())
         return losses[len(seen) - 1]
 
-    monkeypatch.setattr(training, "_held_back_loss", look)
+    monkeypatch.setattr(training, "_held_out_loss", look)
     return seen
 
 
@@ -225,7 +225,7 @@ def test_the_last_step_is_looked_at(monkeypatch):
     assert torch.equal(weights(flow), seen[6])
 
 
-def test_crystals_held_back_judge_and_are_not_learned_from(monkeypatch):
+def test_crystals_held_out_judge_and_are_not_learned_from(monkeypatch):
     learned, judged = set(), set()
     given = clouds(50)
     given = {n: Cloud(c.mean, torch.zeros_like(c.mean), c.bins) for n, c in given.items()}
@@ -243,16 +243,16 @@ def test_crystals_held_back_judge_and_are_not_learned_from(monkeypatch):
     assert learned & own == own - judged
     assert learned - own <= {tuple(row) for row in given["recombined"].mean.tolist()}
     judged.clear()
-    fit_flow(given, BINS, dataclasses.replace(QUICK, steps=4, held_back=0.0))
+    fit_flow(given, BINS, dataclasses.replace(QUICK, steps=4, held_out=0.0))
     assert judged == own
 
 
 def test_looks_at_the_same_flow_find_the_same_loss():
     flow, cloud = fit_flow(clouds(20), BINS, QUICK), clouds(20)["unlabelled"]
-    first = training._held_back_loss(flow, cloud, 3)
+    first = training._held_out_loss(flow, cloud, 3)
     torch.rand(5)
-    assert training._held_back_loss(flow, cloud, 3) == first
-    assert training._held_back_loss(flow, cloud, 4) != first
+    assert training._held_out_loss(flow, cloud, 3) == first
+    assert training._held_out_loss(flow, cloud, 4) != first
 
 
 # Randomness

@@ -96,7 +96,7 @@ table_of = cache(load_structures)
         ("refractive_index", "mp_dielectric", 0.14, False),
     ],
 )
-def test_errors_on_formulas_kept_back(data_folder, name, source, goal, logarithmic):
+def test_errors_on_formulas_held_out(data_folder, name, source, goal, logarithmic):
     table = table_of(data_folder / f"{source}.json.gz")
     rows = [row for row, s in enumerate(table.structures) if is_held_out(s.composition.reduced_formula)]
     true = table.frame[name].to_numpy(float)[rows]

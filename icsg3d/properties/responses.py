@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.properties import PropertyModel
+    from icsg3d.models.uncertainty import Uncertainty
     from icsg3d.properties.predictor import PropertyPredictor
 
 STRAIN = 0.005
@@ -128,7 +129,7 @@ def layers(predictor: PropertyPredictor, graphs: Sequence[Environments]) -> np.n
         batch = _batch(predictor, [graphs[row] for row in rows])
         with torch.no_grad():
             pooled = (network.pool(atoms, batch) for atoms in network.rounds(batch))
-            coordinates = [cast("torch.nn.Module", model.uncertainty).coordinates(each) for each in pooled]
+            coordinates = [cast("Uncertainty", model.uncertainty).coordinates(each) for each in pooled]
         found[rows] = torch.cat(coordinates, dim=1).float().cpu().numpy()
     return found
 

@@ -16,12 +16,28 @@ import pandas as pd
 from matminer.featurizers.base import BaseFeaturizer
 
 from icsg3d.bars import bars
+from icsg3d.citations import COURT, DRAUTZ, XIE
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.grid_space import GridSpace
+from icsg3d.models.grid_decoding import LatentGrid
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.pretrained import find, is_shipped
 from icsg3d.progress import task
 from icsg3d.properties.predictor import PropertyPredictor, graph_of
+from icsg3d.properties.responses import (
+    ATOMS,
+    EXCHANGES,
+    STIFFNESS,
+    Probe,
+    energy_features,
+    gives_energies,
+    has_directions,
+    layer_labels,
+    layers,
+    probe,
+)
+from icsg3d.representation.environments import EnvironmentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -31,18 +47,6 @@ if TYPE_CHECKING:
     from icsg3d.representation.description import Description, DescriptionConfig
 
 Networks = TypeVar("Networks")
-
-COURT = (
-    "@article{court2020, author = {Court, Callum J. and Yildirim, Batuhan and Jain, Apoorv and Cole, Jacqueline M.}, "
-    "title = {3-D Inorganic Crystal Structure Generation and Property Prediction via Representation Learning}, "
-    "journal = {Journal of Chemical Information and Modeling}, volume = {60}, number = {10}, pages = {4518--4535}, "
-    "year = {2020}, doi = {10.1021/acs.jcim.0c00464}}"
-)
-XIE = (
-    "@article{xie2018, author = {Xie, Tian and Grossman, Jeffrey C.}, title = {Crystal Graph Convolutional Neural "
-    "Networks for an Accurate and Interpretable Prediction of Material Properties}, journal = {Physical Review "
-    "Letters}, volume = {120}, pages = {145301}, year = {2018}, doi = {10.1103/PhysRevLett.120.145301}}"
-)
 
 _BATCH = 64
 """Crystals between two steps of the progress bar."""
@@ -171,6 +175,8 @@ def _crystals(entries: Any) -> list[Any]:
 class LatentFeaturizer(NetworkFeaturizer):
     """Mean of a crystal's distribution in the latent space of the generator.
 
+    Where latents are grids, as large as the cell, the features are the mean and the spread over the grid.
+
     Args:
         model: Shipped generator, or folder of a trained one.
         device: Where it runs.
@@ -205,21 +211,38 @@ class LatentFeaturizer(NetworkFeaturizer):
         return self.generator.prepare(structure)[0]
 
     def batch(self, prepared: Sequence[CrystalArrays]) -> np.ndarray:
-        """Return latent means, shape (n, latent)."""
-        return self.generator.encode_arrays(prepared, self.generator.bins(None, len(prepared)))
+        """Return latent means, shape (n, latent), or of grids mean and spread, shape (n, 2 x latent)."""
+        latents = self.generator.encode_arrays(prepared, self.generator.bins(None, len(prepared)))
+        return np.stack([_of_grid(each.grid) if isinstance(each, LatentGrid) else each for each in latents])
 
     def feature_labels(self) -> list[str]:
-        """Return ``latent_0_cubic``, ``latent_1_cubic``, ..., with the name of the model (:func:`model_label`)."""
-        label = model_label(self.model, self.generator.digest)
-        return [f"latent_{number}_{label}" for number in range(self.generator.vectors.config.vae.latent)]
+        """Return ``latent_0_cubic``, ..., of grids ``latent_mean_0_materials``, ..., ``latent_std_0_materials``, ...
+
+        The name of the model is that of :func:`model_label`.
+        """
+        label, space = model_label(self.model, self.generator.digest), self.generator.space
+        kinds = ("mean_", "std_") if isinstance(space, GridSpace) else ("",)
+        count = (space if isinstance(space, GridSpace) else self.generator.vectors).config.vae.latent
+        return [f"latent_{kind}{number}_{label}" for kind in kinds for number in range(count)]
 
     def citations(self) -> list[str]:
         """Return BibTeX of the article."""
         return [COURT]
 
 
+def _of_grid(grid: np.ndarray) -> np.ndarray:
+    """Return mean and standard deviation of a latent grid's vectors, shape (X, Y, Z, latent) to (2 x latent,)."""
+    return np.concatenate([grid.mean((0, 1, 2)), grid.std((0, 1, 2))])
+
+
 class CrystalGraphFeaturizer(NetworkFeaturizer):
-    """Mean of a crystal's atoms after the convolutions of a property model's first network.
+    """What the first network of a property model knows of a crystal, in few columns.
+
+    Of a network on environments these are the mean and spread of the atoms after each layer, along the main directions
+    of the training crystals. If it is that of an energy, as by default, there follow the atoms' energies, the stiffness
+    that the energy's curvature gives, and the costs of exchanging elements (:mod:`icsg3d.properties.responses`). The
+    default network has learned energies only, so that its features have seen no modulus, gap or refractive index.
+    Of other networks, they are the mean (and spread) of the atoms after the last convolution.
 
     Args:
         model: Property whose model is shipped, or folder of a trained one.
@@ -246,26 +269,37 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         """The property model, loaded on first use."""
         return self._loaded(PropertyPredictor.from_pretrained, self.model, self.device)
 
-    def prepare(self, structure: Crystal) -> Description:
-        """Return the graph of a crystal.
+    def prepare(self, structure: Crystal) -> Description | Probe:
+        """Return the graph of a crystal; where the network is that of an energy, with those of strained copies.
 
         Raises:
             InputError: if it has none; the message says why.
         """
-        return graph_of(structure, self.predictor.model.config.network.graph)
+        config = self.predictor.model.config.network.graph
+        if gives_energies(self.predictor.model) and isinstance(config, EnvironmentConfig):
+            return probe(structure, config)
+        return graph_of(structure, config)
 
-    def batch(self, prepared: Sequence[Description]) -> np.ndarray:
-        """Return pooled atoms, shape (n, width)."""
-        return self.predictor.embed_graphs(prepared)
+    def batch(self, prepared: Sequence[Any]) -> np.ndarray:
+        """Return the features of one or more crystals that are prepared, shape (n, features)."""
+        graphs = [each.still if isinstance(each, Probe) else each for each in prepared]
+        layered = has_directions(self.predictor.model)
+        found = layers(self.predictor, graphs) if layered else self.predictor.embed_graphs(graphs)
+        if not gives_energies(self.predictor.model):
+            return found
+        return np.concatenate([found, energy_features(self.predictor, prepared)], axis=1)
 
     def feature_labels(self) -> list[str]:
-        """Return ``graph_0_band_gap``, ``graph_1_band_gap``, ..., with the name of the model (:func:`model_label`)."""
+        """Return ``graph_layer1_0_band_gap``, ..., with the name of the model (:func:`model_label`)."""
+        model = self.predictor.model
+        names = layer_labels(model) if has_directions(model) else map(str, range(model.config.network.pooled))
+        energies = (*ATOMS, *STIFFNESS, *EXCHANGES) if gives_energies(model) else ()
         label = model_label(self.model, self.predictor.digest)
-        return [f"graph_{number}_{label}" for number in range(self.predictor.model.config.network.pooled)]
+        return [f"graph_{name}_{label}" for name in (*names, *energies)]
 
     def citations(self) -> list[str]:
-        """Return BibTeX of the article and of the network's origin."""
-        return [COURT, XIE]
+        """Return BibTeX of the article, of the graph network's origin, and of the environments'."""
+        return [COURT, XIE, DRAUTZ]
 
 
 class PropertyFeaturizer(NetworkFeaturizer):

@@ -220,6 +220,28 @@ def test_latent_features_are_the_encoders_means(structures):
     np.testing.assert_allclose(LatentFeaturizer().featurize_many(structures, pbar=False), expected, rtol=1e-6)
 
 
+def test_features_of_a_latent_grid_are_its_mean_and_spread(structures):
+    featurizer = LatentFeaturizer("materials")
+    grids = [each.grid for each in CrystalGenerator.from_pretrained("materials").encode(structures)]
+    width = grids[0].shape[-1]
+    rows = [np.concatenate([g.reshape(-1, width).mean(0), g.reshape(-1, width).std(0)]) for g in grids]
+    np.testing.assert_allclose(featurizer.featurize_many(structures, pbar=False), rows, rtol=1e-5, atol=1e-6)
+    labels = featurizer.feature_labels()
+    assert (labels[0], labels[width], len(labels)) == ("latent_mean_0_materials", "latent_std_0_materials", 2 * width)
+
+
+def test_what_the_energy_tells_stands_behind_the_layers(structures):
+    featurizer = CrystalGraphFeaturizer()
+    found = dict(zip(featurizer.feature_labels(), featurizer.featurize(structures[1]), strict=True))
+    energy = PropertyPredictor.from_pretrained("formation_energy_per_atom").predict(structures[1]).values[0]
+    assert found["graph_energy_mean_formation_energy_per_atom"] == pytest.approx(energy, abs=1e-4)
+    labels = list(found)
+    assert (labels[0], labels[-1]) == tuple(
+        f"graph_{name}_formation_energy_per_atom" for name in ("layer1_0", "exchange_gap")
+    )
+    assert all("_layer" in label for label in CrystalGraphFeaturizer("band_gap").feature_labels())
+
+
 def test_property_features_are_the_predictions(structures):
     found = PropertyPredictor.from_pretrained("band_gap").predict(structures)
     featurizer = PropertyFeaturizer(["band_gap"])

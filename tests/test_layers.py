@@ -24,6 +24,7 @@ ROOMS = [
     "files",
     "progress",
     "bars",
+    "citations",
     "refusals",
     "run_folders",
     "_moved",

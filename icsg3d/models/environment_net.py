@@ -132,19 +132,34 @@ class EnvironmentNet(nn.Module):
         self.output = nn.Linear(config.hidden, 1)
         self.crystal = None if config.pooling == "atomic" else nn.Linear(config.pooled, config.hidden)
 
-    def atoms(self, batch: EnvironmentBatch) -> torch.Tensor:
-        """Return the features of all atoms after the last layer, shape (R, width)."""
+    def rounds(self, batch: EnvironmentBatch) -> list[torch.Tensor]:
+        """Return the normed features of all atoms after each layer, each of shape (R, width)."""
         atoms = self.embedding(self.features[batch.numbers]) + self.element(batch.numbers)
+        found = []
         for layer in self.layers:
             atoms = layer(atoms, batch)
-        return cast("torch.Tensor", self.norm(atoms))
+            found.append(self.norm(atoms))
+        return found
+
+    def atoms(self, batch: EnvironmentBatch) -> torch.Tensor:
+        """Return the features of all atoms after the last layer, shape (R, width)."""
+        return self.rounds(batch)[-1]
+
+    def pool(self, atoms: torch.Tensor, batch: EnvironmentBatch) -> torch.Tensor:
+        """Return mean and standard deviation of each crystal's dense features, shape (B, 2 x hidden).
+
+        Args:
+            atoms: Normed features of all atoms, shape (R, width).
+            batch: Their crystals.
+        """
+        dense = F.silu(self.dense(atoms))
+        mean = batch.mean(dense)
+        variance = batch.mean(dense.square()) - mean.square()
+        return torch.cat([mean, (variance.clamp(min=0.0) + 1e-4).sqrt()], dim=1)
 
     def embed(self, batch: EnvironmentBatch) -> torch.Tensor:
         """Return mean and standard deviation of each crystal's atoms, shape (B, 2 x hidden)."""
-        atoms = F.silu(self.dense(self.atoms(batch)))
-        mean = batch.mean(atoms)
-        variance = batch.mean(atoms.square()) - mean.square()
-        return torch.cat([mean, (variance.clamp(min=0.0) + 1e-4).sqrt()], dim=1)
+        return self.pool(self.atoms(batch), batch)
 
     def head(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return one number per crystal, shape (B,)."""

@@ -7,8 +7,8 @@ Targets are the moduli of ``mp_binary_elasticity`` (as decadic logarithms), and 
 heterogeneity of the structure (bond lengths and volumes of Voronoi cells), coordination numbers and differences of
 elements between neighbours (Ward et al., Phys. Rev. B 96, 024104, 2017). Forests are scikit-learn's with its
 defaults, in five folds grouped by reduced formula; the mean that stands for a missing feature is learned within a fold.
- The network of ``CrystalGraphFeaturizer`` knows formation energies only. Features are kept in the
-folder of ``--cache``, the baseline's above all, which take most of the time.
+The network of ``CrystalGraphFeaturizer`` knows energies only. Features are kept in the folder of ``--cache``, the
+baseline's above all, which take most of the time; empty it when a network has changed.
 """
 
 from __future__ import annotations

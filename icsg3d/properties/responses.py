@@ -2,8 +2,8 @@
 
 The network is smooth, so its energy has derivatives: how it curves under a change of volume is a bulk modulus, under
 changes of shape a shear modulus (Voigt averages, atoms carried along with the cell). What it costs to exchange an
-element for the next one of the periodic table, or for the one before, is what an electron more or a hole costs; where
-both cost much, there is a gap. Nothing but energies was learned for it.
+element for the next one of the periodic table, or for the one before, stands for what an electron more or a hole costs:
+where both cost much, a gap is to be expected. Nothing but energies was learned for it.
 """
 
 from __future__ import annotations

@@ -236,13 +236,14 @@ def _of_grid(grid: np.ndarray) -> np.ndarray:
 
 
 class CrystalGraphFeaturizer(NetworkFeaturizer):
-    """What the first network of a property model knows of a crystal, in few columns.
+    """What the networks of a property model know of a crystal, in few columns.
 
-    Of a network on environments these are the mean and spread of the atoms after each layer, along the main directions
-    of the training crystals. If it is that of an energy, as by default, there follow the atoms' energies, the stiffness
-    that the energy's curvature gives, and the costs of exchanging elements (:mod:`icsg3d.properties.responses`). The
-    default network has learned energies only, so that its features have seen no modulus, gap or refractive index.
-    Of other networks, they are the mean (and spread) of the atoms after the last convolution.
+    Of networks on environments these are the mean and spread of the atoms after each layer of the first, along the main
+    directions of the training crystals. If they are those of an energy, as by default, there follow the atoms' energies,
+    the stiffness that the energy's curvature gives, and the costs of exchanging elements
+    (:mod:`icsg3d.properties.responses`). The default networks have learned energies only, so that their features have
+    seen no modulus, gap or refractive index. Of other networks, they are the mean (and spread) of the atoms after the
+    last convolution.
 
     Args:
         model: Property whose model is shipped, or folder of a trained one.

@@ -162,18 +162,19 @@ def atomic_energies(predictor: PropertyPredictor, graphs: Sequence[Environments]
     """Return what each atom adds to a crystal's energy per atom, in eV: their mean is the energy per atom.
 
     Args:
-        predictor: Of an energy per atom; its first network is taken.
+        predictor: Of an energy per atom; the mean of its networks is taken.
         graphs: Environments of crystals.
 
     Returns:
         For each crystal shape (N,).
     """
-    network, config = cast("EnvironmentNet", predictor.model.members[0]), predictor.model.config
+    networks, config = [cast("EnvironmentNet", each) for each in predictor.model.members], predictor.model.config
     found: list[np.ndarray] = [np.empty(0)] * len(graphs)
     for rows in batches_of(graphs):
         batch = _batch(predictor, [graphs[row] for row in rows])
         with torch.no_grad():
-            values = network.output(F.silu(network.dense(network.atoms(batch)))).squeeze(1)
+            outputs = [each.output(F.silu(each.dense(each.atoms(batch)))).squeeze(1) for each in networks]
+        values = torch.stack(outputs).mean(0)
         energies = (values * config.scale + config.mean).double().cpu().numpy()
         owners, places = batch.crystals.cpu().numpy(), batch.places.cpu().numpy()
         for row, place in zip(rows, places, strict=True):
@@ -182,7 +183,7 @@ def atomic_energies(predictor: PropertyPredictor, graphs: Sequence[Environments]
 
 
 def mean_energies(predictor: PropertyPredictor, graphs: Sequence[Environments]) -> np.ndarray:
-    """Return energies per atom by the first network in eV, not rounded to single precision, shape (n,)."""
+    """Return energies per atom in eV, not rounded to single precision, shape (n,)."""
     return np.array([each.mean() for each in atomic_energies(predictor, graphs)])
 
 

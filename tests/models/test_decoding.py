@@ -9,7 +9,7 @@ import torch
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.crystals.comparison import Rebuilt, compare
 from icsg3d.models import decoding
-from icsg3d.models.decoding import _refined, assemble, decode_crystals, distinct
+from icsg3d.models.decoding import _symmetrised, assemble, decode_crystals, distinct
 from icsg3d.models.generator import DecodedGrids
 from icsg3d.representation.segmentation import Sites
 from icsg3d.representation.voxels import VoxelConfig, voxelize
@@ -87,9 +87,9 @@ def test_an_atom_of_the_rarest_element_lies_at_the_origin_of_a_periodic_grid(tol
     moved = CrystalArrays(PEROVSKITE.numbers, (PEROVSKITE.frac_coords + 0.06) % 1, PEROVSKITE.lattice)
     found = decode_crystals(Perfect(moved, ROCK_SALT), torch.zeros(2, 4), UNKNOWN, symmetry_tolerance=tolerance)[0]
     assert found.crystal.frac_coords[found.crystal.numbers == 38].tolist() == [[0, 0, 0]]
-    there = _refined(moved, tolerance, periodic=False).frac_coords
+    there = _symmetrised(moved, tolerance, periodic=False).frac_coords
     assert there == pytest.approx(moved.frac_coords, abs=1e-9)
-    assert _refined(moved, tolerance, periodic=True).frac_coords[0].tolist() == [0, 0, 0]
+    assert _symmetrised(moved, tolerance, periodic=True).frac_coords[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

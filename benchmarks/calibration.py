@@ -23,7 +23,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.reach import ENERGY, OLDER, Judged, held_out_of, older, validation
+from benchmarks.reach import ENERGY, Judged, judged_sets
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.compact_arrays import CompactCrystals, read_compact, reduced_formula
 from icsg3d.data.targets import is_held_out
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 SYMPREC = 0.1
 """Angstrom, as in the data sets."""
+
+ANOTHER_SCALE = ("mp_perovskites", ENERGY)
+"""A set whose values have other corrections, and so say nothing of errors."""
 
 Prototype = tuple[str, int, int]
 Pair = tuple[int, int]
@@ -55,9 +58,8 @@ def pairs(crystal: CrystalArrays) -> set[Pair]:
 def learned(data: CompactCrystals, name: str) -> tuple[set[Prototype], set[Pair]]:
     """Return prototypes and pairs of elements of the crystals that a model of a property may have learned."""
     values, groups = data.column(name), data.columns["space_group"]
-    rows = (
-        [] if values is None else [i for i in np.flatnonzero(np.isfinite(values)) if not is_held_out(data.formulas[i])]
-    )
+    known = [] if values is None else np.flatnonzero(np.isfinite(values))
+    rows = [i for i in known if not is_held_out(data.formulas[i])]
     crystals = [data.crystal(int(i)) for i in rows]
     prototypes = {prototype(crystal, int(groups[i])) for i, crystal in zip(rows, crystals, strict=True)}
     return prototypes, {pair for crystal in crystals for pair in pairs(crystal)}
@@ -119,11 +121,8 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name in arguments.property:
         predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)
-        sets = [held_out_of(data, name, "mp_structures")]
-        if name in (ENERGY, "band_gap"):
-            sets.append(validation(arguments.data, data, name))
-        sets += [older(arguments.data, s, name) for s in OLDER[name] if (s, name) != ("mp_perovskites", ENERGY)]
-        rows += rows_of(predictor, [each for each in sets if len(each.values)], data)
+        sets = judged_sets(arguments.data, data, name)
+        rows += rows_of(predictor, [each for each in sets if (each.name, name) != ANOTHER_SCALE], data)
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1))
     table = Table(*rows[0], title="python -m benchmarks.calibration")

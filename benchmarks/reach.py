@@ -128,6 +128,15 @@ def validation(folder: Path, learned: CompactCrystals, name: str) -> Judged:
     return Judged("mp20_val", [data.crystal(i) for i in rows], values[rows], [data.ids[i] for i in rows])
 
 
+def judged_sets(folder: Path, learned: CompactCrystals, name: str) -> list[Judged]:
+    """Return the sets of crystals that judge a model of a property."""
+    sets = [held_out_of(learned, name, "mp_structures, held out")]
+    if name in (ENERGY, "band_gap"):
+        sets.append(validation(folder, learned, name))
+    sets += [older(folder, source, name) for source in OLDER[name]]
+    return [each for each in sets if len(each.values)]
+
+
 def older(folder: Path, source: str, name: str) -> Judged:
     """Return the crystals of an older set whose formulas are held out, as primitive cells."""
     table = load_structures(folder / f"{source}.json.gz")
@@ -248,11 +257,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name in arguments.property:
         predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)
-        sets = [held_out_of(learned, name, "mp_structures, held out")]
-        if name in (ENERGY, "band_gap"):
-            sets.append(validation(arguments.data, learned, name))
-        sets += [older(arguments.data, source, name) for source in OLDER[name]]
-        rows += [row_of(predictor, each) for each in sets if len(each.values)]
+        rows += [row_of(predictor, each) for each in judged_sets(arguments.data, learned, name)]
         if name == ENERGY:
             rows += [on_own_scale(predictor, arguments.data, each) for each in ("mp_perovskites", "oqmd_heuslers")]
             rows.append(hull_distances(predictor, arguments.data, learned))

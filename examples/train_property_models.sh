@@ -5,7 +5,7 @@
 #
 # DATA is the folder of the data sets, RUNS gets one folder per training. Without names all are trained: the formation
 # energy first, from whose networks the others start. JOBS (2) networks are trained at the same time. What CHGNet labels
-# (half an hour on two cores; pip install chgnet) and the list of suspect labels are made once.
+# (half an hour on two cores; pip install chgnet) is made once. Run it where the folder examples is.
 set -euo pipefail
 
 data=$1 runs=$2

@@ -239,8 +239,8 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
     """What the networks of a property model know of a crystal, in few columns.
 
     Of networks on environments these are the mean and spread of the atoms after each layer of the first, along the main
-    directions of the training crystals. If they are those of an energy, as by default, there follow the atoms' energies,
-    the stiffness that the energy's curvature gives, and the costs of exchanging elements
+    directions of the training crystals. If they are those of an energy, as by default, there follow the energies of
+    the atoms, the stiffness that the energy's curvature gives, and the costs of exchanging elements
     (:mod:`icsg3d.properties.responses`). The default networks have learned energies only, so that their features have
     seen no modulus, gap or refractive index. Of other networks, they are the mean (and spread) of the atoms after the
     last convolution.

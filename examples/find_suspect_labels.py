@@ -5,7 +5,8 @@
 A label is suspect where the shipped network and CHGNet, which learned the Materials Project's energies on the crystals
 they were computed for, both miss it by more than ``--by``, to the same side. CHGNet is asked for those only that the
 network misses, and for a sample: its total energies become formation energies by constants per element that are fitted
-to the labels of the sample, with the ones that are farthest off left out.
+to the labels of the sample, with the ones that are farthest off left out. Elements are not suspected: both models
+have been wrong about cubic polymorphs of metals.
 ``icsg3d train property --set left_out=suspect_labels.csv`` then learns without them. Needs ``pip install chgnet``.
 """
 
@@ -127,7 +128,8 @@ def main() -> None:
         }
     )
     misses = np.stack([table["chgnet"] - table["label"], table["network"] - table["label"]])
-    suspect = (np.abs(misses) > arguments.by).all(0) & (misses[0] * misses[1] > 0)
+    compound = (shares > 0).sum(1) > 1
+    suspect = (np.abs(misses) > arguments.by).all(0) & (misses[0] * misses[1] > 0) & compound
     write_atomically(arguments.out, table[suspect].sort_values("material_id").to_csv(index=False).encode())
     print(f"{suspect.sum()} of {len(rows)} labels look wrong: {arguments.out}")
 

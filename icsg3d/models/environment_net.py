@@ -8,7 +8,7 @@ cutoff.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from icsg3d.crystals.elements import N_CLASSES, graph_features
+from icsg3d.errors import InputError
 from icsg3d.representation.environments import EnvironmentConfig
 
 if TYPE_CHECKING:
@@ -170,6 +171,28 @@ class EnvironmentNet(nn.Module):
     def forward(self, batch: EnvironmentBatch) -> torch.Tensor:
         """Return one number per crystal, shape (B,)."""
         return self.head(self.embed(batch))
+
+    def grown(self, degree: int) -> EnvironmentNet:
+        """Return a network that takes moments up to a higher degree as well, and gives the same numbers.
+
+        Args:
+            degree: Highest degree; what its products add is multiplied by zero.
+
+        Raises:
+            InputError: if the degree is below the network's own.
+        """
+        own = self.config.graph.degree
+        if degree < own:
+            raise InputError(f"a network of degree {own} cannot be brought to degree {degree}; take {own} or more")
+        config = replace(self.config, graph=replace(self.config.graph, degree=degree))
+        found = EnvironmentNet(config)
+        state = self.state_dict()
+        for number, layer in enumerate(found.layers):
+            name = f"layers.{number}.mix.weight"
+            added = cast("EnvironmentLayer", layer).mix.in_features - state[name].shape[1]
+            state[name] = F.pad(state[name], (0, added))
+        found.load_state_dict(state)
+        return found
 
     def graph_layers(self) -> nn.ModuleList:
         """Return what comes before pooling."""

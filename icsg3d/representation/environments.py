@@ -32,7 +32,8 @@ _NEAREST_CENTRE = 0.9
 _FARTHEST_CENTRE = 0.87
 """Radial functions stand from 0.9 angstrom to this share of the cutoff."""
 
-_HIGHEST_DEGREE = 3
+_HIGHEST_DEGREE = 4
+"""Sites of cubic symmetry have no moments of degree 1 to 3; those of degree 4 tell bcc from fcc."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ class EnvironmentConfig:
     Attributes:
         cutoff: Distance at which the envelope is zero, in angstrom.
         radial: Radial functions: Gaussians of the logarithm of the distance.
-        degree: Highest degree of the spherical harmonics, 0 to 3.
+        degree: Highest degree of the spherical harmonics, 0 to 4.
     """
 
     cutoff: float = 6.0
     radial: int = 8
-    degree: int = 3
+    degree: int = _HIGHEST_DEGREE
 
-    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"cutoff": (2, 20), "radial": (2, 256), "degree": (0, 3)}
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "cutoff": (2, 20),
+        "radial": (2, 256),
+        "degree": (0, _HIGHEST_DEGREE),
+    }
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -59,7 +64,8 @@ class EnvironmentConfig:
         """
         if not 2.0 <= self.cutoff <= 20.0 or self.radial < 2 or not 0 <= self.degree <= _HIGHEST_DEGREE:
             msg = (
-                f"environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to 3, got {self}"
+                "environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to "
+                f"{_HIGHEST_DEGREE}, got {self}"
             )
             raise InputError(msg)
 
@@ -103,7 +109,7 @@ def spherical_harmonics(unit: np.ndarray, degree: int) -> np.ndarray:
 
     Args:
         unit: Unit vectors, shape (E, 3).
-        degree: Highest degree, up to 3.
+        degree: Highest degree, up to 4.
 
     Returns:
         Shape (E, (degree + 1)^2).
@@ -125,6 +131,19 @@ def spherical_harmonics(unit: np.ndarray, degree: int) -> np.ndarray:
             c * x * (5 * z * z - 1),
             b / 2 * z * (x * x - y * y),
             a * x * (x * x - 3 * y * y),
+        ]
+    if degree > 3:
+        a, b, c, d = np.sqrt(35.0) / 2, np.sqrt(35.0 / 8.0), np.sqrt(5.0) / 2, np.sqrt(5.0 / 8.0)
+        parts += [
+            a * x * y * (x * x - y * y),
+            b * y * z * (3 * x * x - y * y),
+            c * x * y * (7 * z * z - 1),
+            d * y * z * (7 * z * z - 3),
+            (35 * z**4 - 30 * z * z + 3) / 8,
+            d * x * z * (7 * z * z - 3),
+            c / 2 * (x * x - y * y) * (7 * z * z - 1),
+            b * x * z * (x * x - 3 * y * y),
+            a / 4 * (x * x * (x * x - 3 * y * y) - y * y * (3 * x * x - y * y)),
         ]
     return np.stack(parts, axis=1)
 

@@ -79,6 +79,9 @@ class PropertyTrainingConfig(RunConfig):
     preset: str = Field("environments", description="Network: environments, gated, cgcnn or paper")
     width: int | None = Field(None, ge=1, description="Features of an atom, if not the preset's")
     layers: int | None = Field(None, ge=1, description="Graph convolutions, if not the preset's")
+    degree: int | None = Field(
+        None, ge=0, description="Highest degree of an environment's moments: 4, or with a start that of its networks"
+    )
     members: int = Field(4, ge=1, description="Networks of the ensemble")
     epochs: int = Field(100, ge=1, description="Epochs of each network")
     batch_size: int = Field(64, ge=2, description="Crystals of a step")
@@ -198,13 +201,24 @@ def _network(config: PropertyTrainingConfig, start: PropertyModel | None, goal: 
     changes = {name: getattr(config, name) for name in ("width", "layers") if getattr(config, name) is not None}
     pooling: Pooling = "atomic" if goal.name == ENERGY else "crystal"
     if start is None and config.preset == "environments":
-        return EnvironmentNetConfig(pooling=pooling, **changes)
+        return _of_degree(EnvironmentNetConfig(pooling=pooling, **changes), config.degree)
     if start is None:
-        return CrystalGraphConfig.preset(config.preset, **changes)  # type: ignore[arg-type]
+        return _of_degree(CrystalGraphConfig.preset(config.preset, **changes), config.degree)  # type: ignore[arg-type]
     if changes or config.preset not in {"gated", "environments"}:
         raise InputError("with --from the networks have the sizes they come with; leave out preset, width and layers")
     network = start.config.network
-    return dataclasses.replace(network, pooling=pooling) if isinstance(network, EnvironmentNetConfig) else network
+    if isinstance(network, EnvironmentNetConfig):
+        network = dataclasses.replace(network, pooling=pooling)
+    return _of_degree(network, config.degree)
+
+
+def _of_degree(network: NetworkConfig, degree: int | None) -> NetworkConfig:
+    """Return the sizes of a network whose environments have moments up to another degree."""
+    if degree is None:
+        return network
+    if not isinstance(network, EnvironmentNetConfig):
+        raise InputError("only networks on environments have a degree; leave it out, or choose that preset")
+    return dataclasses.replace(network, graph=dataclasses.replace(network.graph, degree=degree))
 
 
 def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[TrainingPhase, ...]:

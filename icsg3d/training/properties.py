@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from icsg3d.crystals.elements import N_CLASSES
+from icsg3d.models.environment_net import EnvironmentNetConfig
 from icsg3d.models.properties import new_network, transform, untransform
 from icsg3d.training.data import Indices, check_seed, seed_of
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from icsg3d.models.environment_net import EnvironmentNet
     from icsg3d.models.properties import Network, PropertyModelConfig
     from icsg3d.representation.environments import EnvironmentSet
     from icsg3d.representation.graphs import GraphSet
@@ -274,7 +276,8 @@ def train_network(
         out: Folder of checkpoints and logs.
         options: How to train.
         member: Number of the network in its ensemble.
-        start: Network to start from; its dense layers, which know another property, start anew.
+        start: Network to start from; its dense layers, which know another property, start anew. One on environments
+            grows to the degree of the config.
         accelerator: Lightning's: ``cpu``, ``gpu``, ``auto``.
         resume: Continue from the last checkpoint in ``out``, if there is one.
         report: Called after each epoch.
@@ -286,6 +289,8 @@ def train_network(
     torch.manual_seed(seed)
     network = new_network(config.network)
     if start is not None:
+        if isinstance(config.network, EnvironmentNetConfig):
+            start = cast("EnvironmentNet", start).grown(config.network.graph.degree)
         network.graph_layers().load_state_dict(start.graph_layers().state_dict())
         network.features.copy_(start.features)
     references = nn.Parameter(torch.zeros(int(training.scales.max(initial=0)) + 1, N_CLASSES))

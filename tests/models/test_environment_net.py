@@ -6,6 +6,7 @@ import torch
 
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.structures import from_arrays, to_arrays
+from icsg3d.errors import InputError
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.environment_net import EnvironmentNet, EnvironmentNetConfig
 from icsg3d.models.properties import (
@@ -17,7 +18,7 @@ from icsg3d.models.properties import (
 )
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.models.uncertainty import UncertaintyConfig
-from icsg3d.representation.environments import EnvironmentSet, environments
+from icsg3d.representation.environments import EnvironmentConfig, EnvironmentSet, environments
 
 SIZES = EnvironmentNetConfig(layers=2, width=16, scalars=12, tensors=8, hidden=16)
 OXIDE = CrystalArrays(
@@ -88,6 +89,28 @@ def test_the_energy_is_smooth_in_the_volume():
         return np.abs(np.diff(values(net, cells), 2)).max()
 
     assert curvature(401) < curvature(41) / 50
+
+
+def test_a_network_that_grows_gives_the_same_numbers_and_learns_more():
+    small = network(graph=EnvironmentConfig(degree=2))
+    grown = small.grown(4).double()
+    assert grown.config.graph.degree == 4
+    crystals = [OXIDE, SILICON]
+    of_degree = [
+        EnvironmentSet.from_graphs([environments(each, net.config.graph) for each in crystals])
+        for net in (small, grown)
+    ]
+    found = [net(_double(made).batch(np.arange(2))) for net, made in zip((small, grown), of_degree, strict=True)]
+    torch.testing.assert_close(found[1], found[0])
+    found[1].sum().backward()
+    new = grown.layers[0].mix.weight[:, -2 * 3 * SIZES.tensors // 2 :]
+    assert not new.any()
+    assert grown.layers[0].mix.weight.grad[:, -new.shape[1] :].abs().amin(0).gt(0).all()
+
+
+def test_a_network_does_not_shrink():
+    with pytest.raises(InputError, match="a network of degree 4 cannot be brought to degree 3; take 4 or more"):
+        network().grown(3)
 
 
 def test_atoms_without_neighbours_have_a_value():

@@ -28,7 +28,10 @@ def test_moments_of_a_simple_cubic_cell_are_those_of_its_six_neighbours():
     assert found.centres.tolist() == found.neighbours.tolist() == [0]
     radial = radial_functions(np.array([edge]), CONFIG)[0]
     np.testing.assert_allclose(found.moments[0, 0], 6 * radial, rtol=1e-5)
-    np.testing.assert_allclose(found.moments[0, 1:], 0.0, atol=1e-6)  # nothing of degree 1 to 3 in a cubic site
+    fourth = np.zeros(9)  # P4(1) + P4(-1) + 4 P4(0) along z, and four times sqrt(35) / 8 of cos(4 phi)
+    fourth[[4, 8]] = 3.5, 2.9580399
+    expected = np.concatenate([np.zeros(15), fourth])[:, None] * radial  # nothing of degree 1 to 3 in a cubic site
+    np.testing.assert_allclose(found.moments[0, 1:], expected, atol=1e-6)
 
 
 def test_pairs_are_folded_over_all_images():
@@ -41,13 +44,24 @@ def test_pairs_are_folded_over_all_images():
 def test_harmonics_of_each_degree_have_unit_length_and_are_orthogonal():
     unit = np.random.default_rng(0).normal(size=(200_000, 3))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    found = spherical_harmonics(unit, 3)
-    for degree in range(4):
+    found = spherical_harmonics(unit, 4)
+    for degree in range(5):
         part = found[:, degree**2 : (degree + 1) ** 2]
         np.testing.assert_allclose(np.square(part).sum(1), 1.0, rtol=1e-12)
     gram = found.T @ found / len(unit)
-    expected = np.diag(np.concatenate([np.full(2 * n + 1, 1 / (2 * n + 1)) for n in range(4)]))
+    expected = np.diag(np.concatenate([np.full(2 * n + 1, 1 / (2 * n + 1)) for n in range(5)]))
     np.testing.assert_allclose(gram, expected, atol=0.01)
+
+
+def test_harmonics_add_up_to_legendre_polynomials():
+    one, other = np.random.default_rng(1).normal(size=(2, 50, 3))
+    one, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (one, other))
+    products = spherical_harmonics(one, 4) * spherical_harmonics(other, 4)
+    for degree in range(5):
+        sums = products[:, degree**2 : (degree + 1) ** 2].sum(1)
+        np.testing.assert_allclose(
+            sums, np.polynomial.legendre.Legendre.basis(degree)((one * other).sum(1)), atol=1e-12
+        )
 
 
 def test_radial_functions_fall_to_zero_with_two_derivatives():
@@ -73,7 +87,7 @@ def test_an_atom_without_neighbours_has_an_empty_environment():
     batch = EnvironmentSet.from_graphs([found]).batch(np.array([0]))
     first, second = batch.gather(torch.ones(2, 8, 3), torch.ones(2, 8, 2))
     assert first.abs().max() == 0
-    assert second.shape == (2, 15, 2)
+    assert second.shape == (2, 24, 2)
 
 
 def test_matrices_and_stored_pairs_give_the_same_sums(monkeypatch):
@@ -100,7 +114,7 @@ def test_batches_come_back_in_the_order_asked_for():
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"cutoff": 1.0}, {"radial": 1}, {"degree": 4}):
+    for wrong in ({"cutoff": 1.0}, {"radial": 1}, {"degree": 5}):
         with pytest.raises(ValueError, match="environments need"):
             EnvironmentConfig(**wrong)
 

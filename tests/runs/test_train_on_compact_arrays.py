@@ -52,6 +52,19 @@ def test_a_model_learns_from_compact_arrays_and_predicts(energy):
     assert found.unseen == ((), ("U",))
 
 
+def test_the_degree_of_moments_is_chosen_and_a_start_grows_to_it(data, tmp_path):
+    of = {"data": (data,), "target": "formation_energy_per_atom"}
+    small = train_property(PropertyTrainingConfig(**of, degree=1, **SMALL), tmp_path / "small")
+    assert PropertyPredictor.from_pretrained(small.folder).model.config.network.graph.degree == 1
+    rest = {name: SMALL[name] for name in SMALL if name not in {"width", "layers"}}
+    grown = train_property(PropertyTrainingConfig(**of, start=str(small.folder), degree=4, **rest), tmp_path / "grown")
+    assert PropertyPredictor.from_pretrained(grown.folder).model.config.network.graph.degree == 4
+    with pytest.raises(InputError, match="a network of degree 4 cannot be brought to degree 2"):
+        train_property(PropertyTrainingConfig(**of, start=str(grown.folder), degree=2, **rest), tmp_path / "less")
+    with pytest.raises(InputError, match="only networks on environments have a degree"):
+        train_property(PropertyTrainingConfig(**of, preset="gated", degree=2, **SMALL), tmp_path / "gated")
+
+
 def test_elements_are_learned_and_listed_once(energy):
     assert {"Li", "Na", "Mg", "K"} <= training_formulas(energy.folder)
     lines = gzip.decompress((energy.folder / "training_crystals.csv.gz").read_bytes()).decode().split()

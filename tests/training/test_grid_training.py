@@ -27,7 +27,13 @@ from icsg3d.training.grid_flow import (
 from icsg3d.training.grid_vae import GridTrainingOptions, judge, train_grid_vae
 from icsg3d.training.long_runs import LearningCurve, load_state, save_state
 from icsg3d.training.materials import MaterialsData, fit_autoencoder, untrained
-from icsg3d.training.optimizers import load_state_tensors, matrix_optimizers, state_tensors
+from icsg3d.training.optimizers import (
+    SinglePrecisionMuon,
+    load_state_tensors,
+    matrix_optimizers,
+    orthogonalised,
+    state_tensors,
+)
 
 TINY = GridVAEConfig(
     latent=4, species=8, embedding=8, encoder=(8, 8, 8), decoder=(8, 8, 8), encoder_blocks=(0, 1, 1),
@@ -237,3 +243,44 @@ def test_the_flow_learns_from_encoded_crystals():
     )
     assert steps == list(range(1, 61))
     assert held_out_loss(average, latents, half=False) < 0.8 * before
+
+
+# Optimizers
+
+
+def test_singular_values_are_brought_near_one_and_vectors_stay():
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(size, 6))[0] for size in (6, 20))
+    values = torch.tensor([1.0, 0.7, 0.5, 0.3, 0.2, 0.1])
+    matrix = left @ torch.diag(values) @ right.T
+    for given, transposed in ((matrix, False), (matrix.T, True)):
+        found = orthogonalised(given, 3)
+        found = found.T if transposed else found
+        inner = left.T @ found @ right
+        off = inner - torch.diag(inner.diagonal())
+        torch.testing.assert_close(off, torch.zeros(6, 6), atol=1e-5, rtol=0)
+        assert ((inner.diagonal() > 0.6) & (inner.diagonal() < 1.3)).all()
+
+
+def test_muon_in_single_precision_takes_the_steps_of_that_of_torch():
+    torch.manual_seed(0)
+    options = {"lr": 0.02, "weight_decay": 0.1, "ns_steps": 3}
+    start = torch.randn(9, 30)
+    mine, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = (
+        SinglePrecisionMuon([mine], adjust_lr_fn="match_rms_adamw", **options),
+        torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **options),
+    )
+    for _ in range(5):
+        mine.grad = torch.randn(9, 30)
+        theirs.grad = mine.grad.clone()
+        for each in optimizers:
+            each.step()
+    moved = (theirs - start).abs().mean()
+    assert (mine - theirs).abs().max() < 0.03 * moved  # the other one multiplies in bfloat16
+
+
+@pytest.mark.parametrize(("has", "kind"), [(True, torch.optim.Muon), (False, SinglePrecisionMuon)])
+def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch, has, kind):
+    monkeypatch.setattr("icsg3d.training.optimizers.has_bfloat16", lambda device: has)
+    assert type(matrix_optimizers(GridVAE(TINY), 1e-3, 0.0)[0]) is kind

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pymatgen.symmetry.groups import SpaceGroup
 
 from icsg3d import cli
 from icsg3d.crystals.structures import primitive_cell
@@ -22,6 +23,9 @@ from icsg3d.representation.voxels import VoxelConfig
 from icsg3d.training.data import CrystalSet
 
 FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "CaTiO3", "KMgF3", "MgO", "CsCl", "Cu2MnAl", "Fe2VAl", "LiF", "KBr", "LaAlO3")
+
+HELD_GROUPS = [SpaceGroup(symbol) for symbol in ("Fm-3m", "F-43m")]
+"""pymatgen forgets a space group that nobody holds, and takes a second for Fm-3m each time anew."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import spglib
 from ase import Atoms
-from pymatgen.core import IStructure, Lattice, Structure
+from pymatgen.core import Element, IStructure, Lattice, Structure
 
 from icsg3d.crystals.arrays import CrystalArrays, wrapped
 from icsg3d.crystals.bounds import check_bounds
@@ -33,6 +33,7 @@ __all__ = [
     "CellSetting",
     "Crystal",
     "as_structure",
+    "cubic_structure",
     "from_arrays",
     "is_json",
     "network_cell",
@@ -127,6 +128,27 @@ def from_arrays(crystal: CrystalArrays) -> Structure:
     """Return a Structure of arrays."""
     species = [symbols()[number] for number in crystal.numbers]
     return Structure(crystal.lattice, species, crystal.frac_coords, to_unit_cell=True)
+
+
+_FACE_CENTRED = ((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
+
+
+def cubic_structure(
+    length: float, atoms: Sequence[tuple[Element, Sequence[float]]], *, face_centred: bool = False
+) -> Structure:
+    """Return a cubic cell.
+
+    pymatgen's ``Structure.from_spacegroup`` takes a second for the 192 operations of Fm-3m.
+
+    Args:
+        length: Of the cell in angstrom.
+        atoms: Element and fractional coordinates of each atom.
+        face_centred: Whether each atom stands for four, at the corner and the face centres of the cell.
+    """
+    points = np.array(_FACE_CENTRED if face_centred else _FACE_CENTRED[:1])
+    sites = np.concatenate([points + np.array(place) for _, place in atoms])
+    species = [element for element, _ in atoms for _ in points]
+    return Structure(Lattice.cubic(length), species, sites, to_unit_cell=True)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from importlib import resources
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Composition, Element, Lattice, Structure
+from pymatgen.core import Composition, Element, Structure
 
 from icsg3d.crystals.matching import Duplicates
-from icsg3d.crystals.structures import to_arrays
+from icsg3d.crystals.structures import cubic_structure, to_arrays
 from icsg3d.crystals.symmetry import space_group
 
 if TYPE_CHECKING:
@@ -175,14 +176,12 @@ def _halides(amounts: Mapping[Element, int]) -> dict[str, Structure]:
     """Return the elpasolite (A2BB'X6, as K2NaAlF6) or the antifluorite (A2BX6, as K2PtCl6) of a formula."""
     by_number = sorted(amounts, key=lambda element: (amounts[element], element.Z))
     *ones, two, six = by_number
-    length = 10.0
+    cations = [(ones[0], (0.0, 0.0, 0.0)), (two, (0.25, 0.25, 0.25)), (two, (0.75, 0.75, 0.75))]
     if len(ones) == 1:
-        sites: list[list[float]] = [[0, 0, 0], [0.25] * 3, [0.24, 0, 0]]
-        species = [ones[0], two, six]
-        name = "potassium hexachloroplatinate"
+        name, distance = "potassium hexachloroplatinate", 0.24
     else:
-        sites = [[0, 0, 0], [0.5] * 3, [0.25] * 3, [0.25, 0, 0]]
-        species = [*ones, two, six]
-        name = "elpasolite"
-    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), species, sites)
+        name, distance = "elpasolite", 0.25
+        cations.append((ones[1], (0.5, 0.5, 0.5)))
+    anions = [(six, tuple(sign * distance * axis)) for axis in np.eye(3) for sign in (1, -1)]
+    cell = cubic_structure(10.0, cations + anions, face_centred=True)
     return {name: cell.get_primitive_structure()}

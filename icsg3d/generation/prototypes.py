@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pymatgen.core import Composition, Element, Lattice, Structure
+from pymatgen.core import Composition, Element, Structure
 
 from icsg3d.crystals.elements import DEFAULT_ATOMIC_RADIUS, DEFAULT_IONIC_RADIUS
+from icsg3d.crystals.structures import cubic_structure
 from icsg3d.errors import InputError
 from icsg3d.generation.aflow import further_prototypes, stoichiometries
 from icsg3d.properties.equilibrium import scaled
@@ -20,7 +21,12 @@ from icsg3d.properties.sizing import CellSizer
 from icsg3d.properties.volume import at_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+_CORNER = [0.0, 0.0, 0.0]
+_CENTRE = [0.5, 0.5, 0.5]
+_QUARTER = [0.25, 0.25, 0.25]
+_FACES = [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
 
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 
@@ -164,12 +170,14 @@ def _by_electronegativity(composition: Composition) -> list[Element]:
 
 
 def _binaries(composition: Composition) -> dict[str, Structure]:
-    pair = _by_electronegativity(composition)
+    one, other = pair = _by_electronegativity(composition)
     bond = sum(_atomic_radius(element) for element in pair)
     return {
-        "rock salt": _crystal("Fm-3m", 2 * bond, pair, [[0, 0, 0], [0.5, 0.5, 0.5]]),
-        "caesium chloride": _crystal("Pm-3m", 2 * bond / math.sqrt(3), pair, [[0, 0, 0], [0.5, 0.5, 0.5]]),
-        "zinc blende": _crystal("F-43m", 4 * bond / math.sqrt(3), pair, [[0, 0, 0], [0.25, 0.25, 0.25]]),
+        "rock salt": cubic_structure(2 * bond, [(one, _CORNER), (other, _CENTRE)], face_centred=True),
+        "caesium chloride": cubic_structure(2 * bond / math.sqrt(3), [(one, _CORNER), (other, _CENTRE)]),
+        "zinc blende": cubic_structure(
+            4 * bond / math.sqrt(3), [(one, _CORNER), (other, [0.25] * 3)], face_centred=True
+        ),
     }
 
 
@@ -183,7 +191,7 @@ def _perovskites(composition: Composition) -> dict[str, Structure]:
 def _perovskite(a: Element, b: Element, x: Element) -> Structure:
     radius = _anion_radius(x)
     length = max(2 * (_cation_radius(b) + radius), math.sqrt(2) * (_cation_radius(a) + radius))
-    return _crystal("Pm-3m", length, [a, b, x], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
+    return cubic_structure(length, [(a, _CORNER), (b, _CENTRE), *((x, face) for face in _FACES)])
 
 
 def _heuslers(composition: Composition) -> dict[str, Structure]:
@@ -192,16 +200,11 @@ def _heuslers(composition: Composition) -> dict[str, Structure]:
     # in these intermetallics ionic radii would give a collapsed cell
     length = 4 / math.sqrt(3) * (_atomic_radius(double) + (_atomic_radius(first) + _atomic_radius(second)) / 2)
     quarters = [[quarter] * 3 for quarter in (0, 0.25, 0.5, 0.75)]
+    full, inverse = [first, double, second, double], [double, double, second, first]
     return {
-        "full Heusler": _crystal(
-            "Fm-3m", length, [double, first, second], [[0.25, 0.25, 0.25], [0, 0, 0], [0.5, 0.5, 0.5]]
-        ),
-        "inverse Heusler": _crystal("F-43m", length, [double, double, second, first], quarters),
+        name: cubic_structure(length, list(zip(species, quarters, strict=True)), face_centred=True)
+        for name, species in (("full Heusler", full), ("inverse Heusler", inverse))
     }
-
-
-def _crystal(group: str, length: float, species: Sequence[Element], sites: Sequence[Sequence[float]]) -> Structure:
-    return Structure.from_spacegroup(group, Lattice.cubic(length), species, sites)
 
 
 def _atomic_radius(element: Element) -> float:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from pymatgen.core import Element, Lattice, Species, Structure
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from icsg3d.crystals.cif import read_cif
 from icsg3d.crystals.unpacking import DAMAGE, check_regular, unpacked
@@ -318,6 +317,8 @@ def from_atoms(atoms: Atoms) -> Structure:
     Raises:
         InputError: if they have no cell.
     """
+    from pymatgen.io.ase import AseAtomsAdaptor  # slow to import, and not needed where there are no Atoms
+
     if atoms.cell.rank != 3:
         msg = f"the Atoms object {atoms.get_chemical_formula()} has no cell; set one with atoms.set_cell"
         raise InputError(msg)

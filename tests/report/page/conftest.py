@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import shutil
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +36,8 @@ _PATIENCE = 180_000
 
 FORMULAS = ("NaCl", "SrTiO3", "BaTiO3", "KMgF3", "MgO", "Cu2MnAl")
 
+prototype = cache(prototype_structure)
+
 
 def write_folder(folder: Path, candidates: list[Candidate], **settings) -> Path:
     with run_folder(folder, CANDIDATE_FILES, settings, holds="candidates", resume=False, overwrite=False):
@@ -50,7 +53,7 @@ def known_candidates() -> list[Candidate]:
     found = [
         Candidate(
             index,
-            prototype_structure(formula),
+            prototype(formula).copy(),
             base="SrTiO3",
             in_training=index % 2 == 0,
             predictions={"formation_energy_per_atom": -2.0 + 0.25 * index, "formation_energy_per_atom_std": 0.05},
@@ -59,7 +62,7 @@ def known_candidates() -> list[Candidate]:
         for index, formula in enumerate(FORMULAS)
     ]
     found[4] = dataclasses.replace(found[4], screening={"passed": False, "failed_on": ["charges", "distances"]})
-    repeat = Candidate(6, prototype_structure("NaCl"), duplicate_of=0)
+    repeat = Candidate(6, prototype("NaCl").copy(), duplicate_of=0)
     return [*found, repeat, Candidate(7, None, "the decoded cell is flat")]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pymatgen.analysis.local_env import CrystalNN
 
 from icsg3d.crystals.elements import electronegativities
 from icsg3d.errors import InputError
@@ -56,6 +55,8 @@ def neighbour_pairs(structure: Structure) -> list[tuple[int, int, tuple[int, int
     Raises:
         InputError: if no site has a neighbour, as in a crystal whose atoms are far apart.
     """
+    from pymatgen.analysis.local_env import CrystalNN  # reads tables of bonds for seconds
+
     pairs: set[tuple[int, int, tuple[int, int, int]]] = set()
     finder = CrystalNN()
     with warnings.catch_warnings():

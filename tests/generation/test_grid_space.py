@@ -15,6 +15,7 @@ from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.errors import InputError
 from icsg3d.generation import grid_inversion
+from icsg3d.generation.candidates import Draws
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.sources import LatentDraws
@@ -30,6 +31,7 @@ from icsg3d.models.grid_generator import (
 )
 from icsg3d.models.grid_vae import GridVAEConfig
 from icsg3d.models.known_crystals import KnownCrystals
+from icsg3d.report.page.grids import decode_again
 from icsg3d.representation.sites import Sites
 from icsg3d.training.grid_data import GridSet
 from icsg3d.training.materials import MaterialsData, untrained
@@ -284,6 +286,13 @@ def test_latents_of_another_kind_are_refused(generator):
         generator.decode([replace(good[0], grid=np.full_like(good[0].grid, np.nan))])
     with pytest.raises(InputError, match="no latent vectors of one length"):
         _ = generator.vectors
+
+
+def test_a_page_does_not_draw_again_what_it_cannot_show(folder, generator, monkeypatch):
+    settings = {"model": str(folder), "model_sha256": generator.digest, "seed": 0, "scale": None, "condition": None}
+    monkeypatch.setattr(Draws, "make", None)
+    with pytest.raises(InputError, match="no latent vectors of one length"):
+        decode_again(settings | {"base_structure": None}, [], 12)
 
 
 def test_paths_join_cells_alike_and_no_others(generator):

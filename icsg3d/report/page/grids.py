@@ -71,7 +71,8 @@ def decode_again(
         device: Where the networks run.
 
     Raises:
-        InputError: if the settings do not say how the draws were made, or the model is not here or another one.
+        InputError: if the settings do not say how the draws were made, or the model is not here, another one, or one
+            without latent vectors.
     """
     try:
         name, digest, seed = str(settings["model"]), str(settings["model_sha256"]), int(settings["seed"])
@@ -83,6 +84,7 @@ def decode_again(
     if generator.digest != digest:
         msg = f"the model {name} that is here has other weights than the one that made the candidates"
         raise InputError(msg)
+    vectors = generator.vectors
     structure = None if base is None else structure_from_dict(base)
     placed = None if structure is None else generator.placed(structure)
 
@@ -94,12 +96,11 @@ def decode_again(
     shown = [each.index for each in unique_structures(candidates)[:count]]
     some = shown if n > _MAPPED else []  # draws depend on their number alone, so any of them can be made on its own
     latent = np.concatenate([drawn(number, 1) for number in some]) if some else drawn(0, min(n, _MAPPED))
-    reference = generator.vectors.density.sample(_REFERENCE, -1, seed)
+    reference = vectors.density.sample(_REFERENCE, -1, seed)
     points = LatentPoints(latent, reference, None if placed is None else placed.latent[None])
     if not shown:
         return Decodings({}, points)
-    vectors = latent if some else latent[shown]
-    grids = generator.vectors.grids(vectors, generator.bins(condition, len(shown)))
+    grids = vectors.grids(latent if some else latent[shown], generator.bins(condition, len(shown)))
     sprites = {index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)}
     return Decodings(sprites, points)
 

@@ -39,11 +39,14 @@ for name in "$@"; do
     formation_energy_per_atom)
         label strained.npz label_strained_cells.py --count 12000
         label exchanged.npz label_exchanged_crystals.py --count 24000 --without "$data/mp20_val.npz"
-        icsg3d train property --data "$structures" --data "$data/wbm_random.json.gz" --data "$runs/strained.npz" \
-            --other-scale "$data/mp_perovskites.json.gz" --other-scale "$data/oqmd_heuslers.json.gz" \
-            --teacher "$runs/exchanged.npz" --target "$name" --resume --set left_out=examples/suspect_labels.csv \
-            --set preset=environments --set members=2 --set jobs="$jobs" --set epochs=16 --set batch_size=128 \
-            --set learning_rate=0.0015 --set element_copies=5 --set skip_bad_rows=true --out "$runs/$name"
+        energies=(--data "$structures" --data "$data/wbm_random.json.gz" --data "$runs/strained.npz"
+            --other-scale "$data/mp_perovskites.json.gz" --other-scale "$data/oqmd_heuslers.json.gz"
+            --target "$name" --resume --set left_out=examples/suspect_labels.csv --set members=2 --set jobs="$jobs"
+            --set batch_size=128 --set skip_bad_rows=true)
+        icsg3d train property "${energies[@]}" --teacher "$runs/exchanged.npz" --set preset=environments --set degree=3 \
+            --set epochs=16 --set learning_rate=0.0015 --set element_copies=5 --out "$runs/$name-of-degree-3"
+        icsg3d train property "${energies[@]}" --from "$runs/$name-of-degree-3/model" --set degree=4 \
+            --set epochs=6 --set learning_rate=0.0005 --set element_copies=20 --out "$runs/$name"
         ;;
     band_gap) fine_tune "$name" 6 128 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;
     bulk_modulus | shear_modulus) fine_tune "$name" 12 64 mp_structures.npz mp_binary_elasticity.json.gz ;;

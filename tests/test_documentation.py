@@ -61,7 +61,15 @@ def working_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
+SLOW = {"generator.md", "screening.md", "ecosystem.md"}
+"""Pages whose blocks draw crystals for more than some seconds."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in WITH_CODE],
+    ids=[page.relative_to(ROOT).as_posix() for page in WITH_CODE],
+)
 def test_blocks_run(page, working_folder):
     for package in NEEDS.get(page.stem, []):
         pytest.importorskip(package)

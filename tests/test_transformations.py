@@ -33,6 +33,7 @@ def sampled():
     return transformation.apply_transformation(START, return_ranked_list=True)
 
 
+@pytest.mark.slow
 def test_samples_are_ranked_different_and_say_where_they_come_from(sampled):
     assert len(sampled) == 4
     energies = [entry[ENERGY] for entry in sampled]
@@ -85,6 +86,7 @@ def test_ranking_modes(sampled):
     assert distances == sorted(distances)
 
 
+@pytest.mark.slow
 def test_transmuter_keeps_scores_in_the_history_and_in_json():
     transformed = TransformedStructure(START, [])
     transmuter = StandardTransmuter([transformed], [LatentSamplingTransformation(3, seed=1)], extend_collection=3)
@@ -148,6 +150,7 @@ def test_atoms_and_paths_stand_for_crystals_too(tmp_path):
         assert each.apply_transformation(atoms) == each.apply_transformation(START)
 
 
+@pytest.mark.slow
 def test_optimization_ranks_by_the_distance_to_the_target_that_is_to_be_expected():
     search = PropertyOptimizationTransformation(target=-1.0, n_structures=3, rounds=2, draws=8)
     entries = search.apply_transformation(START, return_ranked_list=True)
@@ -156,6 +159,7 @@ def test_optimization_ranks_by_the_distance_to_the_target_that_is_to_be_expected
     assert all(entry["target"] == -1.0 for entry in entries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transformation", "message"),
     [
@@ -191,6 +195,7 @@ def test_disordered_input_is_refused():
         ReconstructionTransformation().apply_transformation(disordered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transformation", "steps"),
     [

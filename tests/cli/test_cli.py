@@ -60,6 +60,7 @@ def test_fewer_draws_than_there_are_cannot_be_resumed(run, tmp_path, tiny_model)
     assert "holds 4 draws already; ask for as many or more with -n" in said
 
 
+@pytest.mark.slow
 def test_a_model_without_its_training_crystals_does_not_know_what_is_new(run, tmp_path):
     copy = shutil.copytree(pretrained.find("cubic"), tmp_path / "copy")
     (copy / "training_crystals.csv.gz").unlink()
@@ -192,6 +193,7 @@ def test_evaluate_segmentation_writes_figure_s2(run, tmp_path):
     assert (tmp_path / "s" / "figure_s2.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_train_leaves_a_model_that_generates(run, tmp_path, tiny_crystals, monkeypatch):
     import dataclasses
 

@@ -158,6 +158,7 @@ def test_what_was_rebuilt_of_other_crystals_is_refused(run, tmp_path, rebuilt):
     refused(result, out, f"{fewer} lacks crystals of {rebuilt[0]}", "icsg3d reconstruct from the same file")
 
 
+@pytest.mark.slow
 def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, command_line):
     shifted = crystal("SrTiO3")
     shifted.translate_sites(range(5), [0.13, 0.41, 0.77])
@@ -284,6 +285,7 @@ def test_without_training_crystals_nobody_knows_what_repeats_them(run, tmp_path)
     assert [row["repeats_earlier"] for row in rows].count("True") == 1
 
 
+@pytest.mark.slow
 def test_generation_draws_from_a_model(run, tmp_path):
     data = write(tmp_path / "real.json", [crystal("SrTiO3"), crystal("NaCl")])
     arguments = ("--data", data, "--model", "cubic", "-n", 5, "--seed", 2, "--jobs", 1)
@@ -435,6 +437,7 @@ def search(models, data, out, *arguments):
     return ("property-search", *given, *how, *arguments)
 
 
+@pytest.mark.slow
 def test_property_search_has_its_finds_judged_by_another_model(run, tmp_path, models):
     data = write(tmp_path / "data.json", POOL, **{HEAT: VALUES})
     code, said = run(*search(models, data, tmp_path / "out"))
@@ -463,6 +466,7 @@ def test_property_search_has_its_finds_judged_by_another_model(run, tmp_path, mo
     assert len(figures["searcher"]) == len(figures["judge"]) == 64
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same_and_another_seed_something_else(run, tmp_path, models):
     data = write(tmp_path / "data.json", POOL, **{HEAT: VALUES})
     for name, seed in (("one", 0), ("again", 0), ("other", 1)):

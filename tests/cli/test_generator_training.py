@@ -89,6 +89,7 @@ def apart(one, other):
 # Where it starts
 
 
+@pytest.mark.slow
 def test_a_generator_may_start_from_another(run, packed, data, start, tiny_crystals, tmp_path):
     source, judged, _ = data
     arguments = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST, "--learning-rate", 1e-7)
@@ -110,6 +111,7 @@ def test_a_generator_may_start_from_another(run, packed, data, start, tiny_cryst
     assert stored.config == network.config
 
 
+@pytest.mark.slow
 def test_the_latent_space_may_be_widened(run, packed, data, start, tmp_path):
     source, judged, _ = data
     before = load_network(start)[0].config.vae
@@ -122,6 +124,7 @@ def test_the_latent_space_may_be_widened(run, packed, data, start, tmp_path):
     assert float((new[: before.latent] - old).abs().max()) < 1e-3  # 16 bits
 
 
+@pytest.mark.slow
 def test_the_weights_move_at_a_usual_rate(run, packed, data, start, tmp_path):
     source, judged, _ = data
     arguments = ("--data", source, *judged, "--from", start, "--out", tmp_path / "out", *FAST, "--learning-rate", 1e-3)
@@ -209,6 +212,7 @@ def test_bad_input_ends_in_one_sentence(run, data, start, property_model, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_training_is_resumed_with_its_own_data_and_options_alone(run, packed, data, start, tmp_path):
     source, judged, frame = data
     write_frame(frame.iloc[1:], tmp_path / "fewer.json.gz")
@@ -225,6 +229,7 @@ def test_a_training_is_resumed_with_its_own_data_and_options_alone(run, packed, 
 # What can be learned
 
 
+@pytest.mark.slow
 def test_crystals_longer_than_the_model_takes_are_left_out(run, packed, data, start, tmp_path):
     frame = data[2].assign(material_id=[f"new-{n}" for n in range(len(data[2]))])
     salt = Structure.from_dict(frame["structure"][0])
@@ -247,6 +252,7 @@ def test_crystals_longer_than_the_model_takes_are_left_out(run, packed, data, st
 # The condition
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "column"),
     [((), "formation_energy_per_atom"), (("--condition-column", "heat_all"), "heat_all")],
@@ -265,6 +271,7 @@ def test_the_condition_is_a_column_of_the_data(run, packed, data, start, tmp_pat
     assert column in json.dumps(settings)
 
 
+@pytest.mark.slow
 def test_without_energies_there_is_no_condition(run, packed, data, start, tmp_path):
     _, judged, frame = data
     write_frame(frame[["material_id", "structure"]], tmp_path / "bare.json.gz")
@@ -279,6 +286,7 @@ def test_without_energies_there_is_no_condition(run, packed, data, start, tmp_pa
 # Balance
 
 
+@pytest.mark.slow
 def test_rare_sizes_are_repeated_in_training_and_nowhere_else(run, packed, data, start, tiny_crystals, tmp_path):
     source, judged, _ = data
     sizes = [len(crystal) for crystal in tiny_crystals.crystals for _ in range(COPIES)]
@@ -306,6 +314,7 @@ def test_options_out_of_range_are_refused(run, data, tmp_path, value):
 # The density alone
 
 
+@pytest.mark.slow
 def test_without_epochs_the_density_alone_is_fitted_anew(run, data, tiny_model, tmp_path):
     source, judged, _ = data
     given = ("--from", tiny_model, "--data", source, *judged, "--joint-epochs", 0, "--density-steps", 30)
@@ -322,6 +331,7 @@ def test_without_epochs_the_density_alone_is_fitted_anew(run, data, tiny_model, 
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_guidance_and_temperature_are_those_asked_for_or_those_of_the_start(run, data, tiny_model, tmp_path):
     given = ("--data", data[0], *data[1], "--joint-epochs", 0, "--density-steps", 2)
     asked = ("--guidance", 4, "--temperature", 0.7)
@@ -334,6 +344,7 @@ def test_guidance_and_temperature_are_those_asked_for_or_those_of_the_start(run,
         assert (config.guidance, config.temperature) == expected
 
 
+@pytest.mark.slow
 def test_without_epochs_the_condition_stays_what_it_is(run, data, tiny_model, tmp_path):
     given = ("--from", tiny_model, "--data", data[0], *data[1], "--joint-epochs", 0, "--out", tmp_path / "out")
     code, said = run(*given, "--condition-column", "heat_all")

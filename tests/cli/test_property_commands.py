@@ -262,6 +262,7 @@ def test_the_picture_is_one(trained):
     assert picture[..., :3].max() > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_others(run, trained, data, tmp_path):
     assert run(*train(data, tmp_path / "again"))[0] == 0
     for name in ("model/weights.safetensors", "model/config.json", "model/training_crystals.csv.gz", "parity.png"):

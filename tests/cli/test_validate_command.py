@@ -32,6 +32,7 @@ def crystals(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     out = tmp_path / "out"
     code, said = run("validate", crystals, *ENGINE, "--no-scale-cells", "--out", out)

@@ -74,6 +74,7 @@ def test_what_can_be_is_taken(given):
     check_bounds(given, "NaCl")
 
 
+@pytest.mark.slow
 def test_the_shortest_distance_is_that_over_all_images():
     # Against a plain loop over images, for random skewed cells with one atom pulled next to another.
     rng = np.random.default_rng(0)

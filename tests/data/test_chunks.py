@@ -176,6 +176,7 @@ def test_small_sources_share_a_chunk(tmp_path):
 # Memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMED)
 def test_no_more_than_two_chunks_are_in_memory(tmp_path, name):
     """The one that is looked at, and the one that is being made."""

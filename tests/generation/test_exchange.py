@@ -24,6 +24,7 @@ def formulas(structure, found):
     return [each.apply(structure).composition.reduced_formula for each in found]
 
 
+@pytest.mark.slow
 def test_neighbours_of_strontium_titanate_are_perovskites_that_are_known():
     found = exchanges(PEROVSKITE, 20, STATES)
     assert found[0].replaced == {"Sr": "Ba", "Ti": "Ti", "O": "O"}

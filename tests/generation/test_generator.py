@@ -51,6 +51,7 @@ def test_latent_does_not_depend_on_the_batch(tiny):
     np.testing.assert_array_equal(together[1], together[43])
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_their_number(cubic):
     few = cubic.sample_around(perovskite(), 3, scale=0.2, seed=5)
     many = cubic.sample_around(perovskite(), 40, scale=0.2, seed=5)
@@ -62,6 +63,7 @@ def test_samples_do_not_depend_on_their_number(cubic):
     assert not np.allclose(few[0].latent, other_seed[0].latent)
 
 
+@pytest.mark.slow
 def test_unconditional_samples_are_reproducible(cubic):
     first, second = cubic.sample(4, seed=1), cubic.sample(9, seed=1)
     assert [c.structure for c in first] == [c.structure for c in second[:4]]
@@ -85,6 +87,7 @@ def test_input_is_left_untouched(cubic):
     assert base == before
 
 
+@pytest.mark.slow
 def test_known_crystal_is_rebuilt_in_its_own_cell(cubic):
     heusler = prototype_structure("Cu2MnAl")
     heusler.scale_lattice(5.95**3)
@@ -165,6 +168,7 @@ def test_atoms_and_structures_are_the_same_crystal(cubic):
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_path_begins_and_ends_at_the_crystals(cubic):
     path = cubic.interpolate(perovskite("Sr"), perovskite("Ba", edge=4.0), steps=5)
     assert len(path) == 5
@@ -176,6 +180,7 @@ def test_path_begins_and_ends_at_the_crystals(cubic):
     assert path[2].structure is not None
 
 
+@pytest.mark.slow
 def test_each_base_meets_noise_of_its_own(cubic):
     base = cubic.place([perovskite("Sr")])[0]
     cells = [cubic.prepare(perovskite(a, edge=edge))[0] for a, edge in (("Sr", 3.9), ("Ba", 3.9), ("Sr", 4.1))]

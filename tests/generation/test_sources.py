@@ -20,6 +20,7 @@ def tiny(tiny_model):
     return CrystalGenerator.from_pretrained(tiny_model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [None, PEROVSKITE])
 def test_draws_are_the_same_in_whatever_parts_they_come(tiny, base):
     whole = list(Draws.make(tiny, base, 12, seed=3).candidates(tiny))
@@ -40,6 +41,7 @@ def test_a_model_that_knows_no_elements_is_not_led_by_them(tiny):
     assert (led.draws(0, 3).latent == free.draws(0, 3).latent).all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused_at_once(tiny):
     with pytest.raises(InputError, match="seed"):
         LatentDraws(tiny, None, 5, seed=-1)

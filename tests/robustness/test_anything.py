@@ -119,6 +119,7 @@ def damaged(draw):
         at = at[key]
 
 
+@pytest.mark.slow
 @bounded
 @given(content=st.one_of(JSON, damaged()))
 def test_any_json_is_read_or_refused(tmp_path, content):

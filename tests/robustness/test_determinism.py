@@ -56,6 +56,7 @@ def test_a_prediction_knows_nothing_of_its_batch(name, crystals):
     assert np.ptp(together.values) > 0
 
 
+@pytest.mark.slow
 def test_a_latent_vector_knows_nothing_of_its_batch():
     generator = CrystalGenerator.from_pretrained("cubic")
     cells = [prototype_structure(formula) for formula in FORMULAS[:4]]
@@ -64,6 +65,7 @@ def test_a_latent_vector_knows_nothing_of_its_batch():
     assert np.array_equal(together[::-1], generator.encode(cells[::-1]))
 
 
+@pytest.mark.slow
 def test_features_are_the_same_in_any_batch(crystals):
     pytest.importorskip("matminer")
     from icsg3d.featurizers import CrystalGraphFeaturizer, PropertyFeaturizer

@@ -168,6 +168,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_cif_of_five_thousand_atoms_is_read_or_refused_at_once(tmp_path, monkeypatch):
     places = np.stack(np.meshgrid(*[np.arange(17)] * 3), -1).reshape(-1, 3) / 17
     Structure(51 * np.eye(3), ["Cu"] * len(places), places).to(str(tmp_path / "a.cif"))

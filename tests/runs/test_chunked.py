@@ -186,6 +186,7 @@ def test_crystals_of_which_none_can_be_used_are_told_with_their_sources(tmp_path
 # Memory
 
 
+@pytest.mark.slow
 def test_rows_and_crystals_of_chunks_that_are_done_are_not_in_memory(tmp_path):
     """Of thirty chunks, no more than two are, crystals and rows."""
     path = tmp_path / "in.jsonl"

@@ -71,6 +71,7 @@ def run(draws, jobs=2, count=12):
         return list(team(batches(count)))
 
 
+@pytest.mark.slow
 def test_batches_come_in_their_order_from_several_processes():
     found = run(Draws())
     assert [each.index for part in found for each in part.assessed] == list(range(12))
@@ -80,6 +81,7 @@ def test_batches_come_in_their_order_from_several_processes():
     assert os.getpid() not in workers
 
 
+@pytest.mark.slow
 def test_a_batch_that_fails_twice_is_named_and_the_others_count():
     found = run(Draws(failing={4}))
     assert [isinstance(each, LostDraws) for each in found] == [False, True, False, False]
@@ -99,11 +101,13 @@ def test_a_batch_that_kills_each_process_is_named_and_the_others_count():
     assert "a process died" in found[1].reason
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_ends_the_run():
     with pytest.raises(InputError, match="there is no such model"):
         run(Draws(refused={7}))
 
 
+@pytest.mark.slow
 def test_candidates_that_are_drawn_already_are_not_drawn_again():
     given = Candidate(1, None, "given")
     with Processes(Cubes(Draws(failing={1})), 1) as team:
@@ -112,6 +116,7 @@ def test_candidates_that_are_drawn_already_are_not_drawn_again():
     assert [each.index for each in found.assessed] == [1, 2]
 
 
+@pytest.mark.slow
 def test_batches_are_not_begun_long_before_they_are_wanted():
     asked = []
 

@@ -72,6 +72,7 @@ def rows_of(folder, kept):
         return [dict(row) for row in list(csv.DictReader(file))[:kept]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("salts")
 def test_what_is_collected_is_what_one_machine_writes(manager, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
@@ -102,6 +103,7 @@ def test_what_is_collected_is_what_one_machine_writes(manager, tmp_path):
     assert as_rows(again.candidates) == as_rows(local.kept)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("salts")
 def test_collect_tells_how_far_it_is(manager, store, tmp_path, caplog):
     submit_design(tmp_path / "out", FIREWORKS, judging=Judging(keep=70), n=80)

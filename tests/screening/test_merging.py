@@ -57,6 +57,7 @@ def whole():
     return made_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 40])
 @pytest.mark.parametrize(
     ("keep", "unique", "base"), [(5, True, False), (5, True, True), (None, True, True), (9, False, True)]

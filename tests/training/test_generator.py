@@ -349,6 +349,7 @@ def test_resuming_does_not_go_on_with_an_older_training(short_run, tmp_path, mon
     assert differing(state_of(short_run[0]), state_of(resumed)) == set()
 
 
+@pytest.mark.slow
 def test_a_date_is_a_seed_as_good_as_any(tmp_path, monkeypatch):
     options = dataclasses.replace(OPTIONS, seed=20_260_115)
     whole = train(tmp_path / "whole", options)

@@ -87,6 +87,7 @@ def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(tmp_path):
     assert len(curve.splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_training_on_several_threads_gives_the_same_weights_each_time(tmp_path):
     cells = [dataclasses.replace(each, lattice=np.diag([5.5, 5.6, 5.7])) for each in crystals(60)]
     set_of_crystals = GridSet.make(cells, TINY.fields)
@@ -191,6 +192,7 @@ def test_sites_are_assigned_by_species():
     assert site_distances(true, CrystalArrays(np.array([8, 8]), true.frac_coords, lattice)) is None
 
 
+@pytest.mark.slow
 def test_a_crystal_is_learned_wherever_its_origin_lies():
     """A small network learns one crystal by heart: number of atoms, species and sites come back."""
     torch.manual_seed(0)

@@ -435,6 +435,7 @@ def test_references_of_the_own_scale_never_learn_from_crystals():
     assert (made.references.grad[1, known] - penalty).abs().min() > 1e-4
 
 
+@pytest.mark.slow
 def test_constants_of_another_scale_are_learned(tmp_path):
     """A third of the crystals are known on the other scale alone; their values on the own one are asked for."""
     constants = np.zeros(95)

@@ -108,6 +108,7 @@ def test_a_free_coordinate_takes_other_values():
     assert max(found) - min(found) > 0.1
 
 
+@pytest.mark.slow
 def test_rock_salt_becomes_the_fesi_structure():
     """P2_13, eight atoms, both on threefold axes: a subgroup of rock salt's that frees both coordinates."""
     made = symmetric_variants([ROCK_SALT], 60, longest=10.0)
@@ -147,6 +148,7 @@ def test_fewer_come_back_where_nothing_can_be_varied():
     assert symmetric_variants([ROCK_SALT], 10, longest=4.0) == []  # no larger cell is short enough
 
 
+@pytest.mark.slow
 def test_rare_sizes_are_parents_of_more_than_their_share():
     rocks = [CrystalArrays(ROCK_SALT.numbers, ROCK_SALT.frac_coords, ROCK_SALT.lattice * 1.0) for _ in range(25)]
     made = symmetric_variants([*rocks, PYRITE], 60, longest=10.0)

@@ -48,6 +48,7 @@ def maps(network):
     return coarse_map(network.draw(centred(CRYSTALS.batch()))[1]).flatten(1)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_wider_network_encodes_and_decodes_as_before():
     network = network_of()
@@ -63,6 +64,7 @@ def test_a_wider_network_encodes_and_decodes_as_before():
     assert not torch.allclose(wider.decode(latent.roll(1, 1), CONDITION).grid, after.grid, atol=1e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_new_dimensions_spread_evenly_and_tell_what_the_old_ones_leave_out():
     network = network_of()

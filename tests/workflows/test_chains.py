@@ -138,6 +138,7 @@ def formulas(found):
     return {(row.candidate.index, row.candidate.formula_pretty, row.state) for row in found.rows}
 
 
+@pytest.mark.slow
 def test_candidates_are_any_crystals(flow_maker, store, tmp_path):
     path = tmp_path / "AlNi.cif"
     cscl("Ni", "Al", 2.9).to(str(path))
@@ -156,6 +157,7 @@ def test_candidates_are_any_crystals(flow_maker, store, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_candidates_are_references_alone_in_a_list_or_to_a_list(flow_maker, store, tmp_path):
     crystals = [cscl("Cu", "Au", 3.05), cscl("Ni", "Al", 2.9)]
     expected = {(0, "CuAu", "finished"), (1, "AlNi", "finished")}
@@ -173,6 +175,7 @@ def test_candidates_are_references_alone_in_a_list_or_to_a_list(flow_maker, stor
         assert formulas(found) == expected
 
 
+@pytest.mark.slow
 def test_a_base_that_another_job_made_is_drawn_around(flow_maker, tiny_model, store, tmp_path):
     flow_maker.generate_maker = GenerateMaker(model=str(tiny_model), scale=0.1)
     flow_maker.draws = 2

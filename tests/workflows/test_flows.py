@@ -66,6 +66,7 @@ def test_only_the_best_are_validated_and_the_rest_is_named(flow_maker, candidate
     assert everything.rows[0].candidate.index == found.rows[0].candidate.index
 
 
+@pytest.mark.slow
 def test_shards_change_nothing(flow_maker, candidates, store, tmp_path):
     flow_maker.shard_size = 1
     one = outcome(flow_maker, store, tmp_path, candidates=candidates)
@@ -141,6 +142,7 @@ def test_all_may_be_screened_out(flow_maker, crystal, store, tmp_path):
     assert found.screened_out[0].screening["failed_on"] == ["distances"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [None, "NaCl"])
 def test_from_a_crystal_to_the_summary(base, emt, tiny_model, tmp_path, store):
     """Draws of an untrained generator: all the way through, whatever comes of them."""

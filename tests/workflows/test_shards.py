@@ -38,6 +38,7 @@ def locally(keep, base=None):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("salts")
 @pytest.mark.parametrize("shards", [1, 7, 40])
 @pytest.mark.parametrize(("keep", "base"), [(6, BASE), (None, None)])
@@ -59,6 +60,7 @@ def test_the_flow_gives_what_one_process_gives(shards, keep, base, store, tmp_pa
     assert found.refused_for == own
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("salts")
 def test_candidates_are_objects_of_their_own(store, tmp_path):
     run_flow(DesignFlowMaker(keep=None, shard_size=150).make(None, DRAWS), store, tmp_path / "jobs")
@@ -98,6 +100,7 @@ def test_nothing_may_pass_and_everything_may_fail(store, tmp_path, monkeypatch):
     assert (run.output.lost[0].first, run.output.lost[0].last) == (0, DRAWS - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("salts")
 def test_what_is_drawn_for_a_validation_is_counted(emt, store, tmp_path):
     maker = ScreeningFlowMaker(

@@ -117,6 +117,7 @@ def test_without_webgl_the_picture_stands_in_and_turns(result_folder, open_page)
     assert differ(first, pixels(page))
 
 
+@pytest.mark.slow
 def test_a_cif_downloads_and_is_the_same_crystal(result_folder, open_page, candidates, tmp_path):
     page = open_page(write_report(result_folder), anchor="#no-1")
     assert page.locator("#detail").is_visible()
@@ -131,6 +132,7 @@ def test_a_cif_downloads_and_is_the_same_crystal(result_folder, open_page, candi
     assert page.locator("#cif").text_content() == path.read_text()
 
 
+@pytest.mark.slow
 def test_the_keyboard_does_everything(result_folder, open_page):
     page = open_page(write_report(result_folder))
     page.focus("#search")

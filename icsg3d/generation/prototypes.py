@@ -1,4 +1,4 @@
-"""Base crystals from a formula: the prototype of its stoichiometry with the lowest predicted energy."""
+"""Base crystals from a formula: the prototype of its known ground state, or that of the lowest predicted energy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import numpy as np
 from pymatgen.core import Composition, Element, Structure
 
 from icsg3d.crystals.elements import DEFAULT_ATOMIC_RADIUS, DEFAULT_IONIC_RADIUS
-from icsg3d.crystals.structures import cubic_structure
+from icsg3d.crystals.structures import SYMPREC, cubic_structure, to_arrays
+from icsg3d.crystals.symmetry import space_group
 from icsg3d.errors import InputError
 from icsg3d.generation.aflow import further_prototypes, stoichiometries
+from icsg3d.hull.phases import composition_of
+from icsg3d.hull.reference import ReferenceHull
 from icsg3d.properties.equilibrium import scaled
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.properties.sizing import CellSizer
@@ -38,7 +41,7 @@ def looks_like_formula(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Prototype:
-    """A crystal of a formula in the prototype of lowest predicted energy.
+    """A crystal of a formula in its prototype.
 
     Attributes:
         name: Of the prototype, such as ``rock salt``.
@@ -61,10 +64,11 @@ def prototype_structure(
 def best_prototype(
     formula: str, predictor: PropertyPredictor | None = None, sizer: CellSizer | None = None
 ) -> Prototype:
-    """Return a formula in the prototype of lowest predicted energy.
+    """Return a formula in the prototype of its known ground state, or in that of the lowest predicted energy.
 
     Each of :func:`prototype_structures` is brought to its equilibrium volume; the one whose predicted energy is then
-    lowest counts. A starting point, not a prediction: nothing but these prototypes is tried.
+    lowest counts. Where the shipped hull has the formula in the space group of some of them, only these count, unless
+    a predictor is given. A starting point, not a prediction: nothing but these prototypes is tried.
 
     Args:
         formula: Of any order and multiple: NaCl, Cl2Na2, SrTiO3, Cu2MnAl, Cs2AgBiBr6.
@@ -78,6 +82,7 @@ def best_prototype(
     """
     if sizer is None and predictor is not None:
         sizer = CellSizer(None, predictor)
+    known = _ground_state(formula) if predictor is None else 0
     predictor = predictor or PropertyPredictor.from_pretrained("formation_energy_per_atom")
     sizer = sizer or CellSizer.best(predictor)
     rough = prototype_structures(formula)
@@ -91,9 +96,20 @@ def best_prototype(
     if not np.isfinite(energies).any():
         msg = f"no prototype of {formula} has a cell of lowest predicted energy; give the path of a crystal file"
         raise InputError(msg)
-    best = int(np.nanargmin(energies))
+    groups = np.array([space_group(to_arrays(each), SYMPREC)[0] for each in settled.values()])
+    counting = (groups == known) & np.isfinite(energies)
+    best = int(np.nanargmin(np.where(counting, energies, np.nan) if counting.any() else energies))
     name, structure = list(settled.items())[best]
     return Prototype(name, structure, float(energies[best]))
+
+
+def _ground_state(formula: str) -> int:
+    """Return the number of the space group that a formula has on the shipped hull; 0 where it is not on it."""
+    try:
+        phase = ReferenceHull.shipped().phase(composition_of(formula).reduced_formula)
+    except InputError:  # no formula, which is refused below in more words
+        return 0
+    return 0 if phase is None else phase.space_group
 
 
 def prototype_structures(formula: str) -> dict[str, Structure]:

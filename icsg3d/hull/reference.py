@@ -120,6 +120,10 @@ class ReferenceHull:
         """Return the number of phases."""
         return len(self._phases)
 
+    def phase(self, formula: str) -> Phase | None:
+        """Return the phase of lowest energy of a reduced formula, None where the hull has none."""
+        return self._phases.get(formula)
+
     def phases_of(self, symbols: Iterable[str]) -> list[Phase]:
         """Return the phases of a chemical system and of all systems inside it, elements first."""
         return [phase for part in subsystems(frozenset(symbols)) for phase in self._systems.get(part, ())]

@@ -7,7 +7,7 @@ import pytest
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from icsg3d.errors import InputError
-from icsg3d.generation.prototypes import looks_like_formula, prototype_structure, prototype_structures
+from icsg3d.generation.prototypes import _ground_state, looks_like_formula, prototype_structure, prototype_structures
 from icsg3d.properties.predictor import graph_of
 from icsg3d.representation.graphs import GraphConfig
 
@@ -66,6 +66,22 @@ def test_the_predictor_decides():
         first = structure.get_neighbors(structure[0], bond + 0.01)
         assert [n.nn_distance for n in first] == pytest.approx([bond] * coordination)
     assert space_group(prototype_structure("NaCl", Dense())) == 221
+
+
+@pytest.mark.parametrize(("known", "group"), [(221, 221), (216, 216), (62, 225), (0, 225)])
+def test_a_known_ground_state_counts_before_predicted_energies(monkeypatch, known, group):
+    monkeypatch.setattr("icsg3d.generation.prototypes._ground_state", lambda formula: known)
+    assert space_group(prototype_structure("NaCl")) == group
+
+
+@pytest.mark.parametrize(("formula", "group"), [("LiF", 225), ("F2Li2", 225), ("ZnS", 216), ("Sr3TiO5", 0)])
+def test_ground_states_are_those_of_the_shipped_hull(formula, group):
+    assert _ground_state(formula) == group
+
+
+def test_lithium_fluoride_is_rock_salt():
+    """By predicted energy it is zinc blende."""
+    assert space_group(prototype_structure("LiF")) == 225
 
 
 class Dense:

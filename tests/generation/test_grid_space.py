@@ -15,7 +15,7 @@ from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.errors import InputError
 from icsg3d.generation import grid_inversion
-from icsg3d.generation.candidates import Draws
+from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.sources import LatentDraws
@@ -288,11 +288,21 @@ def test_latents_of_another_kind_are_refused(generator):
         _ = generator.vectors
 
 
-def test_a_page_does_not_draw_again_what_it_cannot_show(folder, generator, monkeypatch):
-    settings = {"model": str(folder), "model_sha256": generator.digest, "seed": 0, "scale": None, "condition": None}
-    monkeypatch.setattr(Draws, "make", None)
-    with pytest.raises(InputError, match="no latent vectors of one length"):
-        decode_again(settings | {"base_structure": None}, [], 12)
+@pytest.mark.parametrize("base", [None, "rutile"])
+def test_a_page_shows_the_grids_of_draws_and_no_map_of_latent_space(folder, generator, base):
+    structure = None if base is None else textbook()[base]
+    settings = {"model": str(folder), "model_sha256": generator.digest, "seed": 3, "scale": 0.4, "condition": None}
+    settings |= {"base_structure": None if structure is None else structure.as_dict(), "within": ["O", "Ti"]}
+    crystals = [Structure(Lattice.cubic(3 + n), ["O"], [[0, 0, 0]]) for n in range(4)]
+    candidates = [Candidate(n, each) for n, each in enumerate(crystals)]
+    found = decode_again(settings, candidates, 2)
+    assert found.latent is None
+    draws = LatentDraws(generator, structure, 2, scale=0.4, seed=3, within=["O", "Ti"]).draws(0, 2)
+    expected = [each.density for each in generator.decode_maps(draws.latent)]
+    assert [found.sprites[n]["shape"] for n in (0, 1)] == [list(each.shape) for each in expected]
+    assert [found.sprites[n]["range"] for n in (0, 1)] == [
+        pytest.approx([each.min(), each.max()], abs=1e-4) for each in expected
+    ]
 
 
 def test_paths_join_cells_alike_and_no_others(generator):

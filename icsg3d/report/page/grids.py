@@ -14,8 +14,10 @@ from PIL import Image
 
 from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.errors import InputError
-from icsg3d.generation.candidates import Draws
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.sources import LatentDraws
+from icsg3d.generation.spaces import VectorSpace
+from icsg3d.models.density import SCALE
 from icsg3d.plot.crystals import species_labels
 from icsg3d.report.folders import unique_structures
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from icsg3d.generation.candidates import Candidate
+    from icsg3d.generation.spaces import DecodedMap
 
 _REFERENCE = 400
 """Draws from the density of the training crystals that stand for them in the map of latent space."""
@@ -52,7 +55,7 @@ class Decodings:
 
     Attributes:
         sprites: Planes of density and species map for the script, by the candidate's index.
-        latent: Their vectors; None where they are not known.
+        latent: Their vectors; None where they are not known, or latents are grids.
     """
 
     sprites: Mapping[int, Mapping[str, Any]]
@@ -62,7 +65,7 @@ class Decodings:
 def decode_again(
     settings: Mapping[str, Any], candidates: Sequence[Candidate], count: int, device: str = "cpu"
 ) -> Decodings:
-    """Draw the latent vectors of a run again and decode the grids of its first different candidates.
+    """Draw the latents of a run again and decode the grids of its first different candidates.
 
     Args:
         settings: Of the run, as in ``run.json``.
@@ -71,8 +74,7 @@ def decode_again(
         device: Where the networks run.
 
     Raises:
-        InputError: if the settings do not say how the draws were made, or the model is not here, another one, or one
-            without latent vectors.
+        InputError: if the settings do not say how the draws were made, or the model is not here or another one.
     """
     try:
         name, digest, seed = str(settings["model"]), str(settings["model_sha256"]), int(settings["seed"])
@@ -84,49 +86,51 @@ def decode_again(
     if generator.digest != digest:
         msg = f"the model {name} that is here has other weights than the one that made the candidates"
         raise InputError(msg)
-    vectors = generator.vectors
     structure = None if base is None else structure_from_dict(base)
-    placed = None if structure is None else generator.placed(structure)
-
-    def drawn(first: int, n: int) -> np.ndarray:
-        own = {"scale": scale or 0.8, "condition": condition, "seed": seed, "first": first}
-        return np.asarray(Draws.make(generator, placed, n, **own).latent)
-
     n = 1 + max(candidate.index for candidate in candidates)
+    source = LatentDraws(
+        generator, structure, n, scale=scale or SCALE, condition=condition, seed=seed, within=settings.get("within")
+    )
     shown = [each.index for each in unique_structures(candidates)[:count]]
-    some = shown if n > _MAPPED else []  # draws depend on their number alone, so any of them can be made on its own
-    latent = np.concatenate([drawn(number, 1) for number in some]) if some else drawn(0, min(n, _MAPPED))
-    reference = vectors.density.sample(_REFERENCE, -1, seed)
-    points = LatentPoints(latent, reference, None if placed is None else placed.latent[None])
-    if not shown:
-        return Decodings({}, points)
-    grids = vectors.grids(latent if some else latent[shown], generator.bins(condition, len(shown)))
-    sprites = {index: sprite(grids.grid[row, 0].numpy(), grids.species[row].numpy()) for row, index in enumerate(shown)}
-    return Decodings(sprites, points)
+    # Draws depend on their number alone, so any of them can be made on its own.
+    latents = [source.draws(number, 1).latent[0] for number in shown]
+    maps = generator.decode_maps(latents, condition) if shown else []
+    sprites = {index: sprite(each) for index, each in zip(shown, maps, strict=True)}
+    return Decodings(sprites, _points(generator, source, latents))
 
 
-def sprite(density: np.ndarray, species: np.ndarray) -> dict[str, Any]:
+def _points(generator: CrystalGenerator, source: LatentDraws, shown: Sequence[Any]) -> LatentPoints | None:
+    """Return the map of latent space, None where latents are no vectors of one length."""
+    if not isinstance(generator.space, VectorSpace):
+        return None
+    some = source.limit > _MAPPED and shown
+    mapped = np.asarray(shown if some else source.draws(0, min(source.limit, _MAPPED)).latent)
+    base = None if source.base is None else source.base.latent[None]
+    return LatentPoints(mapped, generator.space.density.sample(_REFERENCE, -1, source.seed), base)
+
+
+def sprite(decoded: DecodedMap) -> dict[str, Any]:
     """Return the planes of a density and a species map, one below the other, as two PNG pictures.
 
     Args:
-        density: Shape (G, G, G).
-        species: Atomic numbers, same shape.
+        decoded: On a grid of shape (X, Y, Z).
 
     Returns:
-        ``size`` G, ``density`` and ``species`` as data URLs, ``labels`` for each plane: symbol, column and row from the
-        top left, ``plane`` with the most atoms, and ``range`` of the density.
+        ``shape`` X, Y, Z, ``density`` and ``species`` as data URLs, ``labels`` for each plane: symbol, column and row
+        from the top left, ``plane`` with the most atoms, and ``range`` of the density.
     """
+    density, species = decoded.density, decoded.species
     low, high = float(density.min()), float(density.max())
     levels = np.round(255 * (density - low) / max(high - low, 1e-12)).astype(np.uint8)
     magma = np.round(255 * mpl.colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8)
     jmol = np.full((256, 3), 255, dtype=np.uint8)
     jmol[1 : len(jmol_colors)] = np.round(255 * jmol_colors[1:]).astype(np.uint8)
-    size = len(density)
+    _, rows, planes = density.shape
     labels = [
-        [[symbol, x, size - 1 - y] for symbol, x, y in species_labels(species[:, :, plane])] for plane in range(size)
+        [[symbol, x, rows - 1 - y] for symbol, x, y in species_labels(species[:, :, plane])] for plane in range(planes)
     ]
     return {
-        "size": size,
+        "shape": list(density.shape),
         "density": _png(levels, magma),
         "species": _png(species.astype(np.uint8), jmol),
         "labels": labels,

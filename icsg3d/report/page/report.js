@@ -342,8 +342,9 @@
     for (const name of ["density", "species"]) {
       const box = byId(`slice-${name}`);
       box.style.backgroundImage = `url("${sprite[name]}")`;
+      box.style.backgroundSize = `100% ${100 * sprite.shape[2]}%`;
     }
-    byId("slice").max = sprite.size - 1;
+    byId("slice").max = sprite.shape[2] - 1;
     byId("slice").value = sprite.plane;
     showPlane();
   }
@@ -351,14 +352,15 @@
   function showPlane() {
     const sprite = data.sprites[data.rows[scene.index].v.index];
     const plane = byId("slice").valueAsNumber;
-    byId("slice-number").textContent = `${plane + 1} of ${sprite.size}`;
-    const share = sprite.size > 1 ? (100 * plane) / (sprite.size - 1) : 0;
+    const [columns, rows, planes] = sprite.shape;
+    byId("slice-number").textContent = `${plane + 1} of ${planes}`;
+    const share = planes > 1 ? (100 * plane) / (planes - 1) : 0;
     for (const name of ["density", "species"]) byId(`slice-${name}`).style.backgroundPosition = `0 ${share}%`;
     const labels = sprite.labels[plane];
     byId("slice-species").replaceChildren(...labels.map(([symbol, x, y]) => {
       const made = element("b", {}, symbol);
-      made.style.left = `${(100 * (x + 0.5)) / sprite.size}%`;
-      made.style.top = `${(100 * (y + 0.5)) / sprite.size}%`;
+      made.style.left = `${(100 * (x + 0.5)) / columns}%`;
+      made.style.top = `${(100 * (y + 0.5)) / rows}%`;
       return made;
     }));
     const names = labels.map(([symbol]) => symbol).join(", ") || "no atoms";

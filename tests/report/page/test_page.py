@@ -16,6 +16,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.spaces import DecodedMap
 from icsg3d.report.page import write_report
 from icsg3d.report.page.columns import columns_of
 from icsg3d.report.page.contents import read_contents
@@ -124,20 +125,20 @@ def test_script_json_cannot_end_its_script():
 
 
 def test_a_sprite_has_the_planes_from_the_first_down():
-    species = np.zeros((4, 4, 4), dtype=int)
+    species = np.zeros((4, 6, 5), dtype=int)
     species[1, 3, 2] = 8  # x = 1 from the left, y = 3 from below, the third plane
-    density = np.zeros((4, 4, 4))
+    density = np.zeros((4, 6, 5))
     density[1, 3, 2] = 2.0
-    made = sprite(density, species)
+    made = sprite(DecodedMap(density, species, np.arange(5) / 5))
     pictures = {
         name: np.asarray(Image.open(io.BytesIO(base64.b64decode(made[name].partition(",")[2]))))
         for name in ("density", "species")
     }
-    assert pictures["species"].shape == (16, 4)
-    assert np.argwhere(pictures["species"] == 8).tolist() == [[2 * 4 + 0, 1]]
-    assert np.argwhere(pictures["density"] == 255).tolist() == [[2 * 4 + 0, 1]]
-    assert made["labels"] == [[], [], [["O", 1, 0]], []]
-    assert (made["plane"], made["range"], made["size"]) == (2, [0.0, 2.0], 4)
+    assert pictures["species"].shape == (5 * 6, 4)
+    assert np.argwhere(pictures["species"] == 8).tolist() == [[2 * 6 + 2, 1]]
+    assert np.argwhere(pictures["density"] == 255).tolist() == [[2 * 6 + 2, 1]]
+    assert made["labels"] == [[], [], [["O", 1, 2]], [], []]
+    assert (made["plane"], made["range"], made["shape"]) == (2, [0.0, 2.0], [4, 6, 5])
 
 
 def test_the_page_has_everything_in_one_file(result_folder):

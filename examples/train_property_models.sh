@@ -4,8 +4,9 @@
 #     examples/train_property_models.sh DATA RUNS [PROPERTY ...]
 #
 # DATA is the folder of the data sets, RUNS gets one folder per training. Without names all are trained: the formation
-# energy first, from whose networks the others start. JOBS (2) networks are trained at the same time. What CHGNet labels
-# (half an hour on two cores; pip install chgnet) is made once. Run it where the folder examples is.
+# energy first, from whose networks the others start, the gap before the dielectric properties, which start from its
+# networks. JOBS (2) networks are trained at the same time. What CHGNet labels (half an hour on two cores; pip install
+# chgnet) is made once. Run it where the folder examples is.
 set -euo pipefail
 
 data=$1 runs=$2
@@ -14,7 +15,7 @@ if [ $# -eq 0 ]; then
     set -- formation_energy_per_atom bulk_modulus shear_modulus band_gap refractive_index dielectric_electronic eij_max poisson_ratio
 fi
 mkdir -p "$runs"
-jobs=${JOBS:-2} structures=$data/mp_structures.npz
+jobs=${JOBS:-2} structures=$data/mp_structures.npz energy=formation_energy_per_atom
 
 label() { # NAME SCRIPT OPTION ...: a file that is there only when it is whole
     local out=$runs/$1 script=$2
@@ -25,11 +26,11 @@ label() { # NAME SCRIPT OPTION ...: a file that is there only when it is whole
     fi
 }
 
-fine_tune() { # PROPERTY EPOCHS BATCH_SIZE FILE ...
-    local name=$1 epochs=$2 batch=$3 files=()
-    shift 3
+fine_tune() { # START PROPERTY EPOCHS BATCH_SIZE FILE ...
+    local start=$1 name=$2 epochs=$3 batch=$4 files=()
+    shift 4
     for file in "$@"; do files+=(--data "$data/$file"); done
-    icsg3d train property "${files[@]}" --target "$name" --from "$runs/formation_energy_per_atom/model" --resume \
+    icsg3d train property "${files[@]}" --target "$name" --from "$runs/$start/model" --resume \
         --set members=2 --set jobs="$jobs" --set epochs="$epochs" --set batch_size="$batch" \
         --set learning_rate=0.001 --set skip_bad_rows=true --out "$runs/$name"
 }
@@ -48,11 +49,11 @@ for name in "$@"; do
         icsg3d train property "${energies[@]}" --from "$runs/$name-of-degree-3/model" --set degree=4 \
             --set epochs=6 --set learning_rate=0.0005 --set element_copies=20 --out "$runs/$name"
         ;;
-    band_gap) fine_tune "$name" 6 128 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;
-    bulk_modulus | shear_modulus) fine_tune "$name" 12 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
-    poisson_ratio) fine_tune "$name" 10 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
-    refractive_index | dielectric_electronic) fine_tune "$name" 25 32 mp_structures.npz mp_dielectric.json.gz ;;
-    eij_max) fine_tune "$name" 30 32 mp_piezo.json.gz ;;
+    band_gap) fine_tune "$energy" "$name" 6 128 mp_structures.npz mp_perovskites.json.gz mp_dielectric.json.gz ;;
+    bulk_modulus | shear_modulus) fine_tune "$energy" "$name" 12 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
+    poisson_ratio) fine_tune "$energy" "$name" 10 64 mp_structures.npz mp_binary_elasticity.json.gz ;;
+    refractive_index | dielectric_electronic) fine_tune band_gap "$name" 25 32 mp_structures.npz mp_dielectric.json.gz ;;
+    eij_max) fine_tune "$energy" "$name" 30 32 mp_piezo.json.gz ;;
     *)
         echo "there is no training of $name here" >&2
         exit 2

@@ -14,7 +14,7 @@ from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import CellSetting, primitive_cell
 from icsg3d.errors import InputError
 from icsg3d.generation.grid_inversion import located_grid
-from icsg3d.generation.spaces import DecodedMap, too_long
+from icsg3d.generation.spaces import DecodedMap, number_of, too_long
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.grid_decoding import LatentGrid, Orbits, decode_grid, encode_crystal, grid_maps
 from icsg3d.models.grid_generator import load_grid_networks
@@ -123,7 +123,7 @@ class GridSpace:
     def around(
         self,
         origin: LatentGrid,
-        cell: CrystalArrays,  # noqa: ARG002
+        cell: CrystalArrays,
         n: int,
         scale: float,
         seed: int,
@@ -140,7 +140,7 @@ class GridSpace:
         base = replace(origin, orbits=self._orbits(origin))
         start = 1 - scale * self.config.renoising
         latent = torch.as_tensor(base.grid)[None]
-        noise = _noise(_randoms(n, seed, first), base.grid.shape)
+        noise = _noise(_randoms(n, seed, first, number_of(cell)), base.grid.shape)
         points = self.flow.between(latent, noise, torch.full((n,), start))
         conditions = self.networks.conditions(
             np.repeat(base.lattice[None], n, axis=0), np.full(n, base.atoms), -1, frozenset()
@@ -241,8 +241,8 @@ class GridSpace:
         return np.array([np.sqrt((((each.grid - origin.grid) / scale) ** 2).mean()) for each in latents])
 
 
-def _randoms(n: int, seed: int, first: int) -> list[np.random.Generator]:
-    """Return a source of randomness for each draw, so that a draw depends on its number and the seed alone.
+def _randoms(n: int, seed: int, first: int, *base: int) -> list[np.random.Generator]:
+    """Return a source of randomness for each draw, so that it depends on its number, the seed and the base alone.
 
     Raises:
         InputError: if the seed is negative.
@@ -251,7 +251,7 @@ def _randoms(n: int, seed: int, first: int) -> list[np.random.Generator]:
     if seed < 0:
         msg = f"a seed is a whole number of 0 or more, got {seed}"
         raise InputError(msg)
-    return [np.random.default_rng((seed, index)) for index in range(first, first + n)]
+    return [np.random.default_rng((seed, index, *base)) for index in range(first, first + n)]
 
 
 def _noise(randoms: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:

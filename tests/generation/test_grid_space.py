@@ -305,6 +305,23 @@ def test_a_page_shows_the_grids_of_draws_and_no_map_of_latent_space(folder, gene
     ]
 
 
+def test_each_base_meets_noise_of_its_own(generator, monkeypatch):
+    noises, between = [], generator.space.flow.between
+
+    def recorded(latent, noise, time):
+        noises.append(noise)
+        return between(latent, noise, time)
+
+    monkeypatch.setattr(generator.space.flow, "between", recorded)
+    fluorite = textbook()["fluorite"]
+    other = fluorite.copy()
+    other.replace_species({"Ca": "Zn"})
+    for crystal in (fluorite, other, fluorite):
+        generator.latent_around(crystal, 2, seed=4)
+    assert torch.equal(noises[0], noises[2])
+    assert (noises[0] - noises[1]).abs().min() > 0
+
+
 def test_paths_join_cells_alike_and_no_others(generator):
     rutile, quartz = textbook()["rutile"], textbook()["quartz"]
     stretched = rutile.copy()

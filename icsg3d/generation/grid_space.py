@@ -14,7 +14,7 @@ from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import CellSetting, primitive_cell
 from icsg3d.errors import InputError
 from icsg3d.generation.grid_inversion import located_grid
-from icsg3d.generation.spaces import DecodedMap, number_of, too_long
+from icsg3d.generation.spaces import DecodedMap, composition_number, too_long
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
 from icsg3d.models.grid_decoding import LatentGrid, Orbits, decode_grid, encode_crystal, grid_maps
 from icsg3d.models.grid_generator import load_grid_networks
@@ -140,7 +140,7 @@ class GridSpace:
         base = replace(origin, orbits=self._orbits(origin))
         start = 1 - scale * self.config.renoising
         latent = torch.as_tensor(base.grid)[None]
-        noise = _noise(_randoms(n, seed, first, number_of(cell)), base.grid.shape)
+        noise = _noise(_randoms(n, seed, first, composition_number(cell)), base.grid.shape)
         points = self.flow.between(latent, noise, torch.full((n,), start))
         conditions = self.networks.conditions(
             np.repeat(base.lattice[None], n, axis=0), np.full(n, base.atoms), -1, frozenset()

@@ -96,9 +96,9 @@ def best_prototype(
     if not np.isfinite(energies).any():
         msg = f"no prototype of {formula} has a cell of lowest predicted energy; give the path of a crystal file"
         raise InputError(msg)
-    groups = np.array([space_group(to_arrays(each), SYMPREC)[0] for each in settled.values()])
-    counting = (groups == known) & np.isfinite(energies)
-    best = int(np.nanargmin(np.where(counting, energies, np.nan) if counting.any() else energies))
+    alike = [known > 0 and space_group(to_arrays(each), SYMPREC)[0] == known for each in settled.values()]
+    preferred = np.where(alike, energies, np.nan)
+    best = int(np.nanargmin(preferred if np.isfinite(preferred).any() else energies))
     name, structure = list(settled.items())[best]
     return Prototype(name, structure, float(energies[best]))
 
@@ -188,12 +188,11 @@ def _by_electronegativity(composition: Composition) -> list[Element]:
 def _binaries(composition: Composition) -> dict[str, Structure]:
     one, other = pair = _by_electronegativity(composition)
     bond = sum(_atomic_radius(element) for element in pair)
+    centred, tetrahedral = [(one, _CORNER), (other, _CENTRE)], [(one, _CORNER), (other, _QUARTER)]
     return {
-        "rock salt": cubic_structure(2 * bond, [(one, _CORNER), (other, _CENTRE)], face_centred=True),
-        "caesium chloride": cubic_structure(2 * bond / math.sqrt(3), [(one, _CORNER), (other, _CENTRE)]),
-        "zinc blende": cubic_structure(
-            4 * bond / math.sqrt(3), [(one, _CORNER), (other, [0.25] * 3)], face_centred=True
-        ),
+        "rock salt": cubic_structure(2 * bond, centred, face_centred=True),
+        "caesium chloride": cubic_structure(2 * bond / math.sqrt(3), centred),
+        "zinc blende": cubic_structure(4 * bond / math.sqrt(3), tetrahedral, face_centred=True),
     }
 
 

@@ -243,7 +243,7 @@ class VectorSpace:
         self, origin: np.ndarray, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0
     ) -> np.ndarray:
         """Return neighbours of a latent vector, (latent,), where crystals are."""
-        return self.density.around(origin, n, scale, seed, number_of(cell), first=first)
+        return self.density.around(origin, n, scale, seed, composition_number(cell), first=first)
 
     def sample(
         self,
@@ -273,7 +273,7 @@ class VectorSpace:
         return np.sqrt((((np.asarray(latents) - origin) / self.density.scale()) ** 2).mean(-1))
 
 
-def number_of(crystal: CrystalArrays) -> int:
+def composition_number(crystal: CrystalArrays) -> int:
     """Return a number that belongs to the composition of a primitive cell, so that each base meets noise of its own."""
     numbers = np.sort(crystal.numbers).astype("<i8")
     return int(sha256(numbers.tobytes())[:8], 16)

@@ -200,25 +200,21 @@ def _calibrated(
 def _network(config: PropertyTrainingConfig, start: PropertyModel | None, goal: Property) -> NetworkConfig:
     changes = {name: getattr(config, name) for name in ("width", "layers") if getattr(config, name) is not None}
     pooling: Pooling = "atomic" if goal.name == ENERGY else "crystal"
-    if start is None and config.preset == "environments":
-        return _of_degree(EnvironmentNetConfig(pooling=pooling, **changes), config.degree)
-    if start is None:
-        return _of_degree(CrystalGraphConfig.preset(config.preset, **changes), config.degree)  # type: ignore[arg-type]
-    if changes or config.preset not in {"gated", "environments"}:
+    if start is not None and (changes or config.preset not in {"gated", "environments"}):
         raise InputError("with --from the networks have the sizes they come with; leave out preset, width and layers")
-    network = start.config.network
+    network: NetworkConfig
+    if start is not None:
+        network = start.config.network
+    elif config.preset == "environments":
+        network = EnvironmentNetConfig(**changes)
+    else:
+        network = CrystalGraphConfig.preset(config.preset, **changes)  # type: ignore[arg-type]
     if isinstance(network, EnvironmentNetConfig):
-        network = dataclasses.replace(network, pooling=pooling)
-    return _of_degree(network, config.degree)
-
-
-def _of_degree(network: NetworkConfig, degree: int | None) -> NetworkConfig:
-    """Return the sizes of a network whose environments have moments up to another degree."""
-    if degree is None:
-        return network
-    if not isinstance(network, EnvironmentNetConfig):
+        degree = network.graph.degree if config.degree is None else config.degree
+        return dataclasses.replace(network, pooling=pooling, graph=dataclasses.replace(network.graph, degree=degree))
+    if config.degree is not None:
         raise InputError("only networks on environments have a degree; leave it out, or choose that preset")
-    return dataclasses.replace(network, graph=dataclasses.replace(network.graph, degree=degree))
+    return network
 
 
 def _phases(config: PropertyTrainingConfig, *, transfers: bool) -> tuple[TrainingPhase, ...]:

@@ -24,10 +24,10 @@ _LONGEST = 10.0
 
 
 class SinglePrecisionMuon(torch.optim.Muon):
-    """Muon that multiplies in float32.
+    """Muon that multiplies in float32, with Nesterov's momentum and steps scaled as by ``match_rms_adamw``.
 
-    The one of torch multiplies in bfloat16 on every processor. Without the units for it that takes seconds a step, many
-    times as long as the network itself.
+    The one of torch multiplies in bfloat16 on every processor. Without the units for it that takes seconds a step, more
+    than the network itself.
     """
 
     @torch.no_grad()
@@ -44,7 +44,7 @@ class SinglePrecisionMuon(torch.optim.Muon):
                     state["momentum_buffer"] = torch.zeros_like(matrix.grad)
                 momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
                 direction = matrix.grad.lerp(momentum, group["momentum"])
-                size = 0.2 * max(matrix.shape) ** 0.5  # as "match_rms_adamw"
+                size = 0.2 * max(matrix.shape) ** 0.5
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(orthogonalised(direction, group["ns_steps"]), alpha=-group["lr"] * size)
         return None

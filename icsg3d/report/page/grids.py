@@ -92,21 +92,21 @@ def decode_again(
         generator, structure, n, scale=scale or SCALE, condition=condition, seed=seed, within=settings.get("within")
     )
     shown = [each.index for each in unique_structures(candidates)[:count]]
-    # Draws depend on their number alone, so any of them can be made on its own.
-    latents = [source.draws(number, 1).latent[0] for number in shown]
+    space = generator.space
+    if isinstance(space, VectorSpace) and (n <= _MAPPED or not shown):
+        drawn = source.draws(0, min(n, _MAPPED)).latent
+        latents = [drawn[number] for number in shown]
+    else:  # draws depend on their number alone, so any of them can be made on its own
+        latents = drawn = [source.draws(number, 1).latent[0] for number in shown]
     maps = generator.decode_maps(latents, condition) if shown else []
     sprites = {index: sprite(each) for index, each in zip(shown, maps, strict=True)}
-    return Decodings(sprites, _points(generator, source, latents))
+    return Decodings(sprites, _points(space, source, drawn) if isinstance(space, VectorSpace) else None)
 
 
-def _points(generator: CrystalGenerator, source: LatentDraws, shown: Sequence[Any]) -> LatentPoints | None:
-    """Return the map of latent space, None where latents are no vectors of one length."""
-    if not isinstance(generator.space, VectorSpace):
-        return None
-    some = source.limit > _MAPPED and shown
-    mapped = np.asarray(shown if some else source.draws(0, min(source.limit, _MAPPED)).latent)
+def _points(space: VectorSpace, source: LatentDraws, drawn: Sequence[np.ndarray]) -> LatentPoints:
+    """Return some draws in latent space, beside draws from the density and the base."""
     base = None if source.base is None else source.base.latent[None]
-    return LatentPoints(mapped, generator.space.density.sample(_REFERENCE, -1, source.seed), base)
+    return LatentPoints(np.asarray(drawn), space.density.sample(_REFERENCE, -1, source.seed), base)
 
 
 def sprite(decoded: DecodedMap) -> dict[str, Any]:

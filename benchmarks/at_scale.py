@@ -125,7 +125,7 @@ def command(n: int, given: argparse.Namespace, out: Path) -> list[str]:
     """Return the command of a run."""
     if given.simulated:
         return [sys.executable, "-m", "benchmarks.at_scale", "--child", str(n), str(given.keep), str(out)]
-    own = ["--jobs", str(given.jobs), "--no-picture", "--out", str(out)]
+    own = ["--jobs", str(given.jobs), "--no-relax", "--no-picture", "--out", str(out)]
     own += ["--keep", str(given.keep)] if n > given.keep else []
     return [sys.executable, "-m", "icsg3d", "generate", "--model", given.model, "-n", str(n), *own]
 

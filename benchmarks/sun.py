@@ -6,13 +6,14 @@ With candidates that ``icsg3d generate`` has ranked, the first of those that pas
 
 python -m benchmarks.sun --candidates runs/ranked/candidates.json.gz --first 50 --out runs/first.json
 
-Every draw is scaled to its equilibrium volume, as ``icsg3d generate`` does, and relaxed. Its formation energy by
-CHGNet, on the Materials Project's corrected scale, is placed against the shipped hull. Stable is a draw at most 0.1 (or
-0) eV/atom above the hull, unique one that pymatgen's StructureMatcher takes for no earlier draw, novel one whose
-formula neither a training crystal of the model nor the hull has. Where a model holds its training crystals, a draw of a
-known formula is new in structure if StructureMatcher takes it for none of them; one of a formula that only the hull has
-is not. A draw that does not decode or whose relaxation fails is a miss. Displacements are root mean squares over the
-atoms, of the relaxed crystal against the draw at its volume.
+Every draw is scaled to its equilibrium volume and brought to the minimum of the predicted energy, as ``icsg3d
+generate`` does, then relaxed with CHGNet. Its formation energy by CHGNet, on the Materials Project's corrected scale,
+is placed against the shipped hull. Stable is a draw at most 0.1 (or 0) eV/atom above the hull, unique one that
+pymatgen's StructureMatcher takes for no earlier draw, novel one whose formula neither a training crystal of the model
+nor the hull has. Where a model holds its training crystals, a draw of a known formula is new in structure if
+StructureMatcher takes it for none of them; one of a formula that only the hull has is not. A draw that does not decode
+or whose relaxation fails is a miss. Displacements are root mean squares over the atoms, of the crystal that CHGNet has
+relaxed against the one it began with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,10 @@ from icsg3d.evaluation.stability import ChgnetEnergies, above_reference_hull
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.hull import ReferenceHull
+from icsg3d.progress import track
+from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.properties.relaxing import relaxed
+from icsg3d.properties.surface import EnergySurface
 from icsg3d.properties.volume import VolumePredictor
 from icsg3d.report.folders import read_candidates
 
@@ -72,6 +78,18 @@ def displacement(before: Structure, after: Structure) -> float:
     return float("nan") if found is None else float(found[0]) * (after.volume / len(after)) ** (1 / 3)
 
 
+def at_minimum(structure: Structure | None) -> Structure | None:
+    """Return a crystal at the minimum of the predicted energy; where there is none, as it is."""
+    found = None if structure is None else relaxed(structure, surface())
+    return structure if found is None else found.structure
+
+
+@cache
+def surface() -> EnergySurface:
+    """Return the predicted energy."""
+    return EnergySurface(PropertyPredictor.from_pretrained("formation_energy_per_atom").model)
+
+
 def main() -> None:
     """Draw, relax, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,6 +98,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--candidates", type=Path, help="candidates.json.gz of icsg3d generate")
     parser.add_argument("--first", type=int, default=50, help="so many of the candidates that passed")
+    parser.add_argument(
+        "--relax",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="bring draws to the minimum of the predicted energy first, as icsg3d generate does",
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file of rows and figures")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -93,8 +117,10 @@ def main() -> None:
     n, seconds = len(draws), time.perf_counter() - started
     kept = [row for row, each in enumerate(draws) if each is not None]
     scaled = [draws[row] for row in kept]
-    if given.candidates is None:  # candidates have their volumes
+    if given.candidates is None:  # candidates are at the minimum of the predicted energy
         scaled = VolumePredictor.from_pretrained().settle(scaled)
+        if given.relax:
+            scaled = [at_minimum(each) for each in track(scaled, "relaxing by the predicted energy")]
     repeated = repeats([draws[row] for row in kept], jobs=1)[:, 0]
     hull, energies = ReferenceHull.shipped(), ChgnetEnergies()
     known = {*hull.formulas, *(generator.training_formulas() or ())}
@@ -133,7 +159,8 @@ def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, flo
         found[f"sun_by_structure_{level:g}"] = float(((above <= level) & new_structure).sum() / n)
     moved = np.array([row.get("displacement", np.nan) for row in rows])
     changed = np.abs([row.get("volume_change", np.nan) for row in rows])
-    found["mean_displacement"], found["median_volume_change"] = float(np.nanmean(moved)), float(np.nanmedian(changed))
+    found |= {"mean_displacement": float(np.nanmean(moved)), "median_displacement": float(np.nanmedian(moved))}
+    found["median_volume_change"] = float(np.nanmedian(changed))
     found["formulas"] = len({row["formula"] for row in rows})
     return found | {"draws_a_second": n / seconds}
 

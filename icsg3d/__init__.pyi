@@ -3,7 +3,8 @@ from .crystals.structures import read_structure
 from .data.sources import CrystalTable, load_structures
 from .errors import InputError
 from .generation.candidates import Candidate
-from .generation.generator import CrystalGenerator, DecodedCrystal
+from .generation.decoded import DecodedCrystal
+from .generation.generator import CrystalGenerator
 from .properties.predictor import Predictions, PropertyPredictor
 from .representation.segmentation import segment
 from .representation.voxels import VoxelConfig, voxelize

@@ -17,6 +17,7 @@ from matminer.featurizers.base import BaseFeaturizer
 
 from icsg3d.bars import bars
 from icsg3d.citations import COURT, DRAUTZ, XIE
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
@@ -31,13 +32,13 @@ from icsg3d.properties.responses import (
     STIFFNESS,
     Probe,
     energy_features,
-    gives_energies,
     has_directions,
     layer_labels,
     layers,
     probe,
 )
-from icsg3d.representation.environments import EnvironmentConfig
+from icsg3d.properties.surface import has_surface
+from icsg3d.representation.moments import EnvironmentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -182,7 +183,7 @@ class LatentFeaturizer(NetworkFeaturizer):
         device: Where it runs.
     """
 
-    def __init__(self, model: str = "cubic", device: str = "cpu") -> None:
+    def __init__(self, model: str = GENERATOR, device: str = "cpu") -> None:
         self.model = model
         self.device = device
         self.set_n_jobs(1)
@@ -277,7 +278,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
             InputError: if it has none; the message says why.
         """
         config = self.predictor.model.config.network.graph
-        if gives_energies(self.predictor.model) and isinstance(config, EnvironmentConfig):
+        if has_surface(self.predictor.model) and isinstance(config, EnvironmentConfig):
             return probe(structure, config)
         return graph_of(structure, config)
 
@@ -286,7 +287,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         graphs = [each.still if isinstance(each, Probe) else each for each in prepared]
         layered = has_directions(self.predictor.model)
         found = layers(self.predictor, graphs) if layered else self.predictor.embed_graphs(graphs)
-        if not gives_energies(self.predictor.model):
+        if not has_surface(self.predictor.model):
             return found
         return np.concatenate([found, energy_features(self.predictor, prepared)], axis=1)
 
@@ -294,7 +295,7 @@ class CrystalGraphFeaturizer(NetworkFeaturizer):
         """Return ``graph_layer1_0_band_gap``, ..., with the name of the model (:func:`model_label`)."""
         model = self.predictor.model
         names = layer_labels(model) if has_directions(model) else map(str, range(model.config.network.pooled))
-        energies = (*ATOMS, *STIFFNESS, *EXCHANGES) if gives_energies(model) else ()
+        energies = (*ATOMS, *STIFFNESS, *EXCHANGES) if has_surface(model) else ()
         label = model_label(self.model, self.predictor.digest)
         return [f"graph_{name}_{label}" for name in (*names, *energies)]
 

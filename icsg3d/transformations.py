@@ -16,6 +16,7 @@ from pymatgen.transformations.transformation_abc import AbstractTransformation
 from icsg3d.arguments import first_ones, ranked_list, whole_number
 from icsg3d.bars import bars
 from icsg3d.crystals.structures import as_structure, structure_from_dict
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.search import different, different_around, optimize_property
@@ -81,7 +82,7 @@ class LatentSamplingTransformation(LatentTransformation):
     def __init__(
         self,
         n_structures: int = 10,
-        model: str = "cubic",
+        model: str = GENERATOR,
         seed: int = 0,
         scale: float = SCALE,
         rank_by: str | None = "formation_energy_per_atom",
@@ -170,7 +171,7 @@ class CandidateTransformation(LatentTransformation):
         constraints: Constraints | dict[str, Any] | None = None,
         above_hull: float | None = None,
         draws: int = 500,
-        model: str = "cubic",
+        model: str = GENERATOR,
         seed: int = 0,
         scale: float = SCALE,
         device: str = "cpu",
@@ -226,7 +227,7 @@ class ReconstructionTransformation(LatentTransformation):
         device: Where the network runs.
     """
 
-    def __init__(self, model: str = "cubic", device: str = "cpu") -> None:
+    def __init__(self, model: str = GENERATOR, device: str = "cpu") -> None:
         self.model = model
         self.device = device
 
@@ -264,7 +265,7 @@ class LatentInterpolationTransformation(LatentTransformation):
         self,
         end: Crystal | dict[str, Any],
         n_structures: int = 10,
-        model: str = "cubic",
+        model: str = GENERATOR,
         device: str = "cpu",
         pbar: bool = True,  # noqa: FBT001, FBT002
     ) -> None:
@@ -327,7 +328,7 @@ class PropertyOptimizationTransformation(LatentTransformation):
         n_structures: int = 10,
         rounds: int = 8,
         draws: int = 64,
-        model: str = "cubic",
+        model: str = GENERATOR,
         seed: int = 0,
         scale: float = 0.6,
         device: str = "cpu",

@@ -28,6 +28,12 @@ HELD_GROUPS = [SpaceGroup(symbol) for symbol in ("Fm-3m", "F-43m")]
 """pymatgen forgets a space group that nobody holds, and takes a second for Fm-3m each time anew."""
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """Keep what commands keep between runs apart from the user's, and from other tests."""
+    monkeypatch.setenv("ICSG3D_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Folder of the public data sets; the test is skipped where it is missing."""

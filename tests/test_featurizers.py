@@ -205,7 +205,7 @@ def test_a_list_of_properties_may_grow(structures):
 def test_networks_are_loaded_once_and_anew_on_another_device(monkeypatch):
     loaded = []
     monkeypatch.setattr(CrystalGenerator, "from_pretrained", lambda *given: loaded.append(given) or given)
-    featurizer = LatentFeaturizer()
+    featurizer = LatentFeaturizer("cubic")
     assert featurizer.generator is featurizer.generator
     featurizer.set_params(device="cuda:1")
     assert featurizer.generator == ("cubic", "cuda:1")
@@ -217,7 +217,7 @@ def test_networks_are_loaded_once_and_anew_on_another_device(monkeypatch):
 
 def test_latent_features_are_the_encoders_means(structures):
     expected = CrystalGenerator.from_pretrained("cubic").encode(structures)
-    np.testing.assert_allclose(LatentFeaturizer().featurize_many(structures, pbar=False), expected, rtol=1e-6)
+    np.testing.assert_allclose(LatentFeaturizer("cubic").featurize_many(structures, pbar=False), expected, rtol=1e-6)
 
 
 def test_features_of_a_latent_grid_are_its_mean_and_spread(structures):

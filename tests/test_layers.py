@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "icsg3d"
 ROOMS = [
     "errors",
     "arguments",
+    "defaults",
     "limits",
     "processors",
     "files",

@@ -29,7 +29,7 @@ ENERGY = "formation_energy_per_atom"
 
 @pytest.fixture(scope="module")
 def sampled():
-    transformation = LatentSamplingTransformation(n_structures=4, seed=3)
+    transformation = LatentSamplingTransformation(n_structures=4, model="cubic", seed=3)
     return transformation.apply_transformation(START, return_ranked_list=True)
 
 
@@ -73,15 +73,15 @@ def test_candidates_meet_what_is_asked_and_come_in_the_order_of_the_hull():
 
 @pytest.mark.slow
 def test_ranking_modes(sampled):
-    transformation = LatentSamplingTransformation(n_structures=4, seed=3)
+    transformation = LatentSamplingTransformation(n_structures=4, model="cubic", seed=3)
     assert transformation.apply_transformation(START) == sampled[0]["structure"]
     two = transformation.apply_transformation(START, return_ranked_list=2)
     assert [entry["draw"] for entry in two] == [entry["draw"] for entry in sampled[:2]]
     one = transformation.apply_transformation(START, return_ranked_list=1)
     assert len(one) == 1, "an int asks for that many; True asks for all"
-    greatest = LatentSamplingTransformation(n_structures=4, seed=3, maximize=True)
+    greatest = LatentSamplingTransformation(n_structures=4, model="cubic", seed=3, maximize=True)
     assert greatest.apply_transformation(START) == sampled[-1]["structure"]
-    nearest = LatentSamplingTransformation(n_structures=4, seed=3, rank_by=None)
+    nearest = LatentSamplingTransformation(n_structures=4, model="cubic", seed=3, rank_by=None)
     distances = [entry["latent_distance"] for entry in nearest.apply_transformation(START, return_ranked_list=True)]
     assert distances == sorted(distances)
 
@@ -178,7 +178,7 @@ def test_bad_arguments_are_value_errors_that_say_why(transformation, message):
 
 
 def test_no_crystal_among_the_draws_is_an_error(monkeypatch):
-    from icsg3d.generation.generator import DecodedCrystal
+    from icsg3d.generation.decoded import DecodedCrystal
 
     def nothing(self, structure, n, scale=0.8, seed=0, origin=None):
         return iter([DecodedCrystal(None, "no atom was found", np.zeros(1))] * n)

@@ -51,6 +51,12 @@ _OPTIONS: dict[str, Any] = {
         "FORMAT",
     ),
     "scale_cells": _option(bool, "Bring each cell to its equilibrium volume.", "--scale-cells/--no-scale-cells"),
+    "relax": _option(
+        bool | None,
+        "Bring what passes to the minimum of the predicted energy, and judge it again there. By default generate does, "
+        "screen does not.",
+        "--relax/--no-relax",
+    ),
 }
 _DEFAULTS = {"novel": False, "scale_cells": True}
 
@@ -93,5 +99,6 @@ def _judging(given: dict[str, Any]) -> Judging:
         phases=given["phases"] or [],
         properties=told,
         scale_cells=given["scale_cells"],
+        relax=given["relax"],
         also=given["also"] or [],
     )

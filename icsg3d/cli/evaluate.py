@@ -9,6 +9,7 @@ import typer
 
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_device, say
+from icsg3d.defaults import GENERATOR
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
 
@@ -62,7 +63,7 @@ def reconstruction(
     rebuilt: Annotated[
         Path | None, typer.Option(help="What icsg3d reconstruct made of the same data; else it is made here.")
     ] = None,
-    model: ModelOption = "cubic",
+    model: ModelOption = GENERATOR,
     device: DeviceOption = "cpu",
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first crystals.")] = None,
     jobs: JobsOption = -1,

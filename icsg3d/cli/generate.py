@@ -26,6 +26,7 @@ from icsg3d.cli.submitting import (
     check_submission,
     submission_of,
 )
+from icsg3d.defaults import GENERATOR
 
 BaseOption = Annotated[
     str | None,
@@ -63,7 +64,7 @@ def generate(
     scale: ScaleOption = 0.65,
     condition: ConditionOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
-    model: ModelOption = "cubic",
+    model: ModelOption = GENERATOR,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
     symmetry: SymmetryOption = 0.25,

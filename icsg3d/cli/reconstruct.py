@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, SymmetryOption, check_device, say
+from icsg3d.defaults import GENERATOR
 
 
 def reconstruct(
     data: Annotated[Path, typer.Option(help="Crystals: table, database, crystal file or folder.")],
     out: Annotated[Path, typer.Option(help="Table to write: .json, .json.gz, .jsonl, .jsonl.gz or .parquet.")],
-    model: ModelOption = "cubic",
+    model: ModelOption = GENERATOR,
     device: DeviceOption = "cpu",
     symmetry: SymmetryOption = 0.25,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first crystals.")] = None,

@@ -41,8 +41,7 @@ class Operations(NamedTuple):
 def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     """Return a crystal that has exactly the symmetry that the given one has roughly.
 
-    The metric is averaged over the point group, each site over all its images. What is further than the tolerance from
-    a symmetric place stays where it is.
+    What is further than the tolerance from a symmetric place stays where it is.
 
     Args:
         crystal: As it was decoded.
@@ -54,9 +53,20 @@ def symmetrised(crystal: CrystalArrays, tolerance: float) -> CrystalArrays:
     """
     if tolerance <= 0:
         return crystal
-    rotations, translations, partners, _ = symmetry_operations(crystal, tolerance)
-    if len(rotations) == 1:
-        return crystal
+    operations = symmetry_operations(crystal, tolerance)
+    return crystal if len(operations.rotations) == 1 else averaged(crystal, operations)
+
+
+def averaged(crystal: CrystalArrays, operations: Operations) -> CrystalArrays:
+    """Return a crystal that has symmetry operations exactly, which the given one has roughly.
+
+    The metric is averaged over the point group, each site over all its images.
+
+    Args:
+        crystal: In any cell.
+        operations: A group, whose partners are in the order of the crystal's sites.
+    """
+    rotations, translations, partners, _ = operations
     images = np.einsum("gij,nj->gni", rotations, crystal.frac_coords) + translations[:, None]
     frac_coords = np.zeros_like(crystal.frac_coords)
     for image, partner in zip(images, partners, strict=True):

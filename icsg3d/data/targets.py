@@ -15,8 +15,8 @@ from icsg3d.errors import InputError
 from icsg3d.progress import track
 from icsg3d.refusals import usable
 from icsg3d.representation.description import describe, described
-from icsg3d.representation.environments import EnvironmentConfig
 from icsg3d.representation.graphs import CrystalGraph
+from icsg3d.representation.moments import EnvironmentConfig
 from icsg3d.training.data import PropertySet, load_graphs, save_graphs
 
 if TYPE_CHECKING:

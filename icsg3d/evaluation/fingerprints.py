@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import os
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from icsg3d.errors import InputError
+from icsg3d.files import sha256, write_atomically
+from icsg3d.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pymatgen.core import Structure
+
+_log = logging.getLogger(__name__)
+
+_LENGTHS = (61, 132)
+"""Of the two parts of a fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +97,55 @@ def fingerprints(structures: Sequence[Structure], jobs: int = -1) -> Iterator[Fi
     parallel = Parallel(n_jobs=jobs, return_as="generator")
     result: Iterator[Fingerprint | None] = parallel(delayed(fingerprint)(structure) for structure in structures)
     return result
+
+
+def kept_fingerprints(
+    structures: Sequence[Structure], digest: str, jobs: int = -1, description: str = "fingerprints"
+) -> list[Fingerprint | None]:
+    """Return fingerprints of crystals that many runs compare with; the first run keeps them on disk for the others.
+
+    They are in ``fingerprints`` of the folder that ``ICSG3D_CACHE`` names, else of ``~/.cache/icsg3d``; what cannot be
+    kept there is found anew each time.
+
+    Args:
+        structures: Crystals.
+        digest: Of their content: with it, and with the versions of pymatgen and matminer, they are known again.
+        jobs: Processes; -1 for one for each core.
+        description: Of the work, for the progress.
+    """
+    key = sha256(" ".join([digest, version("pymatgen"), version("matminer"), "1"]).encode())
+    folder = Path(os.environ.get("ICSG3D_CACHE") or "~/.cache/icsg3d").expanduser()
+    path = folder / "fingerprints" / f"{key}.npz"
+    kept = _read_kept(path, len(structures))
+    if kept is not None:
+        _log.info("%s are those of an earlier run, in %s", description, path)
+        return kept
+    found = list(track(fingerprints(structures, jobs), description, len(structures)))
+    _keep(path, found)
+    return found
+
+
+def _read_kept(path: Path, count: int) -> list[Fingerprint | None] | None:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            sites, compositions = (file[name].astype(float) for name in ("sites", "compositions"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    if (sites.shape, compositions.shape) != tuple((count, length) for length in _LENGTHS):
+        return None
+    rows = zip(sites, compositions, strict=True)
+    return [None if np.isnan(first).any() else Fingerprint(first, second) for first, second in rows]
+
+
+def _keep(path: Path, found: Sequence[Fingerprint | None]) -> None:
+    sites, compositions = (np.full((len(found), length), np.nan) for length in _LENGTHS)
+    for row, each in enumerate(found):
+        if each is not None:
+            sites[row], compositions[row] = each.sites, each.composition
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, sites=sites, compositions=compositions)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        _log.info("the fingerprints are not kept for another run (%s)", error)

@@ -1,5 +1,6 @@
 from .candidates import Candidate, Draws
-from .generator import CrystalGenerator, DecodedCrystal
+from .decoded import DecodedCrystal
+from .generator import CrystalGenerator
 from .inversion import inverted_latents
 from .prototypes import Prototype, best_prototype, prototype_structure, prototype_structures
 from .search import Visited, optimize_property

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import CrystalGenerator, Located
+    from icsg3d.generation.decoded import Located
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.generation.spaces import Latents
 
 
@@ -27,7 +28,7 @@ _ENERGIES = ("energy_above_hull", "formation_energy_per_atom", "band_gap")
 _FIRST = (
     *("rank", "index", "source", "formula"),
     *(f"{name}{ending}" for name in _ENERGIES for ending in ("", "_std")),
-    *("oxidation_states", "space_group", "prototype", "scaled_by", "in_training", "known_phase", "novel"),
+    *("oxidation_states", "space_group", "prototype", "scaled_by", "moved_by", "in_training", "known_phase", "novel"),
     *("decomposition", "passed", "failed_on", "reason"),
 )
 """Columns that come first in a table."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +9,13 @@ import torch
 
 from icsg3d import pretrained
 from icsg3d.arguments import noise_level, real_number, several, whole_number
-from icsg3d.crystals.display import CrystalList, html_card
+from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays
 from icsg3d.crystals.taking import is_one_crystal
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
+from icsg3d.generation.decoded import DecodedCrystal, Located
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.spaces import VectorSpace
 from icsg3d.models.checkpoints import GENERATOR_FORMAT, read_format
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pymatgen.core import Structure
-
     from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.generation.spaces import DecodedMap, Latents, LatentSpace, SpaceConfig
 
@@ -39,62 +37,6 @@ _SPACES: Mapping[str, Callable[[Path, str | torch.device], tuple[LatentSpace, st
     GRID_GENERATOR_FORMAT: GridSpace.load,
 }
 """How models are read, by the format that their configuration names."""
-
-
-@dataclass(frozen=True)
-class DecodedCrystal:
-    """What a latent decodes to.
-
-    Attributes:
-        structure: The crystal; None where there is none.
-        reason: Why there is none; empty where there is one.
-        latent: The latent: a vector, shape (latent,), or a :class:`icsg3d.models.grid_decoding.LatentGrid`.
-        certainty: Probability of the least certain atom's element; None where the model does not tell.
-    """
-
-    structure: Structure | None
-    reason: str
-    latent: Any
-    certainty: float | None = None
-
-    def row(self) -> dict[str, Any]:
-        """Return the crystal as a row of a table, lattice parameters in angstrom and degrees."""
-        if self.structure is None:
-            return {"formula": "", "reason": self.reason}
-        names = ("a", "b", "c", "alpha", "beta", "gamma")
-        cell = {name: round(value, 4) for name, value in zip(names, self.structure.lattice.parameters, strict=True)}
-        return {
-            "formula": self.structure.composition.reduced_formula,
-            **cell,
-            "sites": len(self.structure),
-            "reason": "",
-        }
-
-    def _repr_html_(self) -> str:
-        return html_card(self.structure, self.row())
-
-    def in_setting(self, setting: CellSetting) -> DecodedCrystal:
-        """Return the same in the cell in which a base was given."""
-        if self.structure is None:
-            return self
-        return dataclasses.replace(self, structure=setting.apply(self.structure))
-
-
-@dataclass(frozen=True)
-class Located:
-    """A crystal in a generator's latent space: what is prepared and encoded once, and then used by every draw.
-
-    Attributes:
-        structure: The crystal, as it was given.
-        arrays: The cell that the networks see.
-        setting: How to return from that cell to the given one.
-        latent: Latent that decodes to the crystal: a vector, shape (latent,), or a grid.
-    """
-
-    structure: Structure
-    arrays: CrystalArrays
-    setting: CellSetting
-    latent: Any
 
 
 class CrystalGenerator:
@@ -127,7 +69,7 @@ class CrystalGenerator:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path = "cubic",
+        model: str | Path = GENERATOR,
         device: str | torch.device = "cpu",
         symmetry_tolerance: float = SYMMETRY_TOLERANCE,
     ) -> CrystalGenerator:

@@ -25,7 +25,7 @@ STEPS = 60
 _EVERY = 15
 """Steps after which it is looked whether the crystal comes back."""
 
-_RATE = 0.05
+_RATE = 0.1
 """Learning rate of Adam; latent vectors spread by about 1 along each channel."""
 
 _NEAR = 0.1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,12 +18,21 @@ from icsg3d.errors import InputError
 from icsg3d.generation.grid_inversion import located_grid
 from icsg3d.generation.spaces import DecodedMap, composition_number, too_long
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
-from icsg3d.models.grid_decoding import LatentGrid, Orbits, decode_grid, encode_crystal, grid_maps
+from icsg3d.models.density import SCALE, arc
+from icsg3d.models.grid_decoding import (
+    LatentGrid,
+    Orbits,
+    as_symmetric,
+    decoded_sites,
+    encode_crystal,
+    grid_maps,
+    read_grid,
+)
 from icsg3d.models.grid_generator import load_grid_networks
 from icsg3d.processors import torch_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -31,11 +42,38 @@ if TYPE_CHECKING:
     from icsg3d.models.grid_flow import GridConditions
     from icsg3d.models.grid_generator import GridNetworks
     from icsg3d.representation.fields import GridShape
+    from icsg3d.representation.sites import Sites
 
-_TOGETHER = 2
-"""Latent grids of one shape that go through the flow at once. It is always exactly this many, padded if need be: the
-last bits of a product depend on the number of its rows. Eight take a quarter less time for each, but few draws without
-a base have one shape, and the padding takes as long as a draw."""
+_ATTEMPTS = 6
+"""Times that a draw is made, at most, until its atoms are what they should be."""
+
+_STEPS = 4
+"""Of the flow on its whole way; draws, which begin in its last half, end within 2.5 % of a latent vector's spread of
+where ten times as many take them."""
+
+_PATH_STEPS = 20
+"""Of the flow on the way to noise and back."""
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Where draws begin and how they are made.
+
+    Attributes:
+        begin: Latent grid that noise is added to.
+        conditions: Of the flow.
+        start: Time of the flow from which it carries, 1 less the share of the noise.
+        good: Says of the sorted atomic numbers of a draw, None where atoms have left their sites, whether it will do.
+        temperature: Standard deviation of the noise.
+        guidance: Of the flow.
+    """
+
+    begin: LatentGrid
+    conditions: GridConditions
+    start: float
+    good: Callable[[np.ndarray | None], bool]
+    temperature: float = 1.0
+    guidance: float = 1.0
 
 
 class GridSpace:
@@ -46,6 +84,9 @@ class GridSpace:
         device: Where the autoencoder runs; the density runs on the processor.
     """
 
+    fixed_cells = True
+    """Cells travel beside the latent grids."""
+
     steers = True
     """Draws begin at training crystals, which can be those of allowed elements."""
 
@@ -55,6 +96,7 @@ class GridSpace:
         self.config = networks.config
         self.vae = networks.vae.to(self.device).eval()
         self.flow = networks.flow.eval()
+        self._read: WeakKeyDictionary[LatentGrid, Sites] = WeakKeyDictionary()
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device) -> tuple[GridSpace, str]:
@@ -114,7 +156,20 @@ class GridSpace:
     def decode(self, latents: list[LatentGrid], bins: torch.Tensor, symmetry_tolerance: float) -> Iterator[Decoded]:  # noqa: ARG002
         """Decode latent grids one after the other; the autoencoder has no condition."""
         for each in latents:
-            yield decode_grid(self.vae, each, symmetry_tolerance, self.config.reading, self.device)
+            yield decoded_sites(self._sites(each), each, symmetry_tolerance)
+
+    def _sites(self, latent: LatentGrid) -> Sites:
+        """Return the atoms of a latent grid, which are known from when it was drawn."""
+        if latent not in self._read:
+            self._read[latent] = read_grid(self.vae, latent, self.config.reading, self.device)
+        return self._read[latent]
+
+    def _elements(self, latent: LatentGrid) -> np.ndarray | None:
+        """Return the atomic numbers of a draw, sorted; None if its atoms have left the sites of its base."""
+        sites = self._sites(latent)
+        if latent.orbits is None or latent.orbits.places(sites.frac_coords, latent.lattice) is None:
+            return None
+        return np.sort(as_symmetric(sites, latent.orbits, latent.lattice, moved=False).numbers)
 
     def maps(self, latents: Sequence[LatentGrid], bins: torch.Tensor) -> list[DecodedMap]:  # noqa: ARG002
         """Return what latent grids decode to before atoms are read."""
@@ -131,27 +186,45 @@ class GridSpace:
     ) -> list[LatentGrid]:
         """Return latent grids that a crystal's grid is carried back to after noise was added to it.
 
-        Atoms that stay at their sites are read as one element for each orbit of the crystal
-        (:func:`icsg3d.models.grid_decoding.alike_by_orbit`).
-
-        The grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the mixture back
-        to the data, with the crystal's own cell and number of atoms.
+        The crystal's grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the
+        mixture back to the data, with the crystal's own cell and number of atoms. Atoms that stay at their sites keep
+        the symmetry of the crystal (:func:`icsg3d.models.grid_decoding.as_symmetric`). What leaves them or has another
+        anonymous formula is drawn again, up to six times in all, as is, from the default scale on, what has the
+        composition of the crystal itself.
         """
         base = replace(origin, orbits=self._orbits(origin))
-        start = 1 - scale * self.config.renoising
-        latent = torch.as_tensor(base.grid)[None]
-        noise = _noise(_randoms(n, seed, first, composition_number(cell)), base.grid.shape)
-        points = self.flow.between(latent, noise, torch.full((n,), start))
-        conditions = self.networks.conditions(
-            np.repeat(base.lattice[None], n, axis=0), np.full(n, base.atoms), -1, frozenset()
-        )
-        grids = self._carry(points, conditions, start)
-        return [replace(base, grid=grid) for grid in grids]
+        conditions = self.networks.conditions(base.lattice[None], np.array([base.atoms]), -1, frozenset())
+        kind = _anonymous(cell.numbers)
+
+        def alike(numbers: np.ndarray | None) -> bool:
+            same_kind = numbers is not None and _anonymous(numbers) == kind
+            return same_kind and (scale < SCALE or _differs(cell.numbers, numbers))
+
+        drawing = _Drawing(base, conditions, 1 - scale * self.config.renoising, alike)
+        randoms = _randoms(n, seed, first, composition_number(cell))
+        return [self._drawn(lambda _random: drawing, each) for each in randoms]
+
+    def look_around(
+        self, origin: LatentGrid, cell: CrystalArrays, n: int, scale: float, seed: int, step: int
+    ) -> list[LatentGrid]:
+        """Return the draws of one step of a search."""
+        return self.around(origin, cell, n, scale, seed, first=step * n)
+
+    def coordinates(self, latents: Sequence[LatentGrid]) -> np.ndarray:
+        """Return grids of one shape in spreads of the training crystals, shape (n, blocks * channels)."""
+        mean, scale = self.flow.mean.numpy(), self.flow.scale.numpy()
+        return np.stack([((each.grid - mean) / scale).ravel() for each in latents]).astype(np.float64)
+
+    def at(self, coordinates: np.ndarray, base: LatentGrid) -> LatentGrid:
+        """Return the latent grid that has coordinates, in the cell of a base."""
+        grid = self.flow.mean.numpy() + coordinates.reshape(base.grid.shape) * self.flow.scale.numpy()
+        return replace(base, grid=grid.astype(np.float32))
 
     def _orbits(self, origin: LatentGrid) -> Orbits | None:
         """Return which sites of what a latent grid decodes to are equivalent; None where it decodes to nothing."""
-        decoded = decode_grid(self.vae, replace(origin, orbits=None), 0.0, self.config.reading, self.device)
-        return None if decoded.crystal is None else Orbits.of(decoded.crystal, SYMMETRY_TOLERANCE)
+        plain = replace(origin, orbits=None)
+        crystal = decoded_sites(self._sites(plain), plain, 0.0).crystal
+        return None if crystal is None else Orbits.of(crystal, SYMMETRY_TOLERANCE)
 
     def sample(
         self,
@@ -164,76 +237,90 @@ class GridSpace:
     ) -> list[LatentGrid]:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
-        With ``within`` they begin at compounds of no other elements, and each atom is read as the most probable of
-        these.
+        Where no bin is asked for, each draw stays in that of its training crystal: more of them are near the hull so.
+        What decodes to the composition at which it began is drawn again, as is what leaves its sites, from another
+        training crystal, up to six times in all. With ``within`` draws begin at compounds of no other elements, and
+        each atom is read as the most probable of these.
 
         Raises:
             InputError: if the seed is negative, or no training crystal has an energy in the bin, or only elements that
                 it may have.
         """
         within = frozenset() if elements else within
-        rows = self.networks.known.rows(condition, elements, within)
-        begins, noises = [], []
-        for random in _randoms(n, seed, first):
-            begins.append(self._begin(rows[random.integers(len(rows))]))
-            noises.append(random.standard_normal(begins[-1].grid.shape, dtype=np.float32))
-        drawn: dict[int, LatentGrid] = {}
-        for shape in sorted({noise.shape for noise in noises}):
-            alike = [row for row in range(n) if noises[row].shape == shape]
-            chosen = [begins[row] for row in alike]
-            noise = np.stack([noises[row] for row in alike])
-            drawn |= dict(zip(alike, self._renoised(chosen, noise, condition, elements), strict=True))
-        return [replace(drawn[row], allowed=within) for row in range(n)]
-
-    def _renoised(
-        self, begins: list[LatentGrid], noise: np.ndarray, condition: int, elements: frozenset[int]
-    ) -> list[LatentGrid]:
-        """Return neighbours of crystals with latent grids of one shape, one for each."""
+        known = self.networks.known
+        fit = known.rows(condition, elements, within)
+        guidance = self.config.guidance if condition >= 0 or elements else 1.0
         start = 1 - self.config.free_scale * self.config.renoising
-        latents = torch.as_tensor(np.stack([begin.grid for begin in begins]))
-        points = self.flow.between(latents, torch.as_tensor(noise), torch.full((len(begins),), start))
-        lattices, atoms = np.stack([begin.lattice for begin in begins]), np.array([begin.atoms for begin in begins])
-        grids = self._carry(points, self.networks.conditions(lattices, atoms, condition, elements), start)
-        return [replace(begin, grid=grid) for begin, grid in zip(begins, grids, strict=True)]
+
+        def drawing(random: np.random.Generator) -> _Drawing:
+            row = int(fit[random.integers(len(fit))])
+            begin = replace(self._begin(row), allowed=within)
+            energy_bin = condition if condition >= 0 else int(known.bins[row])
+            conditions = self.networks.conditions(begin.lattice[None], np.array([begin.atoms]), energy_bin, elements)
+            good = partial(_differs, known.crystal(row).numbers)
+            return _Drawing(begin, conditions, start, good, self.config.temperature, guidance)
+
+        return [self._drawn(drawing, random) for random in _randoms(n, seed, first)]
+
+    def _drawn(self, drawing_by: Callable[[np.random.Generator], _Drawing], random: np.random.Generator) -> LatentGrid:
+        """Return the first of :data:`_ATTEMPTS` draws that will do; the last of them if none does."""
+        for _ in range(_ATTEMPTS):
+            drawing = drawing_by(random)
+            begin = torch.as_tensor(drawing.begin.grid)[None]
+            noise = torch.as_tensor(random.standard_normal(begin.shape, dtype=np.float32)) * drawing.temperature
+            mixed = self.flow.between(begin, noise, torch.tensor([drawing.start]))
+            grid = self._carry(mixed, drawing.conditions, drawing.start, _STEPS, drawing.guidance)[0]
+            drawn = replace(drawing.begin, grid=grid)
+            if drawing.good(self._elements(drawn)):
+                break
+        return drawn
 
     def _begin(self, row: int) -> LatentGrid:
         """Return the latent grid of a training crystal, with its orbits."""
         crystal = centred(CrystalBatch.from_arrays([self.networks.known.crystal(row)])).arrays()[0]
         return replace(encode_crystal(self.vae, crystal, self.device), orbits=Orbits.of(crystal, SYMMETRY_TOLERANCE))
 
-    def _carry(self, points: torch.Tensor, conditions: GridConditions, start: float) -> list[np.ndarray]:
-        """Carry points of one shape to the data in batches of one size."""
+    def _carry(
+        self, points: torch.Tensor, conditions: GridConditions, start: float, steps: int, guidance: float = 1.0
+    ) -> list[np.ndarray]:
+        """Carry points of one shape to the data, each alone: last bits depend on what else is in a batch, and where."""
         grids: list[np.ndarray] = []
-        for first in range(0, len(points), _TOGETHER):
-            rows = torch.arange(first, min(first + _TOGETHER, len(points)))
-            filled = torch.cat([rows, rows[:1].expand(_TOGETHER - len(rows))])
-            carried = self.flow.carry(points[filled], conditions[filled], start=start, guidance=self.config.guidance)
-            grids += list(carried[: len(rows)].numpy())
+        for row in range(len(points)):
+            one = slice(row, row + 1)
+            carried = self.flow.carry(points[one], conditions[one], start=start, steps=steps, guidance=guidance)
+            grids.append(carried[0].numpy())
         return grids
 
     def path(self, first: LatentGrid, last: LatentGrid, steps: int) -> list[LatentGrid]:
-        """Return points on the straight line between two latent grids and cells of one shape.
+        """Return points between two latent grids of one shape, on an arc in the noise of the flow and carried along it.
+
+        Cells go straight from one to the other. Both ends are exact: by how much the flow misses them on its way back
+        is added in proportion.
 
         Raises:
             InputError: if the grids differ in shape, or a cell on the way asks for another.
         """
-        shares = np.linspace(0, 1, steps)
-        points = [
-            LatentGrid(
-                (1 - share) * first.grid + share * last.grid if first.grid.shape == last.grid.shape else first.grid,
-                (1 - share) * first.lattice + share * last.lattice,
-                round((1 - share) * first.atoms + share * last.atoms),
-            )
-            for share in shares
-        ]
-        shapes: set[GridShape] = {self.networks.blocks(point.lattice) for point in points}
+        shares = np.linspace(0, 1, steps)[:, None, None]
+        lattices = (1 - shares) * first.lattice + shares * last.lattice
+        atoms = np.rint((1 - shares) * first.atoms + shares * last.atoms).astype(int).ravel()
+        shapes: set[GridShape] = {self.networks.blocks(lattice) for lattice in lattices}
         if len(shapes) > 1:
             msg = (
                 "the cells of the two crystals have latent grids of different shapes, between which there is no "
-                "straight line; choose crystals with cells alike, or another --model"
+                "way; choose crystals with cells alike, or another --model, such as cubic"
             )
             raise InputError(msg)
-        return points
+        conditions = self.networks.conditions(lattices, atoms, -1, frozenset())
+        ends = np.stack([first.grid, last.grid])
+        noise = self.flow.noise(torch.as_tensor(ends), conditions[torch.tensor([0, -1])], steps=_PATH_STEPS)
+        begin, end = noise.double().flatten(1).numpy()
+        points = torch.as_tensor(arc(begin, end, shares[:, 0]), dtype=torch.float32).view(-1, *first.grid.shape)
+        grids = np.stack(self._carry(points, conditions, 0.0, _PATH_STEPS))
+        missed = ends - grids[[0, -1]]
+        shares = shares[..., None, None]
+        grids = grids + (1 - shares) * missed[0] + shares * missed[1]
+        made = zip(grids.astype(np.float32), lattices, atoms.tolist(), strict=True)
+        return [LatentGrid(*each) for each in made]
 
     def distance(self, latents: Sequence[LatentGrid], origin: LatentGrid) -> np.ndarray:
         """Return root-mean-square distances of grids of one shape in spreads of the training crystals, shape (n,)."""
@@ -254,6 +341,11 @@ def _randoms(n: int, seed: int, first: int, *base: int) -> list[np.random.Genera
     return [np.random.default_rng((seed, index, *base)) for index in range(first, first + n)]
 
 
-def _noise(randoms: Sequence[np.random.Generator], shape: tuple[int, ...]) -> torch.Tensor:
-    """Return standard normal noise for each draw, shape (n, ...)."""
-    return torch.as_tensor(np.stack([random.standard_normal(shape, dtype=np.float32) for random in randoms]))
+def _differs(begun: np.ndarray, numbers: np.ndarray | None) -> bool:
+    """Whether atoms are at the sites of a crystal, and their elements not all the same as there."""
+    return numbers is not None and not np.array_equal(numbers, np.sort(begun))
+
+
+def _anonymous(numbers: np.ndarray) -> list[int]:
+    """Return how many atoms there are of each element, the rarest first."""
+    return sorted(np.unique(numbers, return_counts=True)[1].tolist())

@@ -14,14 +14,16 @@ from icsg3d.arguments import noise_level, real_number, whole_number
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
 from icsg3d.progress import task, track
+from icsg3d.properties.volume import VolumePredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal, Located
+    from icsg3d.generation.decoded import DecodedCrystal, Located
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.properties.predictor import PropertyPredictor
 
 _RIDGE = 10.0
@@ -102,10 +104,11 @@ def optimize_property(
     """Search around a crystal for others whose predicted property is near a target.
 
     Decoding is not differentiable (atoms are counted), so the gradient of the property is fitted: in each round
-    neighbours of the current point are drawn (:meth:`icsg3d.models.density.LatentDensity.around`), decoded and
-    predicted, and a ridge regression on all of them so far gives the gradient in coordinates in which the training
-    crystals have unit covariance. The next point is the best crystal so far, moved along the gradient by the step that
-    would reach the target if the property were linear, at most half as far as noise of the level goes.
+    neighbours of the current point are drawn (:meth:`icsg3d.generation.spaces.LatentSpace.look_around`), decoded,
+    brought to their equilibrium volumes if the model keeps the cell of the start, and predicted. A ridge regression on
+    all of them so far gives the gradient in coordinates in which the training crystals have unit covariance. The next
+    point is the best crystal so far, moved along the gradient by the step that would reach the target if the property
+    were linear, at most half as far as noise of the level goes.
 
     Args:
         generator: Whose latent space is searched.
@@ -125,18 +128,26 @@ def optimize_property(
     """
     rounds, draws = whole_number(rounds, "rounds", 1), whole_number(draws, "draws", 2)
     scale, target, seed = noise_level(scale), real_number(target, "the target"), whole_number(seed, "a seed")
-    density, base = generator.vectors.density, generator.placed(start)
+    space, base = generator.space, generator.placed(start)
+    settle = VolumePredictor.from_pretrained().settle if space.fixed_cells else list
     points, values, visited = list[np.ndarray](), list[np.ndarray](), list[Visited]()
     current = base.latent
     for number in track(range(rounds), "searching"):
-        latent = density.around(current, draws, scale, seed, number)
-        rows, found = _visited(generator, predictor, base, latent, number)
+        latents = space.look_around(current, base.arrays, draws, scale, seed, number)
+        decoded = [each.in_setting(base.setting) for each in generator.decode(latents)]
+        drawn = [(each, each.structure) for each in decoded if each.structure is not None]
+        found = _predicted(predictor, [each for each, _ in drawn], settle([structure for _, structure in drawn]))
         if found:
-            visited += found
-            points.append(density.white(latent)[rows])
-            values.append(np.array([each.value for each in found]))
+            made = [each.latent for each, *_ in found]
+            distances = generator.latent_distance(made, base.latent).tolist()
+            visited += [
+                Visited(structure, value, std, distance, number)
+                for (_, structure, value, std), distance in zip(found, distances, strict=True)
+            ]
+            points.append(space.coordinates(made))
+            values.append(np.array([value for *_, value, _ in found]))
             following = _next_point(np.concatenate(points), np.concatenate(values), target, scale)
-            current = density.coloured(following[None])[0]
+            current = space.at(following, base.latent)
     if not visited:
         raise _barren(base, rounds * draws, scale)
     return visited
@@ -147,21 +158,14 @@ def _barren(base: Located, draws: int, scale: float) -> InputError:
     return InputError(f"none of {draws} draws around {formula} gave a crystal; try a smaller scale than {scale:g}")
 
 
-def _visited(
-    generator: CrystalGenerator, predictor: PropertyPredictor, base: Located, latent: np.ndarray, number: int
-) -> tuple[list[int], list[Visited]]:
-    """Return the latent vectors of a round that give crystals with a prediction, by their rows, and these crystals."""
-    decoded = [each.in_setting(base.setting).structure for each in generator.decode(latent)]
-    structures = {row: structure for row, structure in enumerate(decoded) if structure is not None}
-    found = predictor.predict_possible(list(structures.values()))
-    values = dict(zip(structures, zip(found.values.tolist(), found.stds.tolist(), strict=True), strict=True))
-    rows = [row for row, (value, _) in values.items() if np.isfinite(value)]
-    if not rows:
-        return [], []
-    distances = generator.latent_distance(latent[rows], base.latent).tolist()
-    return rows, [
-        Visited(structures[row], *values[row], distance, number) for row, distance in zip(rows, distances, strict=True)
-    ]
+def _predicted(
+    predictor: PropertyPredictor, drawn: Sequence[DecodedCrystal], settled: Sequence[Structure | None]
+) -> list[tuple[DecodedCrystal, Structure, float, float]]:
+    """Return the draws that have a prediction, with their settled crystals, values and uncertainties."""
+    usable = [(each, structure) for each, structure in zip(drawn, settled, strict=True) if structure is not None]
+    found = predictor.predict_possible([structure for _, structure in usable])
+    rows = zip(usable, found.values.tolist(), found.stds.tolist(), strict=True)
+    return [(each, structure, value, std) for (each, structure), value, std in rows if np.isfinite(value)]
 
 
 def _next_point(points: np.ndarray, values: np.ndarray, target: float, scale: float) -> np.ndarray:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.crystals.structures import Crystal
-    from icsg3d.generation.generator import CrystalGenerator, Located
+    from icsg3d.generation.decoded import Located
+    from icsg3d.generation.generator import CrystalGenerator
 
 EXCHANGE = "exchange"
 """Stands for the name of a generator where elements were exchanged."""

@@ -99,6 +99,18 @@ class LatentSpace(Protocol):
     def around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0) -> Latents:
         """Return draws around the latent of a cell at a noise level, each by its number and the seed."""
 
+    def look_around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, step: int) -> Latents:
+        """Return the draws of one step of a search, around the point that it has come to."""
+
+    def coordinates(self, latents: Latents) -> np.ndarray:
+        """Return coordinates in which the training crystals have unit covariance, shape (n, coordinates)."""
+
+    def at(self, coordinates: np.ndarray, base: Any) -> Any:
+        """Return the latent that has coordinates, (coordinates,), in the cell of a base's latent."""
+
+    fixed_cells: bool
+    """Whether draws keep the cell of their base, so that they have another volume than their own."""
+
     steers: bool
     """Whether free draws can be led to elements that are allowed."""
 
@@ -136,6 +148,9 @@ class VectorSpace:
         density: Density of the training crystals in latent space.
         device: Where it runs.
     """
+
+    fixed_cells = False
+    """Cells are decoded with the atoms."""
 
     steers = False
     """The density knows no elements."""
@@ -244,6 +259,26 @@ class VectorSpace:
     ) -> np.ndarray:
         """Return neighbours of a latent vector, (latent,), where crystals are."""
         return self.density.around(origin, n, scale, seed, composition_number(cell), first=first)
+
+    def look_around(
+        self,
+        origin: np.ndarray,
+        cell: CrystalArrays,  # noqa: ARG002 (the vector says all)
+        n: int,
+        scale: float,
+        seed: int,
+        step: int,
+    ) -> np.ndarray:
+        """Return the draws of one step of a search, shape (n, latent)."""
+        return self.density.around(origin, n, scale, seed, step)
+
+    def coordinates(self, latents: np.ndarray) -> np.ndarray:
+        """Return coordinates in which the training crystals have unit covariance, shape (n, components)."""
+        return self.density.white(np.asarray(latents))
+
+    def at(self, coordinates: np.ndarray, base: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        """Return the latent vector that has coordinates, shape (latent,)."""
+        return self.density.coloured(coordinates[None])[0]
 
     def sample(
         self,

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from icsg3d.errors import InputError
 from icsg3d.files import sha256, write_atomically
+from icsg3d.models.compact_weights import restored, stored
 from icsg3d.models.generator import GeneratorConfig, GeneratorNetwork
 from icsg3d.models.schema import check_fields
 from icsg3d.models.unet import SegmentationUNetConfig
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import nn
+
+    from icsg3d.models.compact_weights import Bits
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -67,7 +70,7 @@ def write_model(
     networks: Mapping[str, nn.Module],
     extra: Mapping[str, torch.Tensor] | None = None,
     *,
-    half: bool = False,
+    bits: Bits = 32,
 ) -> str:
     """Write networks into a folder, sizes as JSON and weights as safetensors.
 
@@ -76,9 +79,9 @@ def write_model(
         format_name: Of the configuration; checked when it is read.
         settings: From which the networks can be built again.
         networks: What is written, by name.
-        extra: Further tensors that travel with the weights.
-        half: Whether parameters are stored in 16 bits. Buffers, such as the statistics of batch norms, which may be out
-            of the range of such numbers, are not.
+        extra: Further tensors that travel with the weights, stored as they are.
+        bits: Of a stored weight. Buffers, such as the statistics of batch norms, which may be out of the range of
+            smaller numbers, are stored as they are.
 
     Returns:
         The SHA-256 of the weights file.
@@ -86,9 +89,9 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"extra.{name}": tensor for name, tensor in (extra or {}).items()}
     for name, network in networks.items():
-        parameters = {key for key, _ in network.named_parameters()} if half else set()
+        parameters = {key for key, _ in network.named_parameters()}
         for key, tensor in network.state_dict().items():
-            tensors[f"{name}.{key}"] = tensor.half() if key in parameters else tensor
+            tensors |= stored(f"{name}.{key}", tensor, bits if key in parameters else 32)
     data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = sha256(data)
     write_atomically(folder / WEIGHTS_FILE, data)
@@ -163,7 +166,7 @@ def read_model(
         raise InputError(f"the model {folder} cannot be read ({error}); {_WAY_OUT}") from error
     digest = _check_config(folder, format_name, config, data)
     try:
-        tensors = load_tensors(data)
+        tensors = restored(load_tensors(data))
         built = _built(networks, config["network"], tensors)
     except (
         KeyError,
@@ -253,11 +256,11 @@ def config_from_dict(values: Mapping[str, Any]) -> GeneratorConfig:
 
 
 def save_network(
-    network: GeneratorNetwork, folder: Path, extra: Mapping[str, torch.Tensor] | None = None, *, half: bool = False
+    network: GeneratorNetwork, folder: Path, extra: Mapping[str, torch.Tensor] | None = None, *, bits: Bits = 32
 ) -> str:
     """Write a generator into a folder, as :func:`write_model` does, and return the SHA-256 of its weights."""
     return write_model(
-        folder, GENERATOR_FORMAT, dataclasses.asdict(network.config), {"network": network}, extra, half=half
+        folder, GENERATOR_FORMAT, dataclasses.asdict(network.config), {"network": network}, extra, bits=bits
     )
 
 

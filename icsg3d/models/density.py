@@ -10,10 +10,13 @@ import torch
 
 from icsg3d.arguments import whole_number
 from icsg3d.errors import InputError
+from icsg3d.models.compact_weights import restored, stored
 from icsg3d.models.flow import FlowConfig, LatentFlow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from icsg3d.models.compact_weights import Bits
 
 SCALE = 0.65
 """Noise level of neighbours at which most differ from the base and keep its anonymous formula (docs/generator.md)."""
@@ -126,7 +129,7 @@ class LatentDensity:
         noise = self.flow.noise(ends).double().numpy()
         missed = np.stack([first, last]) - self._carried(noise, -1, 1.0, 0.0)
         shares = np.linspace(0, 1, steps)[:, None]
-        carried = self._carried(_arc(noise[0], noise[1], shares), -1, 1.0, 0.0)
+        carried = self._carried(arc(noise[0], noise[1], shares), -1, 1.0, 0.0)
         return carried + (1 - shares) * missed[0] + shares * missed[1]
 
     def white(self, latent: np.ndarray) -> np.ndarray:
@@ -154,15 +157,14 @@ class LatentDensity:
             parts.append(carried[: len(part)].double().numpy())
         return np.concatenate(parts)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the density as tensors for a weights file, the flow in 16 bits."""
+    def tensors(self, bits: Bits = 32) -> dict[str, torch.Tensor]:
+        """Return the density as tensors for a weights file, the weights of the flow in so many bits."""
         arrays = {"shares": self.shares, "covariance_root": self.covariance_root}
         own = {f"density.{name}": torch.as_tensor(value, dtype=torch.float32) for name, value in arrays.items()}
         learned = {name for name, _ in self.flow.named_parameters()}
-        return own | {
-            f"density.flow.{name}": tensor.half() if name in learned else tensor
-            for name, tensor in self.flow.state_dict().items()
-        }
+        for name, tensor in self.flow.state_dict().items():
+            own |= stored(f"density.flow.{name}", tensor, bits if name in learned else 32)
+        return own
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> LatentDensity:
@@ -172,6 +174,7 @@ class LatentDensity:
             InputError: if a tensor is missing or does not fit the others.
         """
         try:
+            tensors = restored(tensors)
             state = {n.removeprefix("density.flow."): t for n, t in tensors.items() if n.startswith("density.flow.")}
             blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
             components, latent = state["basis"].shape
@@ -186,7 +189,7 @@ class LatentDensity:
         return cls(flow.eval(), shares, root)
 
 
-def _arc(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def arc(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return points on the arc between two vectors, whose length goes evenly from the one's to the other's.
 
     Normal noise of many dimensions lies near a sphere, which a straight line would leave (T. White 2016,

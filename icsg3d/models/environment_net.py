@@ -17,7 +17,7 @@ from torch import nn
 
 from icsg3d.crystals.elements import N_CLASSES, graph_features
 from icsg3d.errors import InputError
-from icsg3d.representation.environments import EnvironmentConfig
+from icsg3d.representation.moments import EnvironmentConfig
 
 if TYPE_CHECKING:
     from icsg3d.representation.environments import EnvironmentBatch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, centred, periodic_distances
-from icsg3d.crystals.symmetry import anchored, symmetrised, symmetry_operations
+from icsg3d.crystals.symmetry import Operations, anchored, averaged, symmetrised, symmetry_operations
 from icsg3d.models.decoding import Decoded, assemble
 from icsg3d.representation.sites import ReadingConfig, Sites, heard_points, read_sites
 
@@ -23,31 +23,47 @@ _SAME_SITE = 1.0
 
 @dataclass(frozen=True)
 class Orbits:
-    """Sites of a base crystal and which of them are equivalent by its symmetry.
+    """Sites of a base crystal and the symmetry that makes some of them equivalent.
 
     Attributes:
         frac_coords: Fractional coordinates, shape (N, 3).
-        labels: Number of each site's orbit, shape (N,).
+        operations: Of the base's space group.
     """
 
     frac_coords: np.ndarray
-    labels: np.ndarray
+    operations: Operations
 
     @classmethod
     def of(cls, crystal: CrystalArrays, tolerance: float) -> Orbits:
         """Return the orbits of a crystal under the symmetry that it has within a tolerance in angstrom."""
-        return cls(crystal.frac_coords, symmetry_operations(crystal, tolerance).partners.min(axis=0))
+        return cls(crystal.frac_coords, symmetry_operations(crystal, tolerance))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Number of each site's orbit, shape (N,)."""
+        return self.operations.partners.min(axis=0)
+
+    def places(self, frac_coords: np.ndarray, lattice: np.ndarray) -> np.ndarray | None:
+        """Return at which of the base's sites each atom is, shape (N,); None unless they are one to one at them."""
+        distances = periodic_distances(frac_coords, self.frac_coords, lattice)
+        if distances.shape[0] != distances.shape[1]:
+            return None
+        places = distances.argmin(axis=1)
+        moved = len(np.unique(places)) < len(places) or distances.min(axis=1).max() > _SAME_SITE
+        return None if moved else places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentGrid:
     """A crystal's latent: its cell, the number of its atoms, and a vector for each block of the cell.
+
+    Two are never equal, so that what is known of one can be kept beside it.
 
     Attributes:
         grid: Latent vectors, shape (X, Y, Z, latent), float32.
         lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
         atoms: How many atoms the crystal has that was encoded, or was asked for.
-        orbits: Of the base that it was drawn around: atoms that are still at its sites get one element for each orbit.
+        orbits: Of the base that it was drawn around: atoms that are still at its sites keep its symmetry.
         allowed: Atomic numbers of the elements that its atoms may be; empty for any.
     """
 
@@ -97,25 +113,24 @@ def encode_crystal(network: GridVAE, crystal: CrystalArrays, device: torch.devic
 def read_grid(
     network: GridVAE, latent: LatentGrid, reading: ReadingConfig | None = None, device: torch.device | str = "cpu"
 ) -> Sites:
-    """Return the atoms that a latent grid decodes to."""
+    """Return the atoms that a latent grid decodes to, of the elements that they may be."""
     grid = torch.as_tensor(latent.grid, dtype=torch.float32, device=device)[None]
     lattice = torch.as_tensor(latent.lattice, dtype=torch.float32, device=device)[None]
-    return sites_of(network, network.decode(grid, lattice), lattice, reading)[0]
+    sites = sites_of(network, network.decode(grid, lattice), lattice, reading)[0]
+    return among(sites, latent.allowed) if latent.allowed else sites
 
 
-def decode_grid(
-    network: GridVAE,
-    latent: LatentGrid,
-    symmetry_tolerance: float,
-    reading: ReadingConfig | None = None,
-    device: torch.device | str = "cpu",
-) -> Decoded:
-    """Decode a latent grid to a crystal with the symmetry that it has within a tolerance in angstrom, 0 for none."""
-    sites = read_grid(network, latent, reading, device)
-    if latent.allowed:
-        sites = among(sites, latent.allowed)
+def decoded_sites(sites: Sites, latent: LatentGrid, symmetry_tolerance: float) -> Decoded:
+    """Return the crystal of the atoms that were read from a latent grid (:func:`read_grid`).
+
+    Args:
+        sites: The atoms.
+        latent: The grid, whose orbits make atoms equivalent.
+        symmetry_tolerance: The crystal is brought to the symmetry that it has within this distance in angstrom; 0 for
+            none.
+    """
     if latent.orbits is not None:
-        sites = alike_by_orbit(sites, latent.orbits, latent.lattice)
+        sites = as_symmetric(sites, latent.orbits, latent.lattice, moved=symmetry_tolerance > 0)
     return assembled(sites, latent.lattice, symmetry_tolerance)
 
 
@@ -131,28 +146,32 @@ def among(sites: Sites, allowed: frozenset[int]) -> Sites:
     return Sites((sites.shares + kept).argmax(axis=1) + 1, sites.frac_coords, np.where(kept < 0, 0.0, sites.shares))
 
 
-def alike_by_orbit(sites: Sites, orbits: Orbits, lattice: np.ndarray) -> Sites:
-    """Return atoms with one element for each orbit of a base: that of the greatest mean probability.
+def as_symmetric(sites: Sites, orbits: Orbits, lattice: np.ndarray, *, moved: bool = True) -> Sites:
+    """Return atoms that are as symmetric as the base that they were drawn around.
 
-    The noise that draws start from is not symmetric, so equivalent atoms would change one by one; a chemist changes
-    them together. Where atoms are no longer one to one at the base's sites, they stay as they are.
+    The noise that draws start from is not symmetric, so equivalent atoms would change and move one by one; a chemist
+    changes them together. Each orbit gets the element of the greatest mean probability, and each atom the mean of its
+    images. Where atoms are no longer one to one at the base's sites, they stay as they are.
 
     Args:
         sites: Atoms that were read.
         orbits: Of the base.
         lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
+        moved: Whether atoms are moved as well; else only their elements change.
     """
-    distances = periodic_distances(sites.frac_coords, orbits.frac_coords, lattice)
-    if distances.shape[0] != distances.shape[1]:
-        return sites
-    places = distances.argmin(axis=1)
-    if len(np.unique(places)) < len(places) or distances.min(axis=1).max() > _SAME_SITE:
+    places = orbits.places(sites.frac_coords, lattice)
+    if places is None:
         return sites
     shares = sites.shares.copy()
     labels = orbits.labels[places]
     for label in np.unique(labels):
         shares[labels == label] = sites.shares[labels == label].mean(axis=0)
-    return Sites(shares.argmax(axis=1) + 1, sites.frac_coords, shares)
+    numbers, frac_coords = shares.argmax(axis=1) + 1, sites.frac_coords
+    if moved:
+        partners = np.argsort(places)[orbits.operations.partners[:, places]]  # in the order of the atoms
+        operations = orbits.operations._replace(partners=partners)
+        frac_coords = averaged(CrystalArrays(numbers, frac_coords, lattice), operations).frac_coords
+    return Sites(numbers, frac_coords, shares)
 
 
 @torch.no_grad()

@@ -223,14 +223,32 @@ class GridFlow(nn.Module):
             guidance: How many times the difference that energy and elements make is counted.
             dtype: Precision of the layers.
         """
-        count = max(1, math.ceil(steps * (1 - start)))
-        times = torch.linspace(start, 1, count + 1)
+        return self.mean + self._carried(x, conditions, start, 1.0, steps, guidance, dtype) * self.scale
+
+    @torch.no_grad()
+    def noise(self, latent: torch.Tensor, conditions: GridConditions, *, steps: int = 6) -> torch.Tensor:
+        """Return the noise that the flow would carry to latent grids, shape (B, X, Y, Z, latent)."""
+        return self._carried((latent - self.mean) / self.scale, conditions, 1.0, 0.0, steps, 1.0, torch.float32)
+
+    def _carried(
+        self,
+        x: torch.Tensor,
+        conditions: GridConditions,
+        start: float,
+        end: float,
+        steps: int,
+        guidance: float,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        """Return points carried from one time to another by Heun's method."""
+        count = max(1, math.ceil(steps * abs(end - start)))
+        times = torch.linspace(start, end, count + 1)
         for now, then in itertools.pairwise(times):
             length = then - now
             velocity = self.guided(x.to(dtype), now.expand(len(x)), conditions, guidance)
             ahead = self.guided((x + length * velocity).to(dtype), then.expand(len(x)), conditions, guidance)
             x = x + length * (velocity + ahead) / 2
-        return self.mean + x * self.scale
+        return x
 
     def between(self, latent: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """Return the points on the straight way from noise to latent grids at times, shape (B,)."""

@@ -11,6 +11,7 @@ import torch
 from icsg3d.crystals.elements import MAX_NUMBER
 from icsg3d.errors import InputError
 from icsg3d.models.checkpoints import build, read_model, write_model
+from icsg3d.models.compact_weights import GENERATOR_BITS
 from icsg3d.models.generator import energy_range
 from icsg3d.models.grid_flow import GridConditions, GridFlow, GridFlowConfig
 from icsg3d.models.grid_vae import GridVAE, GridVAEConfig
@@ -44,7 +45,7 @@ class GridGeneratorConfig:
         most_points: Largest grid that the model takes.
         most_atoms: Most atoms in a primitive cell.
         guidance: How many times draws count the difference that the condition makes.
-        temperature: Standard deviation of the noise from which draws for a condition start.
+        temperature: Standard deviation of the noise of draws without a base.
         renoising: Share of noise in the mixture from which neighbours at a scale of 1 are carried back.
         free_scale: Scale of draws without a base: each is a neighbour of a training crystal, at this scale.
     """
@@ -55,8 +56,8 @@ class GridGeneratorConfig:
     elements: tuple[int, ...] = ()
     condition: str = "formation_energy_per_atom"
     energy_edges: tuple[float, ...] = ()
-    max_length: float = 30.0
-    most_points: int = 8000
+    max_length: float = 50.0
+    most_points: int = 16_000
     most_atoms: int = 20
     guidance: float = 1.5
     temperature: float = 1.0
@@ -115,10 +116,10 @@ class GridNetworks:
 
 
 def save_grid_networks(networks: GridNetworks, folder: Path) -> str:
-    """Write a latent-grid generator into a folder, parameters in 16 bits, and return the SHA-256 of its weights."""
+    """Write a latent-grid generator into a folder, matrices in 8 bits, and return the SHA-256 of its weights."""
     parts = {"vae": networks.vae, "flow": networks.flow}
     settings = dataclasses.asdict(networks.config)
-    return write_model(folder, GRID_GENERATOR_FORMAT, settings, parts, networks.known.tensors(), half=True)
+    return write_model(folder, GRID_GENERATOR_FORMAT, settings, parts, networks.known.tensors(), bits=GENERATOR_BITS)
 
 
 def load_grid_networks(folder: Path) -> tuple[GridNetworks, str]:

@@ -22,6 +22,7 @@ class GridLossConfig:
 
     Attributes:
         height: Of the cross-entropy of the heights, summed over an atom's share of the grid.
+        species: Of the cross-entropy of the elements.
         exactness: Distance in angstrom at which a site that is off costs about half a nat.
         divergence: Of the posterior's divergence. The optimum trades it against exactness: sites are then off by about
             ``exactness * sqrt(divergence)`` along each axis by the noise of the latent vectors.
@@ -29,6 +30,7 @@ class GridLossConfig:
     """
 
     height: float = 0.3
+    species: float = 1.0
     exactness: float = 0.1
     divergence: float = 0.01
     least: float = 0.15
@@ -51,7 +53,8 @@ class GridLosses(NamedTuple):
 
     def total(self, config: GridLossConfig, share: float = 1.0) -> torch.Tensor:
         """Return the weighted sum; ``share`` is that of the divergence's weight that counts already."""
-        return config.height * self.height + self.place + self.species + share * config.divergence * self.divergence
+        read = config.height * self.height + self.place + config.species * self.species
+        return read + share * config.divergence * self.divergence
 
 
 def grid_losses(

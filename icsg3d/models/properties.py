@@ -17,13 +17,14 @@ from icsg3d.models.crystal_graph import CrystalGraphConfig, CrystalGraphNet
 from icsg3d.models.environment_net import EnvironmentNet, EnvironmentNetConfig
 from icsg3d.models.targets import Property
 from icsg3d.models.uncertainty import Uncertainty, UncertaintyConfig
-from icsg3d.representation.environments import EnvironmentConfig
 from icsg3d.representation.graphs import GraphConfig
+from icsg3d.representation.moments import EnvironmentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from icsg3d.models.compact_weights import Bits
     from icsg3d.representation.environments import EnvironmentBatch
     from icsg3d.representation.graphs import GraphBatch
 
@@ -156,15 +157,15 @@ def untransform(values: torch.Tensor, of: Property) -> tuple[torch.Tensor, torch
     return values, torch.ones_like(values)
 
 
-def save_property_model(model: PropertyModel, folder: Path, *, half: bool = False) -> str:
+def save_property_model(model: PropertyModel, folder: Path, *, bits: Bits = 32) -> str:
     """Write a model into a folder and return the SHA-256 of its weights.
 
     Args:
         model: What is written.
         folder: Made if it does not exist.
-        half: Whether parameters are stored in 16 bits.
+        bits: Of a stored weight.
     """
-    return write_model(folder, PROPERTY_FORMAT, dataclasses.asdict(model.config), {"model": model}, half=half)
+    return write_model(folder, PROPERTY_FORMAT, dataclasses.asdict(model.config), {"model": model}, bits=bits)
 
 
 def load_property_model(folder: Path) -> tuple[PropertyModel, str]:

@@ -19,6 +19,8 @@ from icsg3d.models.targets import Property
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from icsg3d.models.compact_weights import Bits
+
 VOLUME_FORMAT = "icsg3d-volume-1"
 
 REFERENCE_VOLUME = 20.0
@@ -39,15 +41,15 @@ def without_scale(crystal: CrystalArrays) -> CrystalArrays:
     return CrystalArrays(crystal.numbers, crystal.frac_coords, crystal.lattice * factor)
 
 
-def save_volume_model(model: PropertyModel, folder: Path, *, half: bool = False) -> str:
+def save_volume_model(model: PropertyModel, folder: Path, *, bits: Bits = 32) -> str:
     """Write a model of volumes into a folder and return the SHA-256 of its weights.
 
     Args:
         model: What is written.
         folder: Made if it does not exist.
-        half: Whether parameters are stored in 16 bits.
+        bits: Of a stored weight.
     """
-    return write_model(folder, VOLUME_FORMAT, dataclasses.asdict(model.config), {"model": model}, half=half)
+    return write_model(folder, VOLUME_FORMAT, dataclasses.asdict(model.config), {"model": model}, bits=bits)
 
 
 def load_volume_model(folder: Path) -> tuple[PropertyModel, str]:

@@ -45,7 +45,10 @@ def structure(crystal: Structure, axes: Axes3D | None = None) -> Axes3D:
     axes.set_axis_off()
     axes.set_box_aspect(np.ptp(corners @ matrix, axis=0))
     axes.set_title(f"a = {crystal.lattice.a:.2f} Å", fontsize=9, y=1.0)
-    axes.legend(loc="lower center", ncols=4, fontsize=7, frameon=False, handletextpad=0.0, columnspacing=0.6)
+    style: dict[str, Any] = {"fontsize": 7, "frameon": False, "handletextpad": 0.0, "columnspacing": 0.6}
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.05), ncols=4, **style)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
     return axes
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.files import sha256, write_atomically
 from icsg3d.models.checkpoints import save_network
+from icsg3d.models.compact_weights import GENERATOR_BITS, round_weights
 from icsg3d.models.density import LatentDensity
 from icsg3d.models.encoding import encode_posteriors
 from icsg3d.models.environment_net import EnvironmentNetConfig
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from icsg3d.models.generator import GeneratorNetwork
     from icsg3d.models.properties import PropertyModel
     from icsg3d.training.data import CrystalSet, PropertySet
-
-Network = TypeVar("Network", bound=nn.Module)
 
 RECORD_FILE = "training.json"
 
@@ -78,7 +76,7 @@ def pack_model(
 ) -> str:
     """Write a model folder that :meth:`CrystalGenerator.from_pretrained` reads.
 
-    The weights are stored in 16 bits, and the density of the latent space is that of the network as stored.
+    Matrices of weights are stored in 8 bits, and the density of the latent space is that of the network as stored.
 
     Args:
         network: What is written; its weights are rounded in place.
@@ -91,12 +89,12 @@ def pack_model(
     Returns:
         The SHA-256 of the weights.
     """
-    round_to_half(network)
+    round_weights(network, GENERATOR_BITS)
     bins = energy_bins(torch.as_tensor(training.energies), network.config.energy_edges)
     started = time.monotonic()
     fitted = fit_density(network, training.crystals, bins, density)
     record = replace(record, seconds=record.seconds + time.monotonic() - started)
-    digest = save_network(network, folder, fitted.tensors(), half=True)
+    digest = save_network(network, folder, fitted.tensors(GENERATOR_BITS), bits=GENERATOR_BITS)
     formulas = [from_arrays(crystal).composition.reduced_formula for crystal in training.crystals]
     _write_papers(folder, training.ids, formulas, record, card(network, record, digest) + notes)
     return digest
@@ -123,16 +121,8 @@ def fit_density(
     made = recombined(crystals, _RECOMBINED * len(crystals))
     if made:
         clouds["recombined"] = _cloud(network, made, torch.full((len(made),), -1))
-    flow = round_to_half(fit_flow(clouds, network.config.vae.bins, options))
+    flow = round_weights(fit_flow(clouds, network.config.vae.bins, options), GENERATOR_BITS)
     return LatentDensity.of(flow, clouds["unlabelled"].mean.numpy(), bins.numpy())
-
-
-def round_to_half(network: Network) -> Network:
-    """Round the weights of a network to 16 bits, in place, so that it does what it will do when read again."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(parameter.half().float())
-    return network
 
 
 def _cloud(network: GeneratorNetwork, crystals: Sequence[CrystalArrays], bins: torch.Tensor) -> Cloud:
@@ -155,7 +145,7 @@ def pack_property_model(
     Returns:
         The SHA-256 of the weights.
     """
-    digest = save_property_model(model, folder, half=True)
+    digest = save_property_model(model, folder, bits=16)
     _write_papers(folder, training.ids, training.formulas, record, property_card(model, record, digest) + notes)
     return digest
 
@@ -167,7 +157,7 @@ def pack_volume_model(
 
     Arguments and result are those of :func:`pack_property_model`; a crystal that is there twice is listed once.
     """
-    digest = save_volume_model(model, folder, half=True)
+    digest = save_volume_model(model, folder, bits=16)
     crystals = dict(zip(training.ids, training.formulas, strict=True))
     text = property_card(model, record, digest) + notes
     _write_papers(folder, list(crystals), list(crystals.values()), record, text)

@@ -20,7 +20,7 @@ from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.models.environment_net import EnvironmentNet
 from icsg3d.properties.predictor import batches_of, graph_of
 from icsg3d.representation.description import batch_of
-from icsg3d.representation.environments import EnvironmentBatch, EnvironmentConfig, Environments, environments
+from icsg3d.representation.environments import EnvironmentBatch, Environments, environments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from icsg3d.models.properties import PropertyModel
     from icsg3d.models.uncertainty import Uncertainty
     from icsg3d.properties.predictor import PropertyPredictor
+    from icsg3d.representation.moments import EnvironmentConfig
 
-STRAIN = 0.005
-"""Frobenius norm of the strains."""
+STRAINS = (0.09, *(0.03,) * 5)
+"""Frobenius norms of the strains: a change of volume and five of shape. Under smaller ones the networks' errors in the
+curvature count more; under larger ones the result depends on how the crystal is turned."""
 
 GPA = 160.21766
 """One eV per cubic angstrom, in GPa."""
@@ -70,14 +72,8 @@ def has_directions(model: PropertyModel) -> bool:
     return model.uncertainty is not None and isinstance(model.members[0], EnvironmentNet)
 
 
-def gives_energies(model: PropertyModel) -> bool:
-    """Whether a model has networks on environments whose value is a mean over atoms, as an energy per atom is."""
-    network = model.members[0]
-    return isinstance(network, EnvironmentNet) and network.config.pooling == "atomic"
-
-
 def strains() -> np.ndarray:
-    """Return strains of norm :data:`STRAIN`: a change of volume and five of shape, orthogonal, each with both signs.
+    """Return strains of norms :data:`STRAINS`: a change of volume and five of shape, orthogonal, each with both signs.
 
     Returns:
         Shape (12, 3, 3): negative and positive one after the other.
@@ -88,7 +84,8 @@ def strains() -> np.ndarray:
     unit[2] = np.diag([1, 1, -2]) / np.sqrt(6)
     for number, (i, j) in enumerate(((0, 1), (1, 2), (0, 2)), start=3):
         unit[number, i, j] = unit[number, j, i] = 1 / np.sqrt(2)
-    return STRAIN * np.stack([-unit, unit], axis=1).reshape(12, 3, 3)
+    unit *= np.array(STRAINS)[:, None, None]
+    return np.stack([-unit, unit], axis=1).reshape(12, 3, 3)
 
 
 def probe(crystal: Crystal, config: EnvironmentConfig) -> Probe:
@@ -201,9 +198,9 @@ def stiffness(still: np.ndarray, strained: np.ndarray, volumes: np.ndarray) -> n
     Returns:
         In GPa, shape (n, 4).
     """
-    minus, plus = strained[:, 0::2], strained[:, 1::2]
-    curvatures = GPA * (minus + plus - 2 * still[:, None]) / STRAIN**2 / volumes[:, None]
-    slopes = GPA * (plus - minus) / (2 * STRAIN) / volumes[:, None]
+    minus, plus, norms = strained[:, 0::2], strained[:, 1::2], np.array(STRAINS)
+    curvatures = GPA * (minus + plus - 2 * still[:, None]) / norms**2 / volumes[:, None]
+    slopes = GPA * (plus - minus) / (2 * norms) / volumes[:, None]
     bulk, shear = curvatures[:, 0] / 3, curvatures[:, 1:].mean(1) / 2
     return np.stack([bulk, shear, -slopes[:, 0] / np.sqrt(3), np.linalg.norm(slopes[:, 1:], axis=1)], axis=1)
 

@@ -88,7 +88,8 @@ def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], p
     density.set(xlabel="density (g/cm³)", ylabel="share per unit")
     lengths.set(xlabel="a, b, c (Å)")
     counts.set(xlabel="number of elements")
-    density.legend()
+    # Fixed: finding the best place takes long for many points.
+    density.legend(loc="upper right")
     figure.suptitle(f"{len(generated)} generated and {len(real)} real crystals", fontsize=11)
     save_figure(figure, path)
 
@@ -167,5 +168,5 @@ def draw_search(results: Sequence[SearchResult], training: np.ndarray, label: st
         axes.hist(values, bins=bins, density=True, alpha=0.6, color=colour, label=name)
     axes.axvline(np.quantile(known, 0.05), color="black", lw=1, ls="--", label="lowest 5 %")
     axes.set(xlabel=f"{label}, by the judge", ylabel="share per unit")
-    axes.legend(fontsize=9)
+    axes.legend(fontsize=9, loc="upper right")
     save_figure(figure, path)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from icsg3d.crystals.bounds import check_bounds
-from icsg3d.representation.environments import EnvironmentConfig, Environments, EnvironmentSet, environments
+from icsg3d.representation.environments import Environments, EnvironmentSet, environments
 from icsg3d.representation.graphs import CrystalGraph, GraphConfig, GraphSet, crystal_graph
+from icsg3d.representation.moments import EnvironmentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vesin import NeighborList
 
 from icsg3d.errors import InputError
 from icsg3d.limits import ATOMS
+from icsg3d.representation.moments import EnvironmentConfig, pair_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,52 +28,6 @@ if TYPE_CHECKING:
 
 _DENSE_ATOMS = 256
 """Up to so many atoms a crystal's moments are one matrix; beyond, only pairs within the cutoff are stored."""
-
-_NEAREST_CENTRE = 0.9
-_FARTHEST_CENTRE = 0.87
-"""Radial functions stand from 0.9 angstrom to this share of the cutoff."""
-
-_HIGHEST_DEGREE = 4
-"""Sites of cubic symmetry have no moments of degree 1 to 3; those of degree 4 tell bcc from fcc."""
-
-
-@dataclass(frozen=True)
-class EnvironmentConfig:
-    """How an environment is described.
-
-    Attributes:
-        cutoff: Distance at which the envelope is zero, in angstrom.
-        radial: Radial functions: Gaussians of the logarithm of the distance.
-        degree: Highest degree of the spherical harmonics, 0 to 4.
-    """
-
-    cutoff: float = 6.0
-    radial: int = 8
-    degree: int = _HIGHEST_DEGREE
-
-    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        "cutoff": (2, 20),
-        "radial": (2, 256),
-        "degree": (0, _HIGHEST_DEGREE),
-    }
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            InputError: if one is out of range.
-        """
-        if not 2.0 <= self.cutoff <= 20.0 or self.radial < 2 or not 0 <= self.degree <= _HIGHEST_DEGREE:
-            msg = (
-                "environments need a cutoff of 2 to 20 angstrom, two radial functions, a degree of 0 to "
-                f"{_HIGHEST_DEGREE}, got {self}"
-            )
-            raise InputError(msg)
-
-    @property
-    def harmonics(self) -> int:
-        """Number of spherical harmonics."""
-        return (self.degree + 1) ** 2
 
 
 @dataclass(frozen=True)
@@ -96,58 +51,6 @@ class Environments:
         return len(self.numbers)
 
 
-def radial_functions(distances: np.ndarray, config: EnvironmentConfig) -> np.ndarray:
-    """Return Gaussians of the logarithm of the distance times the envelope (1 - (r/cutoff)^2)^3, shape (E, radial)."""
-    steps = np.linspace(np.log(_NEAREST_CENTRE), np.log(_FARTHEST_CENTRE * config.cutoff), config.radial)
-    width = 0.8 * (steps[1] - steps[0])
-    inside = np.clip(1.0 - (distances / config.cutoff) ** 2, 0.0, None) ** 3
-    return inside[:, None] * np.exp(-0.5 * ((np.log(distances)[:, None] - steps) / width) ** 2)
-
-
-def spherical_harmonics(unit: np.ndarray, degree: int) -> np.ndarray:
-    """Return real spherical harmonics up to a degree, scaled so that the squares of each degree add up to 1.
-
-    Args:
-        unit: Unit vectors, shape (E, 3).
-        degree: Highest degree, up to 4.
-
-    Returns:
-        Shape (E, (degree + 1)^2).
-    """
-    x, y, z = unit.T
-    parts = [np.ones_like(x)]
-    if degree > 0:
-        parts += [x, y, z]
-    if degree > 1:
-        root = np.sqrt(3.0)
-        parts += [root * x * y, root * y * z, 1.5 * z * z - 0.5, root * x * z, root / 2 * (x * x - y * y)]
-    if degree > 2:
-        a, b, c = np.sqrt(5.0 / 8.0), np.sqrt(15.0), np.sqrt(3.0 / 8.0)
-        parts += [
-            a * y * (3 * x * x - y * y),
-            b * x * y * z,
-            c * y * (5 * z * z - 1),
-            0.5 * z * (5 * z * z - 3),
-            c * x * (5 * z * z - 1),
-            b / 2 * z * (x * x - y * y),
-            a * x * (x * x - 3 * y * y),
-        ]
-    if degree > 3:
-        a, b, c, d = np.sqrt(35.0) / 2, np.sqrt(35.0 / 8.0), np.sqrt(5.0) / 2, np.sqrt(5.0 / 8.0)
-        parts += [
-            a * x * y * (x * x - y * y),
-            b * y * z * (3 * x * x - y * y),
-            c * x * y * (7 * z * z - 1),
-            d * y * z * (7 * z * z - 3),
-            (35 * z**4 - 30 * z * z + 3) / 8,
-            d * x * z * (7 * z * z - 3),
-            c / 2 * (x * x - y * y) * (7 * z * z - 1),
-            b * x * z * (x * x - 3 * y * y),
-            a / 4 * (x * x * (x * x - 3 * y * y) - y * y * (3 * x * x - y * y)),
-        ]
-    return np.stack(parts, axis=1)
-
-
 def environments(crystal: CrystalArrays, config: EnvironmentConfig | None = None) -> Environments:
     """Return the environments of a crystal.
 
@@ -157,19 +60,31 @@ def environments(crystal: CrystalArrays, config: EnvironmentConfig | None = None
     config = config or EnvironmentConfig()
     atoms = len(crystal)
     ATOMS.check(atoms, f"a crystal has {atoms} atoms,", "give its primitive cell")
-    centres, neighbours, distances, vectors = NeighborList(cutoff=config.cutoff, full_list=True).compute(
-        points=crystal.frac_coords @ crystal.lattice, box=crystal.lattice, periodic=True, quantities="ijdD"
-    )
-    pairs = centres.astype(np.int64) * atoms + neighbours.astype(np.int64)
+    centres, neighbours, vectors = joining_vectors(crystal.frac_coords @ crystal.lattice, crystal.lattice, config)
+    pairs = centres * atoms + neighbours
     order = np.argsort(pairs, kind="stable")
     kinds, first = np.unique(pairs[order], return_index=True)
     numbers = crystal.numbers.astype(np.int64)
     if not len(kinds):
         return Environments(numbers, kinds, kinds, np.zeros((0, config.harmonics, config.radial), dtype=np.float32))
-    radial = radial_functions(distances[order], config).astype(np.float32)
-    harmonics = spherical_harmonics(vectors[order] / distances[order, None], config.degree).astype(np.float32)
-    moments = np.add.reduceat(harmonics[:, :, None] * radial[:, None, :], first, axis=0)
-    return Environments(numbers, kinds // atoms, kinds % atoms, moments)
+    each = pair_moments(torch.from_numpy(vectors[order]), config).numpy()
+    return Environments(numbers, kinds // atoms, kinds % atoms, np.add.reduceat(each, first, axis=0))
+
+
+def joining_vectors(
+    positions: np.ndarray, lattice: np.ndarray, config: EnvironmentConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return first and second atom, each of shape (E,), and the vector in angstrom, shape (E, 3), of all neighbours.
+
+    Args:
+        positions: Of the atoms in angstrom, shape (N, 3).
+        lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
+        config: How an environment is described.
+    """
+    centres, neighbours, vectors = NeighborList(cutoff=config.cutoff, full_list=True).compute(
+        points=positions, box=lattice, periodic=True, quantities="ijD"
+    )
+    return centres.astype(np.int64), neighbours.astype(np.int64), vectors
 
 
 @dataclass(frozen=True)
@@ -193,6 +108,25 @@ class Block:
     centres: torch.Tensor
     neighbours: torch.Tensor
     moments: torch.Tensor
+
+    @classmethod
+    def of_pairs(cls, atoms: int, centres: torch.Tensor, neighbours: torch.Tensor, moments: torch.Tensor) -> Block:
+        """Return the block of one crystal, differentiable in the moments of its pairs, which may be there repeatedly.
+
+        Args:
+            atoms: Of the crystal.
+            centres: First atom of each pair, shape (P,).
+            neighbours: Second atom of each pair, shape (P,).
+            moments: Of each pair, shape (P, harmonics, radial).
+        """
+        none, (_, harmonics, radial) = moments.new_zeros(0), moments.shape
+        if atoms > _DENSE_ATOMS:
+            return cls(1, atoms, none, none, centres, neighbours, moments)
+        all_pairs = moments.new_zeros(atoms * atoms, harmonics, radial)
+        dense = all_pairs.index_add(0, centres * atoms + neighbours, moments).view(atoms, atoms, harmonics, radial)
+        scalar = dense[:, :, 0].reshape(1, atoms, atoms * radial)
+        tensor = dense[:, :, 1:].transpose(1, 2).reshape(1, atoms * (harmonics - 1), atoms * radial)
+        return cls(1, atoms, scalar, tensor, none, none, none)
 
     def to(self, device: torch.device | str) -> Block:
         """Return the block on another device."""
@@ -240,6 +174,14 @@ class EnvironmentBatch:
     crystals: torch.Tensor
     places: torch.Tensor
     blocks: tuple[Block, ...]
+
+    @classmethod
+    def of_pairs(
+        cls, numbers: torch.Tensor, centres: torch.Tensor, neighbours: torch.Tensor, moments: torch.Tensor
+    ) -> EnvironmentBatch:
+        """Return the batch of one crystal of atomic numbers (N,), the other arguments as in :meth:`Block.of_pairs`."""
+        block = Block.of_pairs(len(numbers), centres, neighbours, moments)
+        return cls(numbers, torch.zeros_like(numbers), numbers.new_zeros(1), (block,))
 
     def __len__(self) -> int:
         """Return the number of crystals."""

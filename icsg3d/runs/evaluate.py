@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 
 from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
 from icsg3d.data import load_structures
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
 from icsg3d.evaluation import conditioning, reconstruction
 from icsg3d.evaluation.property_search import SearchResult, search_from, success_rates
@@ -84,7 +85,7 @@ def evaluate_reconstruction(
     out: Path,
     *,
     rebuilt: Path | None = None,
-    model: str = "cubic",
+    model: str = GENERATOR,
     device: str = "cpu",
     limit: int | None = None,
     jobs: int = -1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError
 from icsg3d.evaluation import generation as judging
-from icsg3d.evaluation.fingerprints import fingerprints
+from icsg3d.evaluation.fingerprints import fingerprints, kept_fingerprints
 from icsg3d.evaluation.stability import ChgnetEnergies, stability
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.hull import ReferenceHull
-from icsg3d.progress import track
+from icsg3d.models.decoding import BATCH
+from icsg3d.progress import task, track
+from icsg3d.properties.volume import VolumePredictor
 from icsg3d.refusals import log_refused
 from icsg3d.report import evaluations as pictures
 from icsg3d.runs.measuring import measuring, write_figures, write_results
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
+    from icsg3d.data.sources import CrystalTable
     from icsg3d.run_folders import PartialRows
 
 _log = logging.getLogger(__name__)
@@ -84,7 +88,7 @@ def evaluate_generation(
     settings = {"data_sha256": real.digest()} | given | ({} if generator is None else generator.as_dict())
     with measuring(out, "generation", settings, resume=resume) as partial:
         made = _read(samples) if generator is None else _drawn(generator, n, seed, partial)
-        result = _judged(made, real.structures, known, judging.CUTOFFS[cutoffs], jobs, seed)
+        result = _judged(made, real, known, judging.CUTOFFS[cutoffs], jobs, seed)
         rows = pictures.generation_table(made.crystals, result)
         write_results(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
         pictures.draw_generation(made.crystals, real.structures, out / "generation.png")
@@ -114,32 +118,42 @@ def _read(samples: Path | None) -> _Made:
 
 
 def _drawn(generator: CrystalGenerator, n: int, seed: int, partial: PartialRows) -> _Made:
-    """Return the crystals of free draws, in their order; those that an earlier run has made are taken from it."""
-    latent = generator.latent_sample(n, seed=seed)
+    """Return the crystals of free draws, in their order; those that an earlier run has made are taken from it.
+
+    Those of a model whose draws keep the cell of another crystal are brought to their equilibrium volumes, as every
+    candidate is.
+    """
     missing = [number for number in range(n) if number not in partial.rows]
-    decoded = generator.iter_decode(latent[missing]) if missing else iter(())
-    for number, made in zip(missing, track(decoded, "generating", n, n - len(missing)), strict=True):
-        partial.add(number, None if made.structure is None else made.structure.as_dict())
+    settle = VolumePredictor.from_pretrained().settle if missing and generator.space.fixed_cells else list
+    with task("generating", n, n - len(missing)) as running:
+        for start, numbers in itertools.groupby(missing, lambda number: number - number % BATCH):
+            latents = generator.latent_sample(min(BATCH, n - start), seed=seed, first=start)
+            wanted = list(numbers)
+            made = [each.structure for each in generator.decode([latents[number - start] for number in wanted])]
+            scaled = iter(settle([each for each in made if each is not None]))
+            for number, structure in zip(wanted, made, strict=True):
+                settled = None if structure is None else next(scaled) or structure
+                partial.add(number, None if settled is None else settled.as_dict())
+                running.advance()
     rows = (partial.rows[number] for number in range(n))
     return _Made([structure_from_dict(row) for row in rows if row is not None], n)
 
 
 def _judged(
     made: _Made,
-    real: Sequence[Structure],
+    real: CrystalTable,
     known: Sequence[Structure] | None,
     cutoffs: judging.Cutoffs,
     jobs: int,
     seed: int,
 ) -> judging.GenerationReport:
     """Compare generated crystals with real ones, and with known ones where there are any."""
-    prints = [
-        list(track(fingerprints(group, jobs), f"fingerprints of {name} crystals", len(group)))
-        for group, name in ((made.crystals, "generated"), (real, "real"))
-    ]
+    title = "fingerprints of generated crystals"
+    prints = list(track(fingerprints(made.crystals, jobs), title, len(made.crystals)))
+    kept = kept_fingerprints(real.structures, real.digest(), jobs, "fingerprints of real crystals")
     _log.info("looking for repeats")
     return judging.report(
-        made.draws, made.crystals, prints[0], real, prints[1], cutoffs=cutoffs, training=known, jobs=jobs, seed=seed
+        made.draws, made.crystals, prints, real.structures, kept, cutoffs=cutoffs, training=known, jobs=jobs, seed=seed
     )
 
 

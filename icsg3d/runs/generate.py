@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.structures import as_structure
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.generation.exchange import allowed_elements
 from icsg3d.generation.generator import CrystalGenerator
@@ -103,7 +104,7 @@ class Design:
     scale: float = SCALE
     condition: float | None = None
     seed: int = 0
-    model: str = "cubic"
+    model: str = GENERATOR
     symmetry: float = SYMMETRY_TOLERANCE
 
     def begin(self, device: str = "cpu") -> tuple[Source, Judge]:
@@ -112,7 +113,7 @@ class Design:
         Raises:
             InputError: if a model is missing, or cannot give what is asked for.
         """
-        judge = self.judging.judge(self.base, device)
+        judge = self.judging.judge(self.base, device, drawn=True)
         return self.source(judge, device), judge
 
     def source(self, judge: Judge | None, device: str = "cpu") -> Source:
@@ -157,7 +158,7 @@ def generate(
     scale: float = SCALE,
     condition: float | None = None,
     seed: int = 0,
-    model: str = "cubic",
+    model: str = GENERATOR,
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
     judged: bool = True,
@@ -199,7 +200,7 @@ def generate(
     options |= {"model": model, "symmetry": symmetry}
     design = design_of(base, judging, n, judged=judged, **options)
     out, devices = Path(out), device.split(",")
-    judge = judging.judge(design.base, devices[0]) if judged else None
+    judge = judging.judge(design.base, devices[0], drawn=True) if judged else None
     source = design.source(judge, devices[0])
     _tell(design, source)
     settings = settings_of(source, design.base)

@@ -51,6 +51,8 @@ class Judging:
         phases: Files of phases to add to the hull.
         properties: To predict of what is kept, beside the band gap and what the constraints ask for.
         scale_cells: Whether cells are brought to their equilibrium volumes.
+        relax: Whether what passes is brought to the minimum of the predicted energy, and judged again there; None: what
+            is drawn is, what is given is not.
         also: Formats to write what is kept in beside tables and CIFs: ``extxyz``, ``db`` (ASE database).
     """
 
@@ -61,6 +63,7 @@ class Judging:
     phases: Sequence[Path] = ()
     properties: Sequence[str] = ()
     scale_cells: bool = True
+    relax: bool | None = None
     also: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -83,8 +86,17 @@ class Judging:
         wanted = self.keep is not None or self.above_hull is not None or self.novel
         return wanted or self.constraints != Constraints()
 
-    def judge(self, base: Structure | None = None, device: str = "cpu") -> Judge:
+    def relaxes(self, *, drawn: bool) -> bool:
+        """Return whether candidates that are drawn, or those that are given, are relaxed."""
+        return drawn if self.relax is None else self.relax
+
+    def judge(self, base: Structure | None = None, device: str = "cpu", *, drawn: bool = False) -> Judge:
         """Return the judge.
+
+        Args:
+            base: Crystal that is no candidate itself.
+            device: Where the networks run.
+            drawn: Whether candidates are drawn, not given.
 
         Raises:
             InputError: as :meth:`icsg3d.screening.pipeline.Judge.load`.
@@ -93,6 +105,7 @@ class Judging:
         return Judge.load(
             Screening(constraints=self.constraints, above_hull=self.above_hull, novel=self.novel),
             scale_cells=self.scale_cells,
+            relax=self.relaxes(drawn=drawn),
             phases=self.phases,
             told=[name for name in dict.fromkeys((*TOLD, *self.properties)) if name not in asked],
             base=base,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icsg3d.arguments import whole_number
 from icsg3d.data.sources import CHUNK
 from icsg3d.data.tables import CRYSTAL_ENDINGS, check_ending, read_crystals, write_crystals
+from icsg3d.defaults import GENERATOR
 from icsg3d.files import saving
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
@@ -60,7 +61,7 @@ def reconstruct(
     data: Path,
     out: Path,
     *,
-    model: str = "cubic",
+    model: str = GENERATOR,
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
     limit: int | None = None,

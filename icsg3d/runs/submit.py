@@ -137,7 +137,7 @@ def submit_design(
         raise InputError("a manager's results are collected as tables and CIFs; leave out --also or --submit")
     design = design_of(base, judging, n, **options)
     design = dataclasses.replace(design, model=_travelling(design.model))
-    judge = judging.judge(design.base)
+    judge = judging.judge(design.base, drawn=True)
     settings = settings_of(design.source(judge), design.base)
     flow = design_flow(design, device, submission.shard_size)
     with run_folder(out, CANDIDATE_FILES, settings, holds="candidates", resume=False, overwrite=overwrite):
@@ -168,6 +168,7 @@ def design_flow(design: Design, device: str, shard_size: int) -> Flow:
         screening={"above_hull": judging.above_hull, "novel": judging.novel},
         constraints=judging.constraints,
         scale_cells=judging.scale_cells,
+        relax=judging.relaxes(drawn=True),
         phases=[str(Path(path).resolve()) for path in judging.phases],
         device=device,
     )

@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 _ENERGY = "formation_energy_per_atom"
 
+_RAMP = 0.2
+"""Share of the steps over which the divergence's weight rises; a model to start from has learned under all of it."""
+
 
 class MaterialsTrainingConfig(RunConfig):
     """Options of :func:`train_materials`."""
@@ -55,6 +58,10 @@ class MaterialsTrainingConfig(RunConfig):
         0.6, gt=0, le=1, description="Share of the steps over which the learning rate falls to nothing"
     )
     divergence: float = Field(0.01, ge=0, description="Weight of the divergence of latent grids from noise")
+    species: float = Field(1.0, gt=0, description="Weight of the elements' cross-entropy")
+    substitute: float = Field(
+        0.0, ge=0, le=1, description="Share of the autoencoder's crystals in which elements are exchanged at random"
+    )
     encoder: bool = Field(True, description="Whether the encoder learns; else a density keeps its worth")  # noqa: FBT003
     budget: int = Field(40_000, ge=1, description="Grid points of a batch of the autoencoder")
     precision: Precision = Field(
@@ -98,9 +105,15 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
         shared: dict[str, Any] = {"learning_rate": config.learning_rate, "cooling": config.cooling}
         shared |= {"seed": config.seed, "half": half}
         if config.autoencoder_steps:
-            losses = GridLossConfig(divergence=config.divergence)
+            losses = GridLossConfig(species=config.species, divergence=config.divergence)
             steps = GridTrainingOptions(
-                config.autoencoder_steps, budget=config.budget, loss=losses, encoder=config.encoder, **shared
+                config.autoencoder_steps,
+                budget=config.budget,
+                loss=losses,
+                encoder=config.encoder,
+                substitute=config.substitute,
+                ramp=_RAMP if config.start is None else 0.0,
+                **shared,
             )
             fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
         if config.density_steps:

@@ -16,7 +16,9 @@ from icsg3d.hull.phases import read_phases
 from icsg3d.hull.reference import ReferenceHull
 from icsg3d.progress import track
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.properties.relaxing import relaxed
 from icsg3d.properties.sizing import CellSizer
+from icsg3d.properties.surface import EnergySurface
 from icsg3d.properties.volume import at_volume
 from icsg3d.screening.judging import ABOVE_HULL, ENERGY, placed, ranked
 from icsg3d.screening.screen import Screening, checked, usable, with_symmetry, without_repeats
@@ -45,6 +47,7 @@ class Judge:
         energy: Predicts formation energies.
         screening: What is asked for, constraints included.
         sizer: Brings cells to their equilibrium volumes; None leaves them as they are.
+        surface: Predicted energy at whose minimum what passes is judged again; None leaves it where it is.
         hull: Of known phases; None for none.
         asked: Predict the properties that constraints ask for, for what meets all else.
         told: Predict what is told of those that are kept.
@@ -56,6 +59,7 @@ class Judge:
     energy: PropertyPredictor
     screening: Screening = field(default_factory=Screening)
     sizer: CellSizer | None = None
+    surface: EnergySurface | None = None
     hull: ReferenceHull | None = None
     asked: tuple[PropertyPredictor, ...] = ()
     told: tuple[PropertyPredictor, ...] = ()
@@ -69,6 +73,7 @@ class Judge:
         *,
         predictor: str | Path = ENERGY,
         scale_cells: bool = True,
+        relax: bool = False,
         hull: bool = True,
         phases: Sequence[str | Path] = (),
         told: Sequence[str] = (),
@@ -82,6 +87,7 @@ class Judge:
             screening: What is asked for.
             predictor: Shipped model of the formation energy, or folder of a trained one.
             scale_cells: Whether cells are brought to their equilibrium volumes.
+            relax: Whether what passes is brought to the minimum of the predicted energy, and judged there.
             hull: Whether candidates are placed against the hull of the Materials Project.
             phases: Files of phases to add to it (:func:`icsg3d.hull.phases.read_phases`).
             told: Properties to predict of what is kept, beside those that constraints ask for.
@@ -109,6 +115,7 @@ class Judge:
             energy,
             _renamed(screening, {name: each.property.name for name, each in asked}),
             CellSizer.best(energy, device) if scale_cells else None,
+            EnergySurface(energy.model) if relax else None,
             known,
             tuple(each for _, each in asked if each.property.name not in JUDGED),
             tuple(PropertyPredictor.from_pretrained(name, device) for name in told),
@@ -126,15 +133,14 @@ class Judge:
 
         Returns:
             Copies in the order given, at their equilibrium volumes and symmetrised, with predictions and the results
-            of :func:`icsg3d.screening.screen.checked`.
+            of :func:`icsg3d.screening.screen.checked`; those that passed at the minimum of the predicted energy, if
+            there is a :attr:`surface`.
         """
         assessed = [usable(candidate) for candidate in candidates]
         rows = [row for row, each in enumerate(assessed) if not self._hopeless(each)]
         found = [with_symmetry(each, self.symmetry_tolerance) for each in self._sized([assessed[row] for row in rows])]
-        found = with_energies(found, self.energy)
-        if self.hull is not None:
-            found = placed(found, self.hull)
-        for row, each in zip(rows, self._checked(found), strict=True):
+        found = self._settled(self._weighed(found))
+        for row, each in zip(rows, found, strict=True):
             assessed[row] = each
         judged = set(rows)
         return [each if row in judged else self._refused(each) for row, each in enumerate(assessed)]
@@ -163,6 +169,7 @@ class Judge:
             "constraints": self.screening.constraints.as_dict(),
             "energy_sha256": self.energy.digest,
             "volume_sha256": None if self.sizer is None else self.sizer.digest,
+            "relaxed": self.surface is not None,
             "properties_sha256": {each.property.name: each.digest for each in (*self.asked, *self.told)},
             "hull": None if self.hull is None else f"{self.hull.source}, {len(self.hull)} phases",
         }
@@ -181,6 +188,23 @@ class Judge:
 
     def _sized(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         return list(candidates) if self.sizer is None else sized(candidates, self.sizer)
+
+    def _weighed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return candidates with energies, placed against the hull and checked."""
+        found = with_energies(candidates, self.energy)
+        return self._checked(found if self.hull is None else placed(found, self.hull))
+
+    def _settled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return candidates of which those that passed are relaxed and weighed again."""
+        if self.surface is None:
+            return list(candidates)
+        settled = list(candidates)
+        rows = [row for row, each in enumerate(candidates) if each.screening["passed"]]
+        moved = [relaxed_candidate(settled[row], self.surface) for row in track(rows, "relaxing")]
+        again = self._weighed([with_symmetry(each, self.symmetry_tolerance) for each in moved])
+        for row, each in zip(rows, again, strict=True):
+            settled[row] = each
+        return settled
 
     def _checked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return candidates checked; properties that are asked for are predicted where all else is met."""
@@ -208,31 +232,56 @@ def sized(candidates: Sequence[Candidate], sizer: CellSizer) -> list[Candidate]:
     Returns:
         Copies with ``volume_per_atom`` (cubic angstrom) and ``volume_per_atom_std`` among the predictions and the
         factor of the lattice parameters in ``screening["scaled_by"]``; where there is no estimate the cell stays as it
-        is, and that is None.
+        is, and that is None. What is at a minimum of the predicted energy already stays there.
     """
-    crystals = [each.structure for each in candidates if each.structure is not None]
+    crystals = [crystal for crystal in map(_to_be_sized, candidates) if crystal is not None]
     volumes = sizer.volumes(crystals)
     found = iter(zip(volumes.values, volumes.stds, strict=True))
     result = []
     for each in candidates:
-        if each.structure is None:
+        crystal = _to_be_sized(each)
+        if crystal is None:
             result.append(each)
             continue
         volume, std = (float(value) for value in next(found))
         if not np.isfinite(volume):
             result.append(dataclasses.replace(each, screening=each.screening | {"scaled_by": None}))
             continue
-        factor = (volume * len(each.structure) / each.structure.volume) ** (1 / 3)
+        factor = (volume * len(crystal) / crystal.volume) ** (1 / 3)
         told = {VOLUME: volume} | ({f"{VOLUME}_std": std} if np.isfinite(std) else {})
         result.append(
             dataclasses.replace(
                 each,
-                structure=at_volume(each.structure, volume),
+                structure=at_volume(crystal, volume),
                 predictions=each.predictions | told,
                 screening=each.screening | {"scaled_by": round(factor, 5)},
             )
         )
     return result
+
+
+def _to_be_sized(candidate: Candidate) -> Structure | None:
+    """Return the crystal of a candidate, None where there is none or it is at a minimum of the energy already."""
+    return candidate.structure if candidate.screening.get("moved_by") is None else None
+
+
+def relaxed_candidate(candidate: Candidate, surface: EnergySurface) -> Candidate:
+    """Return a candidate at the minimum of the predicted energy.
+
+    Returns:
+        A copy with the root-mean-square displacement of its atoms in angstrom in ``screening["moved_by"]``, and its
+        ``volume_per_atom`` among the predictions; where the energy leads nowhere
+        (:func:`icsg3d.properties.relaxing.relaxed`) the crystal stays as it is, and ``moved_by`` is None.
+    """
+    found = None if candidate.structure is None else relaxed(candidate.structure, surface)
+    if found is None:
+        return dataclasses.replace(candidate, screening=candidate.screening | {"moved_by": None})
+    return dataclasses.replace(
+        candidate,
+        structure=found.structure,
+        predictions=candidate.predictions | {VOLUME: found.structure.volume / len(found.structure)},
+        screening=candidate.screening | {"moved_by": round(found.moved, 4)},
+    )
 
 
 def with_energies(candidates: Sequence[Candidate], model: PropertyPredictor) -> list[Candidate]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
 from icsg3d.crystals.elements import N_CLASSES
@@ -106,11 +105,3 @@ def epoch_batches(
         parts = math.ceil(len(members) / each)
         batches += [part for part in np.array_split(np.array(members), parts) if len(part)]
     return [batches[i] for i in random.permutation(len(batches))]
-
-
-def moved(batch: CrystalBatch, random: torch.Generator) -> CrystalBatch:
-    """Return crystals translated at random, and half of them inverted: where a cell begins is of no meaning."""
-    shift = torch.rand(len(batch), 1, 3, generator=random)
-    sign = torch.randint(0, 2, (len(batch), 1, 1), generator=random) * 2 - 1
-    frac = batch.frac_coords * sign + shift
-    return CrystalBatch(batch.numbers, frac - frac.floor(), batch.lattice)

@@ -17,7 +17,8 @@ import torch
 from icsg3d.crystals.comparison import site_distances
 from icsg3d.models.grid_decoding import crystals_of, sites_of
 from icsg3d.models.grid_losses import GridLossConfig, grid_losses
-from icsg3d.training.grid_data import epoch_batches, moved
+from icsg3d.training.augment import Augmentation
+from icsg3d.training.grid_data import epoch_batches
 from icsg3d.training.optimizers import take_step
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ class GridTrainingOptions:
         budget: Grid points of a batch.
         epoch: Crystals of an epoch.
         weight_decay: Of matrices.
-        ramp: Share of the steps over which the divergence's weight rises.
+        ramp: Share of the steps over which the divergence's weight rises; 0 for all of it from the first step on.
         loss: Weights of the loss.
         seed: Of weights, order, translations and noise.
         half: Whether the layers compute in bfloat16.
         encoder: Whether the encoder learns as well; else only the decoder does.
+        substitute: Share of crystals in which elements are exchanged at random, so that every element is seen on every
+            kind of site and is read from the latent vectors, not guessed from its neighbours.
     """
 
     steps: int
@@ -61,11 +64,17 @@ class GridTrainingOptions:
     seed: int = 0
     half: bool = True
     encoder: bool = True
+    substitute: float = 0.0
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         left = (self.steps - step) / (self.cooling * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warm, max(left, 0.0))
+
+    def divergence_share(self, step: int) -> float:
+        """Return which share of the divergence's weight counts at a step, counted from 0."""
+        rising = self.ramp * self.steps
+        return min(1.0, (step + 1) / rising) if rising else 1.0
 
 
 def training_batches(data: GridSet, options: GridTrainingOptions, start: int) -> Iterator[np.ndarray]:
@@ -103,16 +112,19 @@ def train_grid_vae(
     if not options.encoder:
         network.settle_encoder()
     dtype = torch.bfloat16 if options.half else torch.float32
+    # Where a cell begins is of no meaning, but its shape decides on the grid, so that its axes and lengths stay.
+    augmentation = Augmentation(permute_axes=False, translate=True, strain=0.0, substitute=options.substitute)
+    known = torch.as_tensor(np.unique(np.concatenate([crystal.numbers for crystal in data.crystals])))
     batches = training_batches(data, options, start)
     for step in range(start, options.steps):
         begun = time.perf_counter()
         batch, shape = data.batch(next(batches))
         random = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        batch = moved(batch, random)
+        batch, _ = augmentation(batch, known, random)
         posterior = network.encode(batch, shape, dtype)
         decoded = network.decode(posterior.draw(random), batch.lattice, dtype)
         parts = grid_losses(network, decoded, posterior, batch, shape, options.loss)
-        loss = parts.total(options.loss, min(1.0, (step + 1) / (options.ramp * options.steps)))
+        loss = parts.total(options.loss, options.divergence_share(step))
         take_step(optimizer, loss, options.rate(step))
         figures: dict[str, float] = {name: value.item() for name, value in parts._asdict().items()}
         figures |= {"loss": loss.item(), "crystals": len(batch), "points": len(batch) * math.prod(shape)}

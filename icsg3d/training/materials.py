@@ -64,11 +64,13 @@ def untrained(config: GridGeneratorConfig, data: MaterialsData, seed: int = 0) -
     crystals = data.training.crystals
     edges = np.nanquantile(data.energies, np.linspace(0, 1, _BINS + 1)[1:-1])
     numbers = np.unique(np.concatenate([crystal.numbers for crystal in crystals]))
+    longest = float(np.ceil(max(np.linalg.norm(c.lattice, axis=1).max() for c in crystals)))
     config = replace(
         config,
         elements=tuple(numbers.tolist()),
         energy_edges=tuple(np.round(edges, 4).tolist()),
-        max_length=float(np.ceil(max(np.linalg.norm(c.lattice, axis=1).max() for c in crystals))),
+        # What is learned is local: a cell taller than those of training is no other matter.
+        max_length=max(config.max_length, longest),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

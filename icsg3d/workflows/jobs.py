@@ -12,6 +12,7 @@ from jobflow import Maker, job
 
 from icsg3d.arguments import real_number, whole_number
 from icsg3d.crystals.structures import Crystal
+from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
 from icsg3d.evaluation.relaxation import delocalised, mean_of_known, relaxation_change
 from icsg3d.generation.sources import LatentDraws
@@ -60,7 +61,7 @@ class GenerateMaker(Maker):
     """
 
     name: str = "generate"
-    model: str = "cubic"
+    model: str = GENERATOR
     seed: int = 0
     scale: float = SCALE
     condition: float | None = None
@@ -132,6 +133,7 @@ class ScreenMaker(Maker):
         predictor: Shipped model of the formation energy, or folder of a trained one.
         constraints: What else every candidate has to meet.
         scale_cells: Whether cells are first brought to their equilibrium volumes (:mod:`icsg3d.properties.sizing`).
+        relax: Whether what passes is brought to the minimum of the predicted energy, and judged again there.
         symmetry_tolerance: Candidates are brought to the symmetry they have within this distance in angstrom; 0 for
             none.
         device: Where the network runs.
@@ -144,6 +146,7 @@ class ScreenMaker(Maker):
     constraints: Constraints = field(default_factory=Constraints)
     predictor: str = ENERGY
     scale_cells: bool = True
+    relax: bool = False
     symmetry_tolerance: float = 0.1
     device: str = "cpu"
     hull: bool = True
@@ -181,6 +184,7 @@ class ScreenMaker(Maker):
             self.criteria(),
             predictor=self.predictor,
             scale_cells=self.scale_cells,
+            relax=self.relax,
             hull=self.hull,
             phases=self.phases,
             told=[name for name in told if name not in self.constraints.ranges],

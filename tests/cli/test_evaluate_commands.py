@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,13 @@ from icsg3d import cli
 from icsg3d.data import CrystalTable, write_frame
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
-from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.decoded import DecodedCrystal
+from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure, prototype_structures
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.models.targets import PROPERTIES
+from icsg3d.properties.volume import VolumePredictor
 from icsg3d.run_folders import PartialRows
 from icsg3d.runs.reconstruct import rebuild_missing
 
@@ -166,11 +169,11 @@ def test_crystals_are_rebuilt_here_as_by_the_other_command(run, tmp_path, comman
     unknown.replace_species({"Sr": "Xe"})
     data = write(tmp_path / "data.json.gz", [shifted, unknown, crystal("NaCl")])
     here, there = tmp_path / "here", tmp_path / "there"
-    code, said = run("reconstruction", "--data", data, "--out", here, "--jobs", 1)
+    code, said = run("reconstruction", "--data", data, "--model", "cubic", "--out", here, "--jobs", 1)
     assert code == 0, said
     assert "left out mp-1: TiXeO3 has Xe, which the model cubic was not trained on" in said
     made = tmp_path / "made.json.gz"
-    assert command_line("reconstruct", "--data", data, "--out", made)[0] == 0
+    assert command_line("reconstruct", "--data", data, "--model", "cubic", "--out", made)[0] == 0
     assert run("reconstruction", "--data", data, "--rebuilt", made, "--out", there, "--jobs", 1)[0] == 0
     figures, rows = written(here, "reconstruction")
     assert written(there, "reconstruction") == (figures, rows)
@@ -286,15 +289,16 @@ def test_without_training_crystals_nobody_knows_what_repeats_them(run, tmp_path)
 
 
 @pytest.mark.slow
-def test_generation_draws_from_a_model(run, tmp_path):
+@pytest.mark.parametrize("model", ["cubic", "materials"])
+def test_generation_draws_from_a_model(run, tmp_path, model):
     data = write(tmp_path / "real.json", [crystal("SrTiO3"), crystal("NaCl")])
-    arguments = ("--data", data, "--model", "cubic", "-n", 5, "--seed", 2, "--jobs", 1)
+    arguments = ("--data", data, "--model", model, "-n", 5, "--seed", 2, "--jobs", 1)
     code, said = run("generation", *arguments, "--out", tmp_path / "out")
     assert code == 0, said
     figures, rows = written(tmp_path / "out", "generation")
-    found = [
-        c.structure for c in CrystalGenerator.from_pretrained("cubic").sample(5, seed=2) if c.structure is not None
-    ]
+    found = [c.structure for c in CrystalGenerator.from_pretrained(model).sample(5, seed=2) if c.structure is not None]
+    if model == "materials":  # its draws have the cells of other crystals
+        found = VolumePredictor.from_pretrained().settle(found)
     assert [row["formula"] for row in rows] == [s.composition.reduced_formula for s in found]
     assert [float(row["density"]) for row in rows] == pytest.approx([s.density for s in found], rel=1e-5)
     assert (figures["samples"], figures["decoded"]) == (5, len(found) / 5)
@@ -305,11 +309,13 @@ def test_a_model_that_decodes_nothing_is_judged_all_the_same(run, tmp_path, monk
     class Barren:
         """A model whose draws give nothing."""
 
-        def latent_sample(self, n, seed):
+        space = SimpleNamespace(fixed_cells=False)
+
+        def latent_sample(self, n, seed, first):
             return np.zeros((n, 1))
 
-        def iter_decode(self, latent):
-            return (DecodedCrystal(None, "no atom was found", vector) for vector in latent)
+        def decode(self, latents):
+            return [DecodedCrystal(None, "no atom was found", vector) for vector in latents]
 
         def as_dict(self):
             return {"model": "barren"}

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from icsg3d.data import write_frame
-from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.decoded import DecodedCrystal
+from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure
 
 FORMULAS = ("NaCl", "SrTiO3", "LiF")

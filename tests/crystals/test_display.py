@@ -9,7 +9,8 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.crystals.display import CrystalList, atoms_with_faces, crystal_svg, html_card, html_table
 from icsg3d.generation.candidates import Candidate
-from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.decoded import DecodedCrystal
+from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.properties.predictor import Predictions

@@ -9,7 +9,7 @@ from icsg3d.data.compact_arrays import CompactCrystals, read_compact, reduced_fo
 from icsg3d.data.targets import compact_property_set
 from icsg3d.errors import InputError
 from icsg3d.models.targets import PROPERTIES
-from icsg3d.representation.environments import EnvironmentConfig
+from icsg3d.representation.moments import EnvironmentConfig
 
 SALT = CrystalArrays(
     np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 3.99 * (np.ones((3, 3)) - np.eye(3)) / 1.4

@@ -13,7 +13,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.evaluation import fingerprints as module
-from icsg3d.evaluation.fingerprints import fingerprint, fingerprints
+from icsg3d.evaluation.fingerprints import fingerprint, fingerprints, kept_fingerprints
 from icsg3d.generation.prototypes import prototype_structure
 
 with warnings.catch_warnings():
@@ -158,6 +158,35 @@ def test_fingerprints_come_in_the_order_of_the_crystals():
         np.testing.assert_array_equal(found[place].sites, alone.sites)
         np.testing.assert_array_equal(found[place].composition, alone.composition)
     assert list(fingerprints([], jobs=1)) == []
+
+
+def test_fingerprints_are_found_once_for_the_same_crystals(tmp_path, monkeypatch):
+    monkeypatch.setenv("ICSG3D_CACHE", str(tmp_path))
+    structures = [crystal("NaCl"), DISORDERED]
+    worked = []
+    whole = module.fingerprints
+    monkeypatch.setattr(module, "fingerprints", lambda *given: worked.append(1) or whole(*given))
+    first = kept_fingerprints(structures, "one", 1)
+    again = kept_fingerprints(structures, "one", 1)
+    assert (len(worked), first[1], again[1]) == (1, None, None)
+    np.testing.assert_array_equal(again[0].sites, first[0].sites)
+    np.testing.assert_array_equal(again[0].composition, first[0].composition)
+    (path,) = tmp_path.rglob("*.npz")
+    for count, damage in enumerate((b"", path.read_bytes()[:-20], b"no archive"), start=2):
+        path.write_bytes(damage)
+        assert kept_fingerprints(structures, "one", 1)[1] is None
+        assert len(worked) == count
+    kept_fingerprints(structures, "other", 1)
+    kept_fingerprints(structures[:1], "one", 1)
+    assert len(worked) == 6
+
+
+def test_where_nothing_can_be_kept_fingerprints_are_found_each_time(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("ICSG3D_CACHE", str(blocked))
+    for _ in range(2):
+        assert kept_fingerprints([DISORDERED], "one", 1) == [None]
 
 
 # Another matminer, or none

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.errors import InputError
 from icsg3d.evaluation import property_search
 from icsg3d.evaluation.property_search import BEST, SHARES, SearchResult, search_from, success_rates
-from icsg3d.generation.generator import DecodedCrystal, Located
+from icsg3d.generation.decoded import DecodedCrystal, Located
 from icsg3d.generation.search import Visited
 from icsg3d.report.evaluations import draw_search
 
@@ -86,31 +86,33 @@ def test_the_same_crystal_is_judged_once_by_its_best_value(visit):
 
 
 class Steps:
-    """A density whose neighbours are steps of unit size."""
+    """A latent space whose neighbours are steps of unit size."""
 
-    def around(self, origin, n, level, *seeds):
-        return origin + level * np.random.default_rng(seeds).standard_normal((n, 1))
+    fixed_cells = False
 
-    def white(self, latent):
-        return latent
+    def look_around(self, origin, cell, n, scale, seed, step):
+        return origin + scale * np.random.default_rng((seed, step)).standard_normal((n, 1))
 
-    coloured = white
+    def coordinates(self, latents):
+        return np.asarray(latents)
+
+    def at(self, coordinates, base):
+        return coordinates
 
 
 class Line:
     """A latent space of one dimension with another metal in each interval."""
 
-    vectors = SimpleNamespace(density=Steps())
+    space = Steps()
 
     def placed(self, crystal):
         return Located(crystal, None, SimpleNamespace(apply=lambda structure: structure), np.array([5.5]))
 
     def decode(self, latent):
-        metals = [METALS[int(np.clip(x, 0, 11))] for (x,) in latent]
-        return [DecodedCrystal(pair(m), "", x) for m, x in zip(metals, latent, strict=True)]
+        return [DecodedCrystal(pair(METALS[int(np.clip(each[0], 0, 11))]), "", each) for each in latent]
 
     def latent_distance(self, latent, origin):
-        return np.abs(latent - origin)[:, 0]
+        return np.abs(np.asarray(latent) - origin)[:, 0]
 
 
 class Metal:

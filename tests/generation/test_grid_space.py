@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -14,14 +16,14 @@ from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.crystals.cells import reduced_cell
 from icsg3d.crystals.structures import from_arrays, primitive_cell
 from icsg3d.errors import InputError
-from icsg3d.generation import grid_inversion
+from icsg3d.generation import grid_inversion, grid_space
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.checkpoints import CONFIG_FILE, write_model
 from icsg3d.models.decoding import Decoded
-from icsg3d.models.grid_decoding import among
+from icsg3d.models.grid_decoding import Orbits, among
 from icsg3d.models.grid_flow import GridFlowConfig
 from icsg3d.models.grid_generator import (
     GRID_GENERATOR_FORMAT,
@@ -199,6 +201,139 @@ def test_at_a_scale_of_nothing_draws_are_known_crystals(generator, monkeypatch):
         assert min(np.abs(each.grid - latent.grid).max() for each in alike) < 1e-3
 
 
+def watch(monkeypatch, flow):
+    """Return what is carried from now on: points, bins and guidance."""
+    seen = []
+
+    def carry(points, conditions, *, guidance, **_):
+        seen.append((points, conditions.bins.tolist(), guidance))
+        return points
+
+    monkeypatch.setattr(flow, "carry", carry)
+    return seen
+
+
+def test_free_draws_stay_in_the_bin_of_their_crystal(generator, monkeypatch):
+    seen, known = watch(monkeypatch, generator.space.flow), generator.space.networks.known
+    assert len(set(known.bins.tolist())) > 2
+    monkeypatch.setattr(grid_space, "_ATTEMPTS", 1)
+    draws = generator.latent_sample(8, seed=2)
+    lattices = np.stack([known.crystal(row).lattice for row in range(len(known))])
+    rows = [np.abs(lattices - latent.lattice).max((1, 2)).argmin() for latent in draws]
+    expected = {int(known.bins[row]) for row in rows}
+    assert {value for _, bins, _ in seen for value in bins} == expected
+    assert {guidance for *_, guidance in seen} == {1.0}
+    seen.clear()
+    generator.latent_sample(2, condition=-3.5)
+    assert all(bins == [0] and guidance == generator.space.config.guidance for _, bins, guidance in seen)
+
+
+def read_as(monkeypatch, numbers_of, moved=0.0):
+    """Let latent grids be read as atoms at the sites of their base; return the grids in the order of reading.
+
+    Args:
+        monkeypatch: Of the test.
+        numbers_of: Atomic numbers for the count of the reading, from 0 on, and the latent grid.
+        moved: By how much the first atom is off, a share of the first cell vector.
+    """
+    read = []
+
+    def read_grid(network, latent, *_):
+        sites = latent.orbits.frac_coords.copy()
+        sites[0, 0] += moved
+        numbers = np.asarray(numbers_of(len(read), latent))
+        read.append(latent)
+        return Sites(numbers, sites, np.eye(94)[numbers - 1])
+
+    monkeypatch.setattr("icsg3d.generation.grid_space.read_grid", read_grid)
+    return read
+
+
+def begun_at(space, latent):
+    """Return the row of the known crystal at which a draw began."""
+    known = space.networks.known
+    return int(np.argmin([np.abs(known.crystal(row).lattice - latent.lattice).max() for row in range(len(known))]))
+
+
+def boron(latent):
+    """Return the atomic numbers of a crystal of boron alone with the sites of a draw."""
+    return np.full(len(latent.orbits.frac_coords), 5)
+
+
+def test_draws_that_come_back_as_their_crystal_are_drawn_again(generator, monkeypatch):
+    space, known = generator.space, generator.space.networks.known
+    for unchanged, made in ((0, 1), (1, 2), (5, 6), (99, 6)):
+
+        def numbers(count, latent, unchanged=unchanged):
+            return known.crystal(begun_at(space, latent)).numbers if count < unchanged else boron(latent)
+
+        read = read_as(monkeypatch, numbers)
+        drawn = generator.latent_sample(1, seed=7)[0]
+        assert len(read) == made
+        assert drawn is read[-1]
+        if made > 2:  # each from a crystal taken at random
+            assert len({begun_at(space, each) for each in read}) > 1
+    both = generator.latent_sample(2, seed=7)  # whatever the others do, a draw is its own
+    np.testing.assert_array_equal(both[0].grid, drawn.grid)
+
+
+def test_free_draws_that_leave_their_sites_are_drawn_again(generator, monkeypatch):
+    read = read_as(monkeypatch, lambda _, latent: boron(latent), moved=0.5)
+    generator.latent_sample(1, seed=7)
+    assert len(read) == 6
+
+
+def test_neighbours_of_another_anonymous_formula_are_drawn_again(generator, monkeypatch):
+    rutile = textbook()["rutile"]
+    placed = generator.place([rutile])[0]
+    base = placed.arrays
+    like = {22: 50, 8: 16}
+    cases = (
+        ([like[int(z)] for z in base.numbers], 0.0, 1),  # SnS2
+        (base.numbers, 0.0, 6),  # itself
+        ([8] * len(base), 0.0, 6),  # O3
+        (base.numbers, 0.5, 6),  # an atom has gone
+    )
+    monkeypatch.setattr(GridSpace, "_orbits", lambda self, origin: Orbits.of(base, 0.1))
+    for numbers, moved, made in cases:
+        read = read_as(monkeypatch, lambda *_, numbers=numbers: numbers, moved)
+        generator.latent_around(placed, 1)
+        assert len(read) == made
+        for one, other in itertools.pairwise(read):
+            assert np.abs(one.grid - other.grid).max() > 0.1  # noise of its own
+    read = read_as(monkeypatch, lambda *_: base.numbers)
+    generator.latent_around(placed, 1, scale=0.3)  # so near the crystal itself is to be expected
+    assert len(read) == 1
+
+
+def test_a_draw_is_read_once(generator, monkeypatch):
+    counted = []
+    whole = grid_space.read_grid
+    monkeypatch.setattr(grid_space, "read_grid", lambda *given: counted.append(given[1]) or whole(*given))
+    latents = generator.latent_sample(3, seed=0)
+    drawn = len(counted)
+    decoded = generator.decode(latents)
+    assert len(counted) == drawn
+    monkeypatch.undo()
+    again = generator.decode([replace(each) for each in latents])
+    assert [each.certainty for each in again] == [each.certainty for each in decoded]
+    del latents, decoded, again
+    counted.clear()
+    gc.collect()
+    assert not generator.space._read
+
+
+def test_the_noise_of_free_draws_has_the_temperature_of_the_model(generator, monkeypatch):
+    space, found = generator.space, []
+    seen = watch(monkeypatch, space.flow)
+    for temperature in (0.0, 0.5, 1.0):
+        monkeypatch.setattr(space, "config", replace(space.config, temperature=temperature))
+        generator.latent_sample(1, seed=4)
+        found.append(seen.pop()[0])
+    torch.testing.assert_close(found[1] - found[0], (found[2] - found[0]) / 2)
+    assert (found[2] - found[0]).std() == pytest.approx(space.config.free_scale * space.config.renoising, rel=0.3)
+
+
 def test_elements_and_energies_choose_among_known_cells(generator):
     oxide = generator.latent_sample(8, seed=0, elements=("Ti", "O"))
     assert {latent.atoms for latent in oxide} == {6}  # rutile is the only crystal of these two
@@ -266,11 +401,11 @@ def test_crystals_beyond_the_model_are_refused_in_one_sentence(generator):
     many = Structure(Lattice.cubic(9.0), ["Ti"] * 21, sites + 0.01 * np.random.default_rng(0).random((21, 3)))
     with pytest.raises(InputError, match="has 21 atoms, and it takes up to 20 in a primitive cell"):
         generator.prepare(many)
-    box = Structure(Lattice.orthorhombic(11, 12, 13), ["O", "Ti"], [[0, 0, 0], [0.5] * 3])
-    with pytest.raises(InputError, match="has a volume of 1716 cubic angstrom, and it takes up to about 1000"):
+    box = Structure(Lattice.orthorhombic(13, 14, 15), ["O", "Ti"], [[0, 0, 0], [0.5] * 3])
+    with pytest.raises(InputError, match="has a volume of 2730 cubic angstrom, and it takes up to about 2000"):
         generator.prepare(box)
-    long = Structure(Lattice.orthorhombic(3, 3, 40), ["O", "Ti"], [[0, 0, 0], [0.5, 0, 0]])
-    with pytest.raises(InputError, match=r"is 40\.0 angstrom long, and it takes cells up to"):
+    long = Structure(Lattice.orthorhombic(3, 3, 60), ["O", "Ti"], [[0, 0, 0], [0.5, 0, 0]])
+    with pytest.raises(InputError, match=r"is 60\.0 angstrom long, and it takes cells up to"):
         generator.prepare(long)
     with pytest.raises(InputError, match="has Au, which the model grids was not trained on"):
         generator.prepare(Structure(Lattice.cubic(4.0), ["Au"], [[0, 0, 0]]))
@@ -289,14 +424,18 @@ def test_latents_of_another_kind_are_refused(generator):
 
 
 @pytest.mark.parametrize("base", [None, "rutile"])
-def test_a_page_shows_the_grids_of_draws_and_no_map_of_latent_space(folder, generator, base):
+def test_a_page_shows_the_grids_of_draws_and_a_map_of_latent_space(folder, generator, base):
     structure = None if base is None else textbook()[base]
     settings = {"model": str(folder), "model_sha256": generator.digest, "seed": 3, "scale": 0.4, "condition": None}
     settings |= {"base_structure": None if structure is None else structure.as_dict(), "within": ["O", "Ti"]}
     crystals = [Structure(Lattice.cubic(3 + n), ["O"], [[0, 0, 0]]) for n in range(4)]
     candidates = [Candidate(n, each) for n, each in enumerate(crystals)]
     found = decode_again(settings, candidates, 2)
-    assert found.latent is None
+    grids = [each.grid.reshape(-1, each.grid.shape[-1]) for each in generator.encode(crystals)]
+    expected_points = np.array([[*grid.mean(0), *grid.std(0)] for grid in grids])
+    assert found.latent.candidates == pytest.approx(expected_points, abs=1e-5)
+    assert found.latent.reference.shape == (len(generator.space.networks.known), expected_points.shape[1])
+    assert (found.latent.base is None) == (base is None)
     draws = LatentDraws(generator, structure, 2, scale=0.4, seed=3, within=["O", "Ti"]).draws(0, 2)
     expected = [each.density for each in generator.decode_maps(draws.latent)]
     assert [found.sprites[n]["shape"] for n in (0, 1)] == [list(each.shape) for each in expected]
@@ -316,10 +455,13 @@ def test_each_base_meets_noise_of_its_own(generator, monkeypatch):
     fluorite = textbook()["fluorite"]
     other = fluorite.copy()
     other.replace_species({"Ca": "Zn"})
+    met = []
     for crystal in (fluorite, other, fluorite):
+        noises.clear()
         generator.latent_around(crystal, 2, seed=4)
-    assert torch.equal(noises[0], noises[2])
-    assert (noises[0] - noises[1]).abs().min() > 0
+        met.append(torch.stack(noises))
+    assert torch.equal(met[0], met[2])
+    assert (met[0][0] - met[1][0]).abs().min() > 0
 
 
 def test_paths_join_cells_alike_and_no_others(generator):
@@ -329,9 +471,51 @@ def test_paths_join_cells_alike_and_no_others(generator):
     first, last = generator.locate([rutile, stretched])
     path = generator.space.path(first, last, 5)
     assert [each.atoms for each in path] == [6] * 5
-    np.testing.assert_allclose(path[2].grid, (first.grid + last.grid) / 2, atol=1e-6)
+    np.testing.assert_allclose(path[0].grid, first.grid, atol=1e-5)
+    np.testing.assert_allclose(path[-1].grid, last.grid, atol=1e-5)
+    np.testing.assert_allclose(path[2].lattice, (first.lattice + last.lattice) / 2)
+    for each in generator.space.path(first, first, 3):
+        np.testing.assert_allclose(each.grid, first.grid, atol=1e-5)
     with pytest.raises(InputError, match="different shapes"):
         generator.interpolate(rutile, quartz)
+
+
+def test_a_path_bends_with_the_noise_of_the_flow(generator, monkeypatch):
+    # A flow that stands still: noise is the latent grid itself, in spreads of the training crystals.
+    monkeypatch.setattr(generator.space.flow, "forward", lambda x, time, conditions: torch.zeros_like(x))
+    flow = generator.space.flow
+    mean, scale = flow.mean.numpy(), flow.scale.numpy()
+    rutile = generator.encode([textbook()["rutile"]])[0]
+    random = np.random.default_rng(5)
+    first, last = (
+        replace(rutile, grid=(mean + scale * random.standard_normal(rutile.grid.shape)).astype(np.float32))
+        for _ in range(2)
+    )
+    ends = [((each.grid - mean) / scale).ravel() for each in (first, last)]
+    middle = generator.space.coordinates(generator.space.path(first, last, 3))[1]
+    lengths = [np.linalg.norm(end) for end in ends]
+    assert np.linalg.norm(middle) == pytest.approx(sum(lengths) / 2, rel=1e-4)
+    cosines = [middle @ end / np.linalg.norm(middle) / length for end, length in zip(ends, lengths, strict=True)]
+    assert cosines[0] == pytest.approx(cosines[1], abs=1e-4)
+
+
+def test_coordinates_lead_back_to_the_grid(generator):
+    grids = generator.encode([textbook()["rutile"], textbook()["rutile"]])
+    rows = generator.space.coordinates(grids)
+    assert rows.shape == (2, grids[0].grid.size)
+    back = generator.space.at(rows[1] + 1.0, grids[0])
+    np.testing.assert_allclose(back.grid - grids[0].grid, generator.space.flow.scale.expand(back.grid.shape), rtol=1e-4)
+    assert back.lattice is grids[0].lattice
+
+
+def test_each_step_of_a_search_has_draws_of_its_own(generator):
+    space, base = generator.space, generator.placed(textbook()["rutile"])
+    around = [space.look_around(base.latent, base.arrays, 2, 0.5, 3, step) for step in (0, 1, 1)]
+    for one, other in zip(around[1], around[2], strict=True):
+        np.testing.assert_array_equal(one.grid, other.grid)
+    numbered = space.around(base.latent, base.arrays, 4, 0.5, 3)
+    for drawn, expected in zip(around[0] + around[1], numbered, strict=True):
+        np.testing.assert_array_equal(drawn.grid, expected.grid)
 
 
 def test_maps_show_what_atoms_are_read_from(generator):

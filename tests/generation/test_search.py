@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icsg3d.errors import InputError
-from icsg3d.generation.generator import DecodedCrystal, Located
+from icsg3d.generation.decoded import DecodedCrystal, Located
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.generation.search import Visited, optimize_property
 
@@ -15,24 +15,25 @@ DIRECTION = np.array([3.0, -1.0, 0.5, 0.0])
 
 
 class Cloud:
-    """A density whose neighbours are steps of its covariance."""
+    """A latent space whose neighbours are steps of its covariance."""
 
     root = np.diag([1.0, 2.0, 0.5, 1.0])
+    fixed_cells = False
 
-    def around(self, origin, n, level, *seeds):
-        return origin + level * np.random.default_rng(seeds).standard_normal((n, 4)) @ self.root.T
+    def look_around(self, origin, cell, n, scale, seed, step):
+        return origin + scale * np.random.default_rng((seed, step)).standard_normal((n, 4)) @ self.root.T
 
-    def white(self, latent):
-        return latent @ np.linalg.inv(self.root).T
+    def coordinates(self, latents):
+        return np.asarray(latents) @ np.linalg.inv(self.root).T
 
-    def coloured(self, white):
-        return white @ self.root.T
+    def at(self, coordinates, base):
+        return coordinates @ self.root.T
 
 
 class Straight:
-    """A latent space of four dimensions whose crystals have a volume that tells where they come from."""
+    """A generator with four latent dimensions whose crystals tell where they come from."""
 
-    vectors = SimpleNamespace(density=Cloud())
+    space = Cloud()
 
     def __init__(self, failing=0.0):
         self.failing = failing
@@ -52,7 +53,7 @@ class Straight:
         return crystals
 
     def latent_distance(self, latent, origin):
-        return np.linalg.norm(latent - origin, axis=-1)
+        return np.linalg.norm(np.asarray(latent) - origin, axis=-1)
 
 
 class Linear:

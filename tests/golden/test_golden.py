@@ -54,7 +54,7 @@ def rows(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def generated(folder: Path) -> list[dict[str, object]]:
-    icsg3d("generate", "--base", "NaCl", "-n", 4, "--seed", 0, "--out", folder / "generated")
+    icsg3d("generate", "--base", "NaCl", "-n", 12, "--seed", 0, "--out", folder / "generated")
     table = pd.read_csv(folder / "generated" / "candidates.csv").sort_values("index")
     return rows(table[["index", *WORDS, *NUMBERS]])
 

@@ -92,7 +92,7 @@ def test_networks_come_back_bit_for_bit(network, tmp_path):
 def test_half_precision_halves_the_file_and_rounds_the_weights(network, tmp_path):
     extra = {"density.means": torch.tensor([1 / 3])}
     save_network(network, tmp_path / "full", extra)
-    save_network(network, tmp_path / "half", extra, half=True)
+    save_network(network, tmp_path / "half", extra, bits=16)
     sizes = [(tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.65 * sizes[0]
     back, tensors, _ = load_network(tmp_path / "half")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from icsg3d.errors import InputError
+from icsg3d.models.compact_weights import round_weights
 from icsg3d.models.density import LatentDensity
 from icsg3d.models.flow import FlowConfig, LatentFlow
-from icsg3d.pretrained.packing import round_to_half
 
 SIZE, COMPONENTS, BINS = 4, 3, 3
 
@@ -23,7 +23,7 @@ def density_of(flow):
     latent, bins = crystals()
     with torch.no_grad():
         flow.set_components(torch.as_tensor(latent, dtype=torch.float32))
-    return LatentDensity.of(round_to_half(flow).eval(), latent, bins)
+    return LatentDensity.of(round_weights(flow, 8).eval(), latent, bins)
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +225,9 @@ def test_paths_of_a_curved_flow_have_exact_ends(density, origin):
 # On disk
 
 
-def test_densities_come_back_from_tensors(density):
-    tensors = density.tensors()
+@pytest.mark.parametrize("bits", [8, 32])
+def test_densities_come_back_from_tensors(density, bits):
+    tensors = density.tensors(bits)
     assert {"density.shares", "density.covariance_root", "density.flow.mean", "density.flow.basis"} < set(tensors)
     back = LatentDensity.from_tensors(tensors | {"other": torch.zeros(1)})
     assert back.flow.config == density.flow.config
@@ -237,14 +238,18 @@ def test_densities_come_back_from_tensors(density):
         assert np.array_equal(back.sample(5, condition, 0), density.sample(5, condition, 0))
     origin = np.array([2.0, 1.0, 3.5, 4.2])
     assert np.array_equal(back.around(origin, 5, 0.5, 0), density.around(origin, 5, 0.5, 0))
-    assert {name: tensor.dtype for name, tensor in back.tensors().items()} == {n: t.dtype for n, t in tensors.items()}
+    again = back.tensors(bits)
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
 
 
-def test_weights_are_stored_in_half_precision_and_statistics_are_not(density):
-    tensors = density.tensors()
-    learned = {f"density.flow.{name}" for name, _ in density.flow.named_parameters()}
-    assert learned == {name for name, tensor in tensors.items() if tensor.dtype == torch.float16}
-    assert {tensor.dtype for name, tensor in tensors.items() if name not in learned} == {torch.float32}
+def test_weights_are_stored_in_few_bits_and_statistics_are_not(density):
+    tensors = density.tensors(8)
+    learned = {f"density.flow.{name}": p.ndim for name, p in density.flow.named_parameters()}
+    found = {name: tensors[name].dtype for name in learned}
+    assert found == {name: torch.int8 if axes > 1 else torch.float16 for name, axes in learned.items()}
+    others = {name: t for name, t in tensors.items() if name.removesuffix("@scales") not in learned}
+    assert {tensor.dtype for tensor in others.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from icsg3d.models.properties import (
 )
 from icsg3d.models.targets import PROPERTIES
 from icsg3d.models.uncertainty import UncertaintyConfig
-from icsg3d.representation.environments import EnvironmentConfig, EnvironmentSet, environments
+from icsg3d.representation.environments import EnvironmentSet, environments
+from icsg3d.representation.moments import EnvironmentConfig
 
 SIZES = EnvironmentNetConfig(layers=2, width=16, scalars=12, tensors=8, hidden=16)
 OXIDE = CrystalArrays(

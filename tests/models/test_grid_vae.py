@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch
-from icsg3d.models.grid_decoding import LatentGrid, Orbits, alike_by_orbit, decode_grid, encode_crystal, read_grid
+from icsg3d.crystals.symmetry import symmetry_operations
+from icsg3d.models.grid_decoding import LatentGrid, Orbits, as_symmetric, decoded_sites, encode_crystal, read_grid
 from icsg3d.models.grid_losses import GridLossConfig, grid_losses
 from icsg3d.models.grid_vae import DecodedFields, GridPosterior, GridVAE, GridVAEConfig
 from icsg3d.representation.fields import nearest_atoms
@@ -113,7 +114,7 @@ def test_a_crystal_is_encoded_with_its_canonical_origin(network):
     first, second = (encode_crystal(network, each) for each in (given, moved(given, [0.13, 0.4, 0.77])))
     np.testing.assert_allclose(first.grid, second.grid, atol=1e-3)
     assert first.atoms == 3
-    again = decode_grid(network, first, 0.0)
+    again = decoded_sites(read_grid(network, first), first, 0.0)
     assert (again.crystal is None) == bool(again.reason)
     sites = read_grid(network, first)
     assert sites.numbers.shape == sites.certainty.shape
@@ -121,26 +122,67 @@ def test_a_crystal_is_encoded_with_its_canonical_origin(network):
 
 def test_what_an_untrained_network_says_is_no_crystal_or_one(network):
     empty = LatentGrid(np.full((2, 2, 3, 4), 0.0, dtype=np.float32), crystal().lattice, 3)
-    decoded = decode_grid(network, empty, 0.0)
+    decoded = decoded_sites(read_grid(network, empty), empty, 0.0)
     assert (decoded.crystal is None) == bool(decoded.reason)
 
 
+def rutile(u=0.305):
+    places = [
+        [0, 0, 0],
+        [0.5, 0.5, 0.5],
+        [u, u, 0],
+        [1 - u, 1 - u, 0],
+        [0.5 + u, 0.5 - u, 0.5],
+        [0.5 - u, 0.5 + u, 0.5],
+    ]
+    return CrystalArrays(np.array([22, 22, 8, 8, 8, 8]), np.array(places) % 1, np.diag([4.594, 4.594, 2.959]))
+
+
+def read_as(crystal, frac_coords=None, order=slice(None)):
+    """Return atoms as they are read, each sure of its element, in another order."""
+    numbers = crystal.numbers[order]
+    sites = crystal.frac_coords if frac_coords is None else frac_coords
+    return Sites(numbers, sites[order] % 1, np.eye(94)[numbers - 1])
+
+
 def test_equivalent_atoms_get_the_element_that_they_are_most_likely_together():
-    shares = np.zeros((3, 94))
-    shares[0, 28], shares[0, 46] = 0.6, 0.4  # Cu rather than Ag
-    shares[1, 46], shares[1, 28] = 0.9, 0.1
-    shares[2, 78] = 1.0
-    sites = np.array([[0.5, 0.5, 0.01], [0.0, 0.5, 0.5], [0.0, 0.0, 0.99]])
-    read = Sites(shares.argmax(1) + 1, sites, shares)
-    base = Orbits(np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0.5, 0]]), np.array([0, 1, 1]))
-    lattice = 3.8 * np.eye(3)
-    found = alike_by_orbit(read, base, lattice)
-    assert found.numbers.tolist() == [47, 47, 79]
-    np.testing.assert_allclose(found.certainty, [0.65, 0.65, 1.0])
-    far = Sites(read.numbers, sites + np.array([[0.3, 0, 0], [0, 0, 0], [0, 0, 0]]), shares)
-    assert alike_by_orbit(far, base, lattice).numbers.tolist() == [29, 47, 79]
-    more = Orbits(np.zeros((2, 3)), np.array([0, 0]))
-    assert alike_by_orbit(read, more, lattice).numbers.tolist() == [29, 47, 79]
+    base, order = rutile(), [3, 0, 5, 2, 1, 4]
+    read = read_as(base, order=order)
+    read.shares[0] = 0.55 * np.eye(94)[8] + 0.45 * np.eye(94)[15]  # F rather than S
+    for row in (2, 3, 5):
+        read.shares[row] = 0.6 * np.eye(94)[15] + 0.4 * np.eye(94)[8]
+    found = as_symmetric(read, Orbits.of(base, 0.1), base.lattice)
+    assert found.numbers.tolist() == [16, 22, 16, 16, 22, 16]
+    np.testing.assert_allclose(found.certainty, [0.5625, 1, 0.5625, 0.5625, 1, 0.5625])
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 0, 5, 2, 1, 4]])
+def test_draws_keep_the_symmetry_of_their_base_and_its_free_coordinates(order):
+    base, drawn = rutile(), rutile(0.32)
+    random = np.random.default_rng(3)
+    noisy = drawn.frac_coords + random.uniform(-0.25, 0.25, (6, 3)) @ np.linalg.inv(base.lattice)
+    read = read_as(base, noisy, order)
+    found = as_symmetric(read, Orbits.of(base, 0.1), base.lattice)
+    crystal = CrystalArrays(found.numbers, found.frac_coords, base.lattice)
+    assert len(symmetry_operations(crystal, 1e-6).rotations) == 16  # P4_2/mnm
+    assert len(symmetry_operations(CrystalArrays(base.numbers, noisy, base.lattice), 1e-6).rotations) == 1
+    # The four O atoms move along the diagonals by the mean of their own noise along it.
+    signs = np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])
+    mean = 0.32 + ((noisy - drawn.frac_coords)[2:, :2] * signs).mean()
+    metal = crystal.frac_coords[order.index(0)]
+    offset = crystal.frac_coords[order.index(2)] - metal
+    np.testing.assert_allclose((offset - np.round(offset))[:2], [mean, mean], atol=1e-9)
+    kept = as_symmetric(read, Orbits.of(base, 0.1), base.lattice, moved=False)
+    np.testing.assert_array_equal(kept.frac_coords, read.frac_coords)
+
+
+def test_atoms_that_left_their_sites_stay_as_they_are():
+    base = rutile()
+    orbits = Orbits.of(base, 0.1)
+    far = read_as(base, base.frac_coords + np.array([[0, 0, 0]] * 5 + [[0.25, 0, 0]]))
+    assert as_symmetric(far, orbits, base.lattice) is far
+    fewer = Sites(*(values[:5] for values in (far.numbers, base.frac_coords, far.shares)))
+    assert as_symmetric(fewer, orbits, base.lattice) is fewer
 
 
 def test_orbits_are_those_of_the_symmetry():

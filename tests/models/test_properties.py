@@ -211,7 +211,7 @@ def test_models_come_back_bit_for_bit(model, tmp_path, batch):
 
 
 def test_half_precision_rounds_parameters_and_nothing_else(model, tmp_path, batch):
-    save_property_model(model, tmp_path, half=True)
+    save_property_model(model, tmp_path, bits=16)
     back, _ = load_property_model(tmp_path)
     parameters = {name for name, _ in model.named_parameters()}
     rounded = 0

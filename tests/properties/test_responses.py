@@ -51,7 +51,7 @@ def energy(predictor, crystals):
 def test_strains_are_orthogonal_and_the_first_alone_changes_the_volume():
     pairs = responses.strains().reshape(6, 2, 3, 3)
     np.testing.assert_allclose(pairs[:, 0], -pairs[:, 1])
-    units = pairs[:, 1].reshape(6, 9) / responses.STRAIN
+    units = pairs[:, 1].reshape(6, 9) / np.array(responses.STRAINS)[:, None]
     np.testing.assert_allclose(units @ units.T, np.eye(6), atol=1e-12)
     np.testing.assert_allclose(np.trace(units.reshape(6, 3, 3), axis1=1, axis2=2), [np.sqrt(3)] + [0.0] * 5, atol=1e-12)
 
@@ -74,7 +74,7 @@ def test_stiffness_of_a_cubic_crystal_with_known_constants():
 
 def test_bulk_stiffness_is_the_curvature_of_predicted_energies(predictor, config):
     crystal = prototype_structure("MgO")
-    stretch = 0.005 / np.sqrt(3)  # of each edge: a strain of norm 0.005
+    stretch = 0.09 / np.sqrt(3)  # of each edge: a strain of norm 0.09
     energies = []
     for factor in (1 - stretch, 1.0, 1 + stretch):
         copy = crystal.copy()
@@ -87,7 +87,7 @@ def test_bulk_stiffness_is_the_curvature_of_predicted_energies(predictor, config
     # E(e) of a cell whose edges are 1 + e times as long: E'' = 9 K V and E' = -3 p V
     assert numbers["bulk_stiffness"] == pytest.approx(160.21766 * second / (9 * crystal.volume), rel=0.01)
     assert numbers["pressure"] == pytest.approx(-160.21766 * slope / (3 * crystal.volume), abs=0.02)
-    assert numbers["shear_stress"] == pytest.approx(0.0, abs=0.1)
+    assert numbers["shear_stress"] == pytest.approx(0.0, abs=0.3)
 
 
 # Atoms, exchanges, layers
@@ -166,6 +166,6 @@ def test_the_choice_of_the_cell_changes_nothing(predictor, config, crystal, chan
     probes = [responses.probe(each, config) for each in (crystal, other)]
     first, second = responses.energy_features(predictor, probes)
     # a change of shape of finite size knows of directions in the fourth order
-    np.testing.assert_allclose(first, second, rtol=3e-3 if change == "turned" else 2e-4, atol=2e-2)
+    np.testing.assert_allclose(first, second, rtol=1e-2 if change == "turned" else 2e-4, atol=2e-2)
     first, second = responses.layers(predictor, [each.still for each in probes])
     np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)

@@ -4,8 +4,9 @@ import numpy as np
 
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.representation.description import describe, described
-from icsg3d.representation.environments import EnvironmentConfig, Environments, EnvironmentSet
+from icsg3d.representation.environments import Environments, EnvironmentSet
 from icsg3d.representation.graphs import CrystalGraph, GraphConfig, GraphSet
+from icsg3d.representation.moments import EnvironmentConfig
 
 
 def pair(distance, edge=10.0, numbers=(11, 17)):

@@ -7,15 +7,19 @@ import torch
 from icsg3d.crystals.arrays import CrystalArrays
 from icsg3d.errors import InputError
 from icsg3d.representation import environments as module
-from icsg3d.representation.environments import (
-    EnvironmentConfig,
-    EnvironmentSet,
-    environments,
-    radial_functions,
-    spherical_harmonics,
-)
+from icsg3d.representation import moments
+from icsg3d.representation.environments import EnvironmentSet, environments
+from icsg3d.representation.moments import EnvironmentConfig
 
 CONFIG = EnvironmentConfig()
+
+
+def radial_functions(distances, config):
+    return moments.radial_functions(torch.from_numpy(distances), config).numpy()
+
+
+def spherical_harmonics(unit, degree):
+    return moments.spherical_harmonics(torch.from_numpy(unit), degree).numpy()
 
 
 def caesium_chloride(edge):

@@ -368,7 +368,8 @@ def test_separated_atoms_are_found_wherever_they_are(seed, edge, count):
     while len(places) < count:
         place = rng.random(3)
         between = places - place
-        if len(places) == 0 or np.linalg.norm((between - np.round(between)) * edge, axis=1).min() > 2.4:
+        # More than the diameter of the largest ion, Sr: two that overlap may be one basin.
+        if len(places) == 0 or np.linalg.norm((between - np.round(between)) * edge, axis=1).min() > 2.7:
             places = np.concatenate([places, place[None]])
             rejected = 0
         elif (rejected := rejected + 1) > 200:  # the cell is full

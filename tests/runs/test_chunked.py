@@ -17,7 +17,8 @@ from icsg3d.crystals.reading import noted
 from icsg3d.data import load_structures, write_frame
 from icsg3d.data.tables import read_crystals, write_crystals, write_numbers
 from icsg3d.errors import InputError, Interrupted
-from icsg3d.generation.generator import CrystalGenerator, DecodedCrystal
+from icsg3d.generation.decoded import DecodedCrystal
+from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.models.targets import PROPERTIES

@@ -64,7 +64,7 @@ def salts(monkeypatch):
     monkeypatch.setattr(GenerateMaker, "source", lambda _, __, limit, ___=None: Salts(limit))
     monkeypatch.setattr(ScreenMaker, "judge", lambda _, base=None, told=(): judge(base=base))
     monkeypatch.setattr(Design, "source", lambda self, *_: Salts(self.n))
-    monkeypatch.setattr(Judging, "judge", lambda _, base=None, *__: judge(base=base))
+    monkeypatch.setattr(Judging, "judge", lambda _, base=None, *__, **___: judge(base=base))
 
 
 def rows_of(folder, kept):

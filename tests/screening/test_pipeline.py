@@ -15,7 +15,9 @@ from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.generation.sources import GivenCandidates
 from icsg3d.hull import Phase, ReferenceHull
+from icsg3d.properties.relaxing import Relaxed
 from icsg3d.properties.volume import Volumes
+from icsg3d.screening import pipeline
 from icsg3d.screening import shortlist as shortlists
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
@@ -115,6 +117,50 @@ def test_properties_are_predicted_of_what_meets_all_else():
     assert (found[2].predictions["band_gap"], found[2].predictions["band_gap_std"]) == (4.1, 0.2)
     narrow = Screening(constraints=Constraints(ranges={"band_gap": (4.5, 5.0)}))
     assert failed_on(judge(narrow, asked=(gap,)).assess(given)) == {0: [], 1: ["band_gap"], 2: ["band_gap"]}
+
+
+def compressed(crystal, _surface):
+    """Descent that makes every cell of sodium 10 % smaller, and leads nowhere with potassium."""
+    if "K" in crystal.formula:
+        return None
+    copy = crystal.copy()
+    copy.scale_lattice(0.9 * crystal.volume)
+    return Relaxed(copy, 0.12345)
+
+
+def test_what_passes_is_judged_again_at_the_minimum_of_the_energy(monkeypatch):
+    monkeypatch.setattr(pipeline, "relaxed", compressed)
+
+    class Falling(Known):
+        """An energy that is 0.1 eV lower in smaller cells."""
+
+        def predict_possible(self, crystals):
+            found = super().predict_possible(crystals)
+            small = np.array([crystal.volume / len(crystal) < 0.95 * VOLUME for crystal in crystals])
+            return SimpleNamespace(values=found.values - 0.1 * small, stds=found.stds)
+
+    energy = Falling("formation_energy_per_atom", ENERGIES)
+    screening = Screening(above_hull=0.1)
+    given = candidates(salt(), salt("K"), salt("Na", "Br"))  # 0.05, 0.15 and 0.01 above the hull
+    found = judge(screening, energy=energy, surface="any").assess(given)
+    assert energy.asked == ["NaCl", "KCl", "NaBr", "NaCl", "NaBr"]  # what did not pass is not relaxed
+    assert failed_on(found) == {0: [], 1: ["hull"], 2: []}
+    assert [each.screening.get("moved_by") for each in found] == [0.1235, None, 0.1235]
+    assert "moved_by" not in found[1].screening
+    for each, above in ((found[0], -0.05), (found[2], -0.09)):
+        assert each.predictions["energy_above_hull"] == pytest.approx(above)
+        assert each.predictions["volume_per_atom"] == pytest.approx(0.9 * VOLUME)
+        assert each.structure.volume / len(each.structure) == pytest.approx(0.9 * VOLUME)
+    again = judge(screening).assess(found[:1])[0]  # as another command does that takes them
+    assert again.structure.volume == pytest.approx(found[0].structure.volume)
+
+
+def test_where_the_energy_leads_nowhere_a_crystal_stays(monkeypatch):
+    monkeypatch.setattr(pipeline, "relaxed", compressed)
+    found = judge(Screening(), surface="any").assess(candidates(salt("K")))[0]
+    assert found.screening["moved_by"] is None
+    assert found.screening["passed"]
+    assert found.structure.volume / len(found.structure) == pytest.approx(VOLUME)
 
 
 def test_energy_above_hull_and_volume_are_properties_like_others():

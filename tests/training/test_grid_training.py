@@ -15,7 +15,8 @@ from icsg3d.models.grid_flow import GridFlow, GridFlowConfig
 from icsg3d.models.grid_generator import GridGeneratorConfig
 from icsg3d.models.grid_losses import GridLossConfig
 from icsg3d.models.grid_vae import GridVAE, GridVAEConfig
-from icsg3d.training.grid_data import GridSet, balanced_weights, epoch_batches, moved
+from icsg3d.training.augment import Augmentation
+from icsg3d.training.grid_data import GridSet, balanced_weights, epoch_batches
 from icsg3d.training.grid_flow import (
     GridFlowOptions,
     averaged,
@@ -125,6 +126,26 @@ def test_a_settled_encoder_encodes_as_before_and_the_decoder_learns():
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_elements_are_exchanged_for_others_of_the_training_in_a_share_of_the_crystals(share, monkeypatch):
+    cells = [dataclasses.replace(each, numbers=np.full(len(each), 3 + row)) for row, each in enumerate(crystals(30))]
+    network, seen = GridVAE(TINY), []
+    encode = network.encode
+
+    def recorded(batch, shape, dtype):
+        seen.extend(batch.arrays())
+        return encode(batch, shape, dtype)
+
+    monkeypatch.setattr(network, "encode", recorded)
+    options = dataclasses.replace(OPTIONS, substitute=share)
+    optimizers = matrix_optimizers(network, options.learning_rate, options.weight_decay)
+    train_grid_vae(network, GridSet.make(cells, TINY.fields), options, optimizers, report=lambda *_: None)
+    own = {(len(each), int(each.numbers[0])) for each in cells}
+    assert all(3 <= number <= 32 and len(set(each.numbers.tolist())) == 1 for each in seen for number in each.numbers)
+    kept = np.mean([(len(each), int(each.numbers[0])) in own for each in seen])
+    assert kept == 1 if share == 0 else kept < 0.7
+
+
 def test_the_curve_drops_what_is_done_again(tmp_path):
     curve = LearningCurve(tmp_path)
     for step in (1, 2, 3):
@@ -175,7 +196,9 @@ def test_rare_elements_and_prototypes_weigh_more():
 
 def test_crystals_are_moved_and_inverted_but_stay_the_same():
     batch = CrystalBatch.from_arrays(crystals(16))
-    other = moved(batch, torch.Generator().manual_seed(0))
+    augmentation = Augmentation(permute_axes=False, translate=True, strain=0.0, substitute=0.0)
+    other, same = augmentation(batch, torch.arange(1, 95), torch.Generator().manual_seed(0))
+    assert same.all()
     for before, after in zip(batch.arrays(), other.arrays(), strict=True):
         first, second = (each.frac_coords[:, None] - each.frac_coords[None] for each in (before, after))
         gaps = [np.abs(d - np.round(d)).max() for d in (second - first, second + first)]

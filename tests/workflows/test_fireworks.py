@@ -109,7 +109,7 @@ def draws(_, structure, limit, ___=None):
 GenerateMaker.source = draws
 ScreenMaker.judge = lambda _, base=None, told=(): judge(base=base)
 Design.source = lambda self, *_: Salts(self.n)
-Judging.judge = lambda _, base=None, *__: judge(base=base)
+Judging.judge = lambda _, base=None, *__, **___: judge(base=base)
 launchpad = LaunchPad.auto_load()
 LaunchPad.auto_load = staticmethod(lambda: launchpad)  # the stand-in lives in this process
 launchpad.reset("", require_password=False)

@@ -170,12 +170,9 @@ def _latent(points: LatentPoints) -> Chart:
             points.reference,
             figure.add_subplot(),
             base=points.base,
-            reference_name="follow the training crystals",
+            reference_name=points.reference_name,
         )
 
-    caption = (
-        f"{len(points.candidates)} draws in the plane along which latent space spreads most. The small points are "
-        f"{len(points.reference)} draws from the density that was fitted to the training crystals; a model does not "
-        "keep the crystals themselves."
-    )
+    count = len(points.candidates)
+    caption = f"{count} candidates in the plane along which the small points spread most. {points.note}"
     return Chart("latent", "Latent space", themed_svg(draw, (5.6, 4.2)), caption)

@@ -79,6 +79,7 @@ KNOWN = (
     Column("known_phase", "Known phase", kind="text", help="Whether the hull has a phase of the composition."),
     Column("latent_distance", "Latent distance", "", 2, help="From the base, in spreads of the training crystals."),
     Column("condition", "Energy asked for", "eV/atom", 2),
+    Column("moved_by", "Atoms moved by", "Å", help="On the way to the minimum of the predicted energy (r.m.s.)."),
     Column("scaled_by", "Cell scaled by", help="Factor that brought the lattice parameters to the equilibrium volume."),
     Column("distance_ratio", "Distance / radii", "", 2, help="Shortest distance over the sum of atomic radii."),
 )

@@ -15,17 +15,24 @@ from PIL import Image
 from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
+from icsg3d.generation.grid_space import GridSpace
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.generation.spaces import VectorSpace
 from icsg3d.models.density import SCALE
+from icsg3d.models.grid_decoding import encode_crystal
 from icsg3d.plot.crystals import species_labels
+from icsg3d.progress import track
+from icsg3d.refusals import usable
 from icsg3d.report.folders import unique_structures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pymatgen.core import Structure
+
     from icsg3d.generation.candidates import Candidate
     from icsg3d.generation.spaces import DecodedMap
+    from icsg3d.models.grid_decoding import LatentGrid
 
 _REFERENCE = 400
 """Draws from the density of the training crystals that stand for them in the map of latent space."""
@@ -33,20 +40,27 @@ _REFERENCE = 400
 _MAPPED = 5000
 """Draws that are made again for the map; of a larger run it has only those whose grids are shown."""
 
+_ENCODED = 100
+"""Candidates, and training crystals beside them, that are encoded for the map where latents are grids."""
+
 
 @dataclass(frozen=True)
 class LatentPoints:
     """Vectors in latent space.
 
     Attributes:
-        candidates: Of all draws, shape (n, latent).
-        reference: Draws that follow the training crystals, shape (m, latent).
-        base: Of the crystal they were drawn around, shape (1, latent); None for free draws.
+        candidates: Shape (n, latent).
+        reference: Of the training crystals, or draws that follow them, shape (m, latent).
+        base: Of the crystal that the candidates were drawn around, shape (1, latent); None for free draws.
+        reference_name: What the reference is.
+        note: What a point stands for, in a sentence or two.
     """
 
     candidates: np.ndarray
     reference: np.ndarray
     base: np.ndarray | None
+    reference_name: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class Decodings:
 
     Attributes:
         sprites: Planes of density and species map for the script, by the candidate's index.
-        latent: Their vectors; None where they are not known, or latents are grids.
+        latent: The map of latent space; None where the run is not known, or no candidate can be encoded.
     """
 
     sprites: Mapping[int, Mapping[str, Any]]
@@ -91,7 +105,8 @@ def decode_again(
     source = LatentDraws(
         generator, structure, n, scale=scale or SCALE, condition=condition, seed=seed, within=settings.get("within")
     )
-    shown = [each.index for each in unique_structures(candidates)[:count]]
+    different = unique_structures(candidates)
+    shown = [each.index for each in different[:count]]
     space = generator.space
     if isinstance(space, VectorSpace) and (n <= _MAPPED or not shown):
         drawn = source.draws(0, min(n, _MAPPED)).latent
@@ -100,13 +115,53 @@ def decode_again(
         latents = drawn = [source.draws(number, 1).latent[0] for number in shown]
     maps = generator.decode_maps(latents, condition) if shown else []
     sprites = {index: sprite(each) for index, each in zip(shown, maps, strict=True)}
-    return Decodings(sprites, _points(space, source, drawn) if isinstance(space, VectorSpace) else None)
+    points = None
+    if isinstance(space, VectorSpace):
+        points = _drawn_points(space, source, drawn)
+    elif isinstance(space, GridSpace):
+        structures = [each.structure for each in different[:_ENCODED] if each.structure is not None]
+        points = _encoded_points(generator, space, source, structures)
+    return Decodings(sprites, points)
 
 
-def _points(space: VectorSpace, source: LatentDraws, drawn: Sequence[np.ndarray]) -> LatentPoints:
+def _drawn_points(space: VectorSpace, source: LatentDraws, drawn: Sequence[np.ndarray]) -> LatentPoints:
     """Return some draws in latent space, beside draws from the density and the base."""
     base = None if source.base is None else source.base.latent[None]
-    return LatentPoints(np.asarray(drawn), space.density.sample(_REFERENCE, -1, source.seed), base)
+    return LatentPoints(
+        np.asarray(drawn),
+        space.density.sample(_REFERENCE, -1, source.seed),
+        base,
+        "follow the training crystals",
+        f"The small points are {_REFERENCE} draws from the density that was fitted to the training crystals; the model "
+        "does not keep the crystals themselves.",
+    )
+
+
+def _encoded_points(
+    generator: CrystalGenerator, space: GridSpace, source: LatentDraws, structures: Sequence[Structure]
+) -> LatentPoints | None:
+    """Return candidates as they are now, encoded, beside training crystals and the base; None if none can be."""
+    arrays = [cell for cell, _ in usable(structures, generator.prepare).results]
+    if not arrays:
+        return None
+    known = space.networks.known
+    rows = np.random.default_rng(source.seed).choice(len(known), min(_ENCODED, len(known)), replace=False)
+    told = track([*arrays, *(known.crystal(row) for row in rows)], "mapping latent space")
+    vectors = np.stack([grid_vector(encode_crystal(space.vae, cell, space.device)) for cell in told])
+    return LatentPoints(
+        vectors[: len(arrays)],
+        vectors[len(arrays) :],
+        None if source.base is None else grid_vector(source.base.latent)[None],
+        "training crystals",
+        "A point is the mean and the spread of each channel over a crystal's latent grid, the same wherever the cell "
+        f"begins. The small points are {len(rows)} training crystals, chosen at random.",
+    )
+
+
+def grid_vector(latent: LatentGrid) -> np.ndarray:
+    """Return the mean and the standard deviation of each channel over the blocks of a grid, shape (2 * latent,)."""
+    blocks = latent.grid.reshape(-1, latent.grid.shape[-1])
+    return np.concatenate([blocks.mean(0), blocks.std(0)])
 
 
 def sprite(decoded: DecodedMap) -> dict[str, Any]:

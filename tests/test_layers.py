@@ -24,6 +24,7 @@ ROOMS = [
     "processors",
     "files",
     "progress",
+    "stopping",
     "bars",
     "citations",
     "refusals",

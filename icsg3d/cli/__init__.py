@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -29,9 +28,7 @@ from icsg3d.cli.validate import validate
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.processors import settle_threads
 from icsg3d.progress import listening
-
-if TYPE_CHECKING:
-    from types import FrameType
+from icsg3d.stopping import exit_code
 
 
 class _Commands(TyperGroup):
@@ -100,17 +97,12 @@ def _main(
     show_messages(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
 
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that end a run as Ctrl-C does; Windows lacks one of them."""
-
-
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one sentence and an exit code.
 
     2 stands for input that cannot be used, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP, and 141 for an output
     that nobody reads.
     """
-    earlier = {number: signal.signal(number, _stop) for number in _ENDING}
     try:
         with listening(Bars(console)):
             app()
@@ -123,35 +115,7 @@ def main() -> None:
         fail(f"{where}{error.strerror}; name a file or folder that can be used, or free what blocks it")
     except KeyboardInterrupt as stop:
         _fail_stopped(stop)
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-class _Signal(KeyboardInterrupt):
-    """A signal that ends the run as Ctrl-C does."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
-        self.number = number
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    raise _Signal(number)
 
 
 def _fail_stopped(stop: KeyboardInterrupt) -> NoReturn:
-    fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=_exit_code(stop))
-
-
-def _exit_code(stop: BaseException | None) -> int:
-    """Return 128 and the number of the signal that a run was ended by; Ctrl-C is signal 2."""
-    while stop is not None:
-        if isinstance(stop, _Signal):
-            return 128 + stop.number
-        stop = stop.__cause__
-    return 130
-
-
-if __name__ == "__main__":
-    main()
+    fail(str(stop) if isinstance(stop, Interrupted) else "interrupted", code=exit_code(stop))

@@ -17,7 +17,7 @@ def offered(*words: str) -> list[str]:
     """Return what bash is offered for the last word, asked as bash asks."""
     asked = {"_ICSG3D_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     made = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['icsg3d']; from icsg3d.cli import main; main()"],
+        [sys.executable, "-c", "import sys; sys.argv = ['icsg3d']; from icsg3d.__main__ import main; main()"],
         check=True,
         capture_output=True,
         text=True,

@@ -17,8 +17,27 @@ STARTING = 60
 def begin(*arguments, **options):
     # A shell without job control lets what it starts in the background ignore Ctrl-C; the command is to hear it.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'icsg3d'; "
-    command = [sys.executable, "-c", f"{code}from icsg3d.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", f"{code}from icsg3d.__main__ import main; main()", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_signal_during_the_imports_ends_in_a_sentence():
+    # The search for one of the command line's own modules is when it comes.
+    code = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "icsg3d.cli.generate":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+from icsg3d.__main__ import main
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", code, "models"], capture_output=True, text=True, check=False)
+    assert run.returncode == 143
+    assert run.stderr == "Error: interrupted\n"
 
 
 @pytest.mark.slow

@@ -271,7 +271,7 @@ class Run:
         # A shell without job control lets what it starts in the background ignore Ctrl-C; the command is to hear it.
         code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         return subprocess.Popen(
-            [sys.executable, "-c", f"{code}from icsg3d.cli import main; main()", *arguments, *self._more(resume)],
+            [sys.executable, "-c", f"{code}from icsg3d.__main__ import main; main()", *arguments, *self._more(resume)],
             cwd=ROOT,
             env=os.environ | own | more,
             stdout=subprocess.DEVNULL,

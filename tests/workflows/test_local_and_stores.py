@@ -104,7 +104,7 @@ def test_callbacks_may_print_and_jobs_are_quiet(store, tmp_path, capsys):
 def validate_command(candidates, out, *more):
     arguments = [str(candidates), "--engine", "tests.workflows.emt_makers:CountingMaker", "--out", str(out)]
     arguments += ["--no-screen", "--no-scale-cells", *more]
-    return [sys.executable, "-c", "from icsg3d.cli import main; main()", "validate", *arguments]
+    return [sys.executable, "-c", "from icsg3d.__main__ import main; main()", "validate", *arguments]
 
 
 @pytest.mark.slow

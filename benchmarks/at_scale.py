@@ -103,7 +103,7 @@ def simulate(n: int, keep: int, out: Path) -> None:
     from icsg3d.runs.judged import judge_into
 
     out.mkdir()
-    found, _ = judge_into(CandidateFolder(out, {"n": n}, cifs=False), MadeUp(n), Chance(), keep, stops=False)  # type: ignore[arg-type]
+    found, _ = judge_into(CandidateFolder(out, {"n": n}, cifs=False), MadeUp(n), Chance(), keep)  # type: ignore[arg-type]
     print(found)
 
 

@@ -152,7 +152,7 @@ class LatentSamplingTransformation(LatentTransformation):
 
 
 class CandidateTransformation(LatentTransformation):
-    """Candidates around the given crystal: drawn until enough pass, judged and ranked as ``icsg3d generate`` does.
+    """The best candidates around the given crystal, drawn until twice as many pass, as ``icsg3d generate`` does it.
 
     Args:
         n_structures: Different candidates to return.

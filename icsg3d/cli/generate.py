@@ -39,7 +39,7 @@ BaseOption = Annotated[
 DrawsOption = Annotated[
     int | None,
     typer.Option(
-        "-n", "--n", help="Number of draws: 20. With --keep, as many as it takes, at most 50 for each one kept."
+        "-n", "--n", help="Number of draws: 20. With --keep, until twice as many pass, at most 50 for each one kept."
     ),
 ]
 ScaleOption = Annotated[
@@ -77,7 +77,7 @@ def generate(
     worker: WorkerOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Design new crystals around a given one, or freely, and rank them; with --keep, until that many pass.
+    """Design new crystals around a given one, or freely, and rank them; with --keep, until twice as many pass.
 
     Writes `candidates.csv` and `candidates.parquet` with a row for each draw in the order of rank; where it was refused
     the row says why. `candidates.json.gz` and `cifs/` hold those that are kept; `candidates.png` and `report.html` show

@@ -32,6 +32,7 @@ from icsg3d.runs.processes import team_of
 from icsg3d.screening.batches import BATCH
 from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.screen import space_group
+from icsg3d.screening.shortlist import PASSING_PER_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,10 +173,10 @@ def generate(
     Args:
         out: Folder of the results.
         base: Crystal to start from: a Structure, Atoms, a file or a formula; None for free draws.
-        judging: What is asked for. With ``keep`` and without ``n``, crystals are drawn until so many different ones
-            pass.
-        n: Number of draws, of which the best are kept. By default 20, or as many as it takes to keep what is asked for,
-            at most 50 for each.
+        judging: What is asked for. With ``keep`` and without ``n``, crystals are drawn until twice as many different
+            ones pass, of which the best are kept.
+        n: Number of draws, of which the best are kept. By default 20, or as many as it takes for twice what is
+            to be kept, at most 50 for each.
         by: Draws of the generator, or exchanges of elements on the base.
         scale: Noise level around the base: near 0 the base itself, at 1 nothing is left of it.
         condition: Energy per atom to ask for, in eV, without a base.
@@ -195,7 +196,8 @@ def generate(
         InputError: if an option or the base cannot be used, the folder holds another run, or nothing passes.
         Interrupted: on Ctrl-C, once the tables of what there is have been written.
     """
-    stops, judging = n is None, judging or Judging()
+    judging = judging or Judging()
+    enough = PASSING_PER_KEPT * judging.keep if n is None and judging.keep is not None else None
     options: DesignOptions = {"by": by, "scale": scale, "condition": condition, "seed": seed}
     options |= {"model": model, "symmetry": symmetry}
     design = design_of(base, judging, n, judged=judged, **options)
@@ -214,7 +216,7 @@ def generate(
             return decoded
         with team_of(design, jobs, devices, design.n) as team, one_thread():
             found, shortlist = judge_into(
-                folder, source, judge, judging.keep, stops=stops, team=team, also=judging.also
+                folder, source, judge, judging.keep, enough=enough, team=team, also=judging.also
             )
         _draw(folder, found.kept or found.candidates, source, devices[0], picture=picture)
         check_result(found, shortlist, judging, _WAY_OUT)

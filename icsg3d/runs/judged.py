@@ -151,7 +151,7 @@ def judge_into(
     judge: Judge,
     keep: int | None,
     *,
-    stops: bool,
+    enough: int | None = None,
     team: Team | None = None,
     also: Sequence[str] = (),
 ) -> tuple[Judged, Shortlist]:
@@ -162,7 +162,7 @@ def judge_into(
         source: Of the candidates.
         judge: Of them.
         keep: How many are wanted; None for all that pass.
-        stops: Whether as many as wanted are enough; else the best of all are kept.
+        enough: How many different ones are to pass before the rest is left alone; None: the best of all are kept.
         team: What does the work; by default this process.
         also: More formats of what is kept (:func:`icsg3d.report.database.write_also`).
 
@@ -170,7 +170,7 @@ def judge_into(
         Interrupted: on Ctrl-C; what there is has been written.
     """
     record = judge.as_dict()
-    shortlist = Shortlist(judge, keep, stops=stops, book=folder.judged(record), told=folder.told())
+    shortlist = Shortlist(judge, keep, enough=enough, book=folder.judged(record), told=folder.told())
     try:
         fill(source, shortlist, folder.drawn, team)
         shortlist.finish()

@@ -87,9 +87,7 @@ def screen(
         count = _take_in(folder, itertools.chain(first, given), paths)
         source = GivenCandidates(folder.drawn, count)
         with team_of(Given(judging), jobs, devices, count) as team, one_thread():
-            result, shortlist = judge_into(
-                folder, source, judge, judging.keep, stops=False, team=team, also=judging.also
-            )
+            result, shortlist = judge_into(folder, source, judge, judging.keep, team=team, also=judging.also)
         if picture:
             write_report(out, slices=0)
         check_result(result, shortlist, judging, "relax a constraint and repeat the command with --resume")

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from icsg3d.generation.sources import Source
     from icsg3d.screening.pipeline import Judge
 
+PASSING_PER_KEPT = 2
+"""Different candidates that are to pass for each one wanted, so that there is a choice."""
+
 _SHOWN = 4
 """Reasons that a sentence names."""
 
@@ -62,7 +65,7 @@ class Shortlist:
     Args:
         judge: What they are judged by.
         keep: How many are wanted; None for all that pass.
-        stops: Whether it is full when as many as wanted passed; else the best of all are sought.
+        enough: It is full when so many different ones passed, of which the best are kept; None for never.
         book: Where judged candidates are kept, by number; those that are there count once they are entered.
         told: Where those that are kept in the end are put, with all that is told of them.
 
@@ -75,7 +78,7 @@ class Shortlist:
         judge: Judge,
         keep: int | None = None,
         *,
-        stops: bool = True,
+        enough: int | None = None,
         book: Book | None = None,
         told: Book | None = None,
     ) -> None:
@@ -84,7 +87,7 @@ class Shortlist:
         self.book: Book = {} if book is None else book
         self.told: Book = {} if told is None else told
         self.lost: list[LostDraws] = []
-        self._stops = stops
+        self._enough = enough
         self._numbers = array("q")
         self._merits = array("d")
         self._passes = array("b")
@@ -147,7 +150,7 @@ class Shortlist:
     @property
     def full(self) -> bool:
         """Whether no more are needed."""
-        return self._stops and self.keep is not None and self.passed >= self.keep
+        return self._enough is not None and self.passed >= self._enough
 
     @property
     def kept(self) -> list[Candidate]:
@@ -307,12 +310,12 @@ def fill(
 
 
 def best_of(source: Source, judge: Judge, count: int) -> list[Candidate]:
-    """Draw until so many different candidates pass, or there are no more, and return them, best first.
+    """Draw until twice as many different candidates pass, or there are no more, and return the best, best first.
 
     Raises:
         InputError: if none passes.
     """
-    shortlist = Shortlist(judge, count)
+    shortlist = Shortlist(judge, count, enough=PASSING_PER_KEPT * count)
     fill(source, shortlist)
     found = shortlist.kept
     if not found:

@@ -189,7 +189,7 @@ class SelectMaker(Maker):
         part = ShardDoc.model_validate(merged).to_part()
         judge = self.screen_maker.judge(structure, self.told)  # type: ignore[arg-type] # a Structure by now
         book = Unpacked(part.contenders)
-        shortlist = Shortlist(judge, self.keep, stops=False, book=book)
+        shortlist = Shortlist(judge, self.keep, book=book)
         with one_thread():
             shortlist.enter(book)
             shortlist.finish()

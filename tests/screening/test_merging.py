@@ -29,7 +29,7 @@ BASE = salt("Na", "Cl", "rock salt", 20.0)
 
 
 def shortlist(source, judge_, keep):
-    found = Shortlist(judge_, keep, stops=False)
+    found = Shortlist(judge_, keep)
     fill(source, found)
     found.finish()
     return found
@@ -37,7 +37,7 @@ def shortlist(source, judge_, keep):
 
 def selected(part, judge_, keep):
     book = Unpacked(part.contenders)
-    found = Shortlist(judge_, keep, stops=False, book=book)
+    found = Shortlist(judge_, keep, book=book)
     found.enter(book)
     found.finish()
     return found.kept

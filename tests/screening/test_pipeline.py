@@ -22,7 +22,7 @@ from icsg3d.screening import shortlist as shortlists
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
 from icsg3d.screening.screen import Screening
-from icsg3d.screening.shortlist import Shortlist, fill
+from icsg3d.screening.shortlist import Shortlist, best_of, fill
 
 HULL = ReferenceHull(
     [
@@ -240,7 +240,7 @@ def filled(given=(), **options):
 
 @pytest.mark.usefixtures("in_pairs")
 def test_candidates_are_drawn_until_enough_pass():
-    source, found, new = filled(keep=2)
+    source, found, new = filled(keep=2, enough=2)
     assert source.asked == [0, 1, 2, 3]
     assert list(new) == [0, 1, 2, 3]
     assert [(each.formula, each.screening["rank"]) for each in found.kept] == [("NaBr", 1), ("KCl", 2)]
@@ -249,16 +249,25 @@ def test_candidates_are_drawn_until_enough_pass():
 
 
 @pytest.mark.usefixtures("in_pairs")
+def test_of_twice_as_many_that_pass_the_better_half_is_kept():
+    best = best_of(Counting(GIVEN), judge(Screening()), 1)
+    assert [(each.formula, each.index) for each in best] == [("NaBr", 1)]
+    source, found, _ = filled(keep=1, enough=1)
+    assert source.asked == [0, 1]
+    assert [(each.formula, each.index) for each in found.kept] == [("NaBr", 1)]
+
+
+@pytest.mark.usefixtures("in_pairs")
 def test_the_list_does_not_depend_on_what_was_there_already():
-    whole = [each.as_dict() for each in filled(keep=3)[1].everyone()]
+    whole = [each.as_dict() for each in filled(keep=3, enough=3)[1].everyone()]
     for count in range(7):
-        source, found, _ = filled(GIVEN[:count], keep=3)
+        source, found, _ = filled(GIVEN[:count], keep=3, enough=3)
         assert [each.as_dict() for each in found.everyone()] == whole
         assert source.asked == list(range(count, 6))
 
 
 def test_of_given_crystals_the_best_of_all_are_kept():
-    _, found, _ = filled(keep=2, stops=False)
+    _, found, _ = filled(keep=2)
     assert [each.formula for each in found.kept] == ["KBr", "NaBr"]
     assert (len(found), found.passed, found.full) == (7, 4, False)
     everyone = list(found.everyone())

@@ -160,7 +160,7 @@ def test_fireworks_runs_a_design_in_small_documents_and_names_what_failed(tmp_pa
         (120, 159, "RuntimeError: number 130 cannot be drawn"),
     ]
     assert (result["judged"], result["kept"]) == (80, 5)
-    there = Shortlist(judge(), 5, stops=False)
+    there = Shortlist(judge(), 5)
     there.add([drawn(number) for number in (*range(40), *range(80, 120))])
     assert numbers == [each.index for each in there.kept]
     assert {"fireworks", "launches", "workflows", "outputs", "data"} <= set(largest)

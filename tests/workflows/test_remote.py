@@ -83,6 +83,6 @@ def test_jobflow_remote_runs_a_design_and_names_what_failed(tmp_path):
     assert states == ["COMPLETED"] * 5 + ["FAILED"]
     assert result["lost"] == [{"first": 40, "last": 79, "reason": "the job gave no result"}]
     assert (result["judged"], result["kept"]) == (120, 5)
-    there = Shortlist(judge(), 5, stops=False)
+    there = Shortlist(judge(), 5)
     there.add([drawn(number) for number in (*range(40), *range(80, 160))])
     assert numbers == [each.index for each in there.kept]

@@ -32,7 +32,7 @@ def salts(monkeypatch):
 
 
 def locally(keep, base=None):
-    found = Shortlist(judge(base=base), keep, stops=False)
+    found = Shortlist(judge(base=base), keep)
     fill(Salts(DRAWS), found)
     found.finish()
     return found

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Composition
 
+from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.elements import symbols
-from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.validity import composition_valid
 
 SALT_MAKERS = frozenset({"O", "F", "Cl", "Br", "I"})

@@ -33,6 +33,7 @@ MOVED = {
     "icsg3d.symmetry": "icsg3d.crystals.symmetry",
     "icsg3d.training.losses": "icsg3d.models.losses",
     "icsg3d.training.metrics": "icsg3d.crystals.comparison",
+    "icsg3d.screening.charges": "icsg3d.crystals.charges",
     "icsg3d.voxels": "icsg3d.representation.voxels",
 }
 

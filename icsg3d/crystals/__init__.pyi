@@ -6,6 +6,7 @@ from .arrays import (
     lattice_parameters,
     periodic_distances,
 )
+from .charges import ChargeBalance, charge_balance
 from .comparison import Rebuilt, compare
 from .matching import Duplicates
 from .structures import (
@@ -22,6 +23,7 @@ from .symmetry import Operations, symmetrised, symmetry_operations
 
 __all__ = [
     "CellSetting",
+    "ChargeBalance",
     "Crystal",
     "CrystalArrays",
     "CrystalBatch",
@@ -30,6 +32,7 @@ __all__ = [
     "Rebuilt",
     "as_structure",
     "canonical_origin",
+    "charge_balance",
     "compare",
     "from_arrays",
     "lattice_from_parameters",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -13,7 +12,9 @@ import torch
 from icsg3d.arguments import several, whole_number
 from icsg3d.crystals.arrays import CrystalArrays, CrystalBatch, canonical_origin, centred
 from icsg3d.crystals.cells import reduced_cell
+from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.structures import CellSetting, primitive_cell
+from icsg3d.data.compact_arrays import reduced_formula
 from icsg3d.errors import InputError
 from icsg3d.generation.grid_inversion import located_grid
 from icsg3d.generation.spaces import DecodedMap, composition_number, too_long
@@ -188,17 +189,18 @@ class GridSpace:
 
         The crystal's grid is mixed with noise, whose share is ``scale * config.renoising``, and the flow carries the
         mixture back to the data, with the crystal's own cell and number of atoms. Atoms that stay at their sites keep
-        the symmetry of the crystal (:func:`icsg3d.models.grid_decoding.as_symmetric`). What leaves them or has another
-        anonymous formula is drawn again, up to six times in all, as is, from the default scale on, what has the
-        composition of the crystal itself.
+        the symmetry of the crystal (:func:`icsg3d.models.grid_decoding.as_symmetric`). What leaves them, has another
+        anonymous formula or, where the crystal's charges balance, has charges that do not is drawn again, up to six
+        times in all, as is, from the default scale on, what has the composition of the crystal itself.
         """
         base = replace(origin, orbits=self._orbits(origin))
         conditions = self.networks.conditions(base.lattice[None], np.array([base.atoms]), -1, frozenset())
-        kind = _anonymous(cell.numbers)
+        kind, balances = _anonymous(cell.numbers), _balanced(cell.numbers)
 
         def alike(numbers: np.ndarray | None) -> bool:
-            same_kind = numbers is not None and _anonymous(numbers) == kind
-            return same_kind and (scale < SCALE or _differs(cell.numbers, numbers))
+            if numbers is None or _anonymous(numbers) != kind or (balances and not _balanced(numbers)):
+                return False
+            return scale < SCALE or _differs(cell.numbers, numbers)
 
         drawing = _Drawing(base, conditions, 1 - scale * self.config.renoising, alike)
         randoms = _randoms(n, seed, first, composition_number(cell))
@@ -238,9 +240,9 @@ class GridSpace:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
         Where no bin is asked for, each draw stays in that of its training crystal: more of them are near the hull so.
-        What decodes to the composition at which it began is drawn again, as is what leaves its sites, from another
-        training crystal, up to six times in all. With ``within`` draws begin at compounds of no other elements, and
-        each atom is read as the most probable of these.
+        What decodes to the composition at which it began is drawn again, as is what leaves its sites or has charges
+        that do not balance, from another training crystal, up to six times in all. With ``within`` draws begin at
+        compounds of no other elements, and each atom is read as the most probable of these.
 
         Raises:
             InputError: if the seed is negative, or no training crystal has an energy in the bin, or only elements that
@@ -257,8 +259,12 @@ class GridSpace:
             begin = replace(self._begin(row), allowed=within)
             energy_bin = condition if condition >= 0 else int(known.bins[row])
             conditions = self.networks.conditions(begin.lattice[None], np.array([begin.atoms]), energy_bin, elements)
-            good = partial(_differs, known.crystal(row).numbers)
-            return _Drawing(begin, conditions, start, good, self.config.temperature, guidance)
+            begun = known.crystal(row).numbers
+
+            def new(numbers: np.ndarray | None) -> bool:
+                return numbers is not None and _differs(begun, numbers) and _balanced(numbers)
+
+            return _Drawing(begin, conditions, start, new, self.config.temperature, guidance)
 
         return [self._drawn(drawing, random) for random in _randoms(n, seed, first)]
 
@@ -341,9 +347,14 @@ def _randoms(n: int, seed: int, first: int, *base: int) -> list[np.random.Genera
     return [np.random.default_rng((seed, index, *base)) for index in range(first, first + n)]
 
 
-def _differs(begun: np.ndarray, numbers: np.ndarray | None) -> bool:
-    """Whether atoms are at the sites of a crystal, and their elements not all the same as there."""
-    return numbers is not None and not np.array_equal(numbers, np.sort(begun))
+def _differs(begun: np.ndarray, numbers: np.ndarray) -> bool:
+    """Whether sorted atomic numbers are not all those of a crystal."""
+    return not np.array_equal(numbers, np.sort(begun))
+
+
+def _balanced(numbers: np.ndarray) -> bool:
+    """Whether oxidation states of atoms add up to nothing, or they make a metal."""
+    return charge_balance(reduced_formula(numbers)).passes
 
 
 def _anonymous(numbers: np.ndarray) -> list[int]:

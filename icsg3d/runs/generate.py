@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from icsg3d.arguments import real_number, whole_number
+from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.structures import as_structure
 from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError, Interrupted
@@ -30,7 +31,6 @@ from icsg3d.run_folders import run_folder
 from icsg3d.runs.judged import Judged, Judging, check_result, judge_into
 from icsg3d.runs.processes import team_of
 from icsg3d.screening.batches import BATCH
-from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.screen import space_group
 from icsg3d.screening.shortlist import PASSING_PER_KEPT
 

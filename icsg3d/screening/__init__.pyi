@@ -1,5 +1,4 @@
 from .batches import LostDraws
-from .charges import ChargeBalance, charge_balance
 from .constraints import Constraints
 from .judging import merit, placed, ranked
 from .merging import Contender, Part, contender, contenders, judge_part, merge_parts
@@ -9,7 +8,6 @@ from .shortlist import Shortlist, fill
 from .validity import composition_valid, structure_valid
 
 __all__ = [
-    "ChargeBalance",
     "Constraints",
     "Contender",
     "Judge",
@@ -17,7 +15,6 @@ __all__ = [
     "Part",
     "Screening",
     "Shortlist",
-    "charge_balance",
     "composition_valid",
     "contender",
     "contenders",

@@ -11,12 +11,12 @@ import numpy as np
 
 from icsg3d.crystals import symmetry
 from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.structures import from_arrays, to_arrays
 from icsg3d.crystals.symmetry import symmetrised
 from icsg3d.errors import InputError
 from icsg3d.progress import track
-from icsg3d.screening.charges import charge_balance
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.judging import merit
 from icsg3d.screening.repeats import BASE, Repeats
@@ -44,7 +44,7 @@ class Screening:
         distance_ratio: Smallest allowed ratio of a distance and the sum of the two atoms' radii (pymatgen's
             ``atomic_radius``). The 12,197 crystals of four public sets lie above 0.64.
         charge_neutral: Ask for usual oxidation states that add up to nothing
-            (:func:`icsg3d.screening.charges.charge_balance`; metals pass).
+            (:func:`icsg3d.crystals.charges.charge_balance`; metals pass).
         unique: Leave out crystals that repeat a better one: nearer to the hull or, where that is not known, of lower
             predicted energy, or earlier.
         novel: Leave out known compositions: the base's, those that the generator was trained on, those of the hull.

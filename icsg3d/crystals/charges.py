@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -132,7 +132,7 @@ def charge_balance(composition: Composition | str) -> ChargeBalance:
     return _balance(given.reduced_formula)
 
 
-@cache
+@lru_cache(maxsize=2**14)
 def _balance(formula: str) -> ChargeBalance:
     amounts = {element.symbol: int(n) for element, n in Composition(formula).items()}
     if len(amounts) == 1:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-from icsg3d.screening.charges import charge_balance, frequencies
+from icsg3d.crystals.charges import charge_balance, frequencies
 
 
 @pytest.mark.parametrize("formula", ["KGdO3", "CsOsO3", "PaPbAuI3", "RbHgI4O", "GeHI3"])

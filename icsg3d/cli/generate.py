@@ -43,7 +43,7 @@ DrawsOption = Annotated[
     ),
 ]
 ScaleOption = Annotated[
-    float, typer.Option(help="Noise level around the base: near 0 the base itself, at 1 nothing is left of it.")
+    float, typer.Option(help="Noise level around the base: near 0 the base itself, up to 1 further and further away.")
 ]
 ConditionOption = Annotated[
     float | None,

@@ -178,7 +178,7 @@ def generate(
         n: Number of draws, of which the best are kept. By default 20, or as many as it takes for twice what is
             to be kept, at most 50 for each.
         by: Draws of the generator, or exchanges of elements on the base.
-        scale: Noise level around the base: near 0 the base itself, at 1 nothing is left of it.
+        scale: Noise level around the base: near 0 the base itself, up to 1 further and further away.
         condition: Energy per atom to ask for, in eV, without a base.
         seed: The same seed gives the same crystals.
         model: Shipped generator, or folder of a trained one.

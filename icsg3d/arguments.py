@@ -34,6 +34,18 @@ def whole_number(value: Any, name: str, least: float = -math.inf) -> int:
     return number
 
 
+def job_count(value: Any) -> int:
+    """Return a number of processes as joblib takes it: 1 or more, or -1 for one on each processor.
+
+    Raises:
+        InputError: if it is none.
+    """
+    number = whole_number(value, "--jobs", -1)
+    if number == 0:
+        raise InputError("--jobs is the number of processes, 1 or more, or -1 for one on each processor; got 0")
+    return number
+
+
 def real_number(value: Any, name: str) -> float:
     """Return a finite number as a float.
 

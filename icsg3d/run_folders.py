@@ -84,9 +84,10 @@ def _claim(
             _remove(folder / name)
     elif occupied:
         _check_settings(folder, json.loads(json.dumps(dict(settings))))  # tuples become lists on disk
+        return True
     with saving(folder):
         write_atomically(folder / SETTINGS_FILE, json.dumps(dict(settings), indent=1).encode())
-    return occupied and not overwrite
+    return False
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -114,7 +115,8 @@ def _remove(path: Path) -> None:
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     earlier = read_settings(folder)
-    changed = [name for name in settings if name != "holds" and earlier.get(name) != settings[name]]
+    names = [*settings, *(name for name in earlier if name not in settings)]
+    changed = [name for name in names if name != "holds" and earlier.get(name) != settings.get(name)]
     if changed:
         raise InputError(
             f"{folder} was begun with another {', '.join(changed)}; repeat the command as it was, or use "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icsg3d.cli.console import needs, say
+from icsg3d.cli.console import bold, needs, say
 
 
 def collect(
@@ -27,4 +27,4 @@ def collect(
     with needs("workflows", "collecting"):
         from icsg3d.runs.collect import collect as run
 
-    say(f"{run(folder)} ([bold]{folder}[/])")
+    say(f"{run(folder)} ({bold(folder)})")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from icsg3d.cli import completion
 
@@ -74,7 +75,12 @@ def fail(message: str, code: int = 2) -> NoReturn:
 
 def escaped(text: str) -> str:
     """Return a text in one line, with nothing in it that rich takes for markup."""
-    return " ".join(text.split()).replace("[", r"\[")
+    return escape(" ".join(text.split()))
+
+
+def bold(text: object) -> str:
+    """Return a text, such as a path, in bold for :func:`say`, with nothing in it taken for markup."""
+    return f"[bold]{escaped(str(text))}[/]"
 
 
 def say(message: str) -> None:

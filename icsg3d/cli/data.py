@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import say
+from icsg3d.cli.console import bold, escaped, say
 from icsg3d.refusals import log_refused
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def fetch(
     frame = fetch_materials_project(query, out, refresh=refresh)
     log_refused(_log, frame.attrs["skipped"])
     counts = ", ".join(f"{name} {frame[name].notna().sum()}" for name in frame.columns[4:] if frame[name].notna().any())
-    say(f"{len(frame)} crystals are in [bold]{out}[/]; with values: {counts or 'none'}")
+    say(f"{len(frame)} crystals are in {bold(out)}; with values: {escaped(counts) or 'none'}")
 
 
 @app.command()
@@ -117,10 +117,10 @@ def _print(found: Description, model: str | None) -> None:
         console.print(f"{title}: {shown}{more}", soft_wrap=True)
     ranges = Table("", "minimum", "5 %", "median", "95 %", "maximum", "missing")
     for name, values in found.ranges.items():
-        ranges.add_row(name, *(f"{value:.5g}" for value in values), str(found.missing.get(name, "")))
+        ranges.add_row(escaped(name), *(f"{value:.5g}" for value in values), str(found.missing.get(name, "")))
     console.print(ranges)
     if found.refused:
-        taker = "any model" if model is None else f"the model {model}"
+        taker = "any model" if model is None else f"the model {escaped(str(model))}"
         say(f"[yellow]{len(found.refused)} crystals would not be taken by {taker}[/]")
         log_refused(_log, found.refused)
     if found.skipped:

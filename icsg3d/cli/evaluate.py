@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, check_device, say
+from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, bold, check_device, say
 from icsg3d.defaults import GENERATOR
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
@@ -203,4 +203,4 @@ def _print(out: Path, name: str, figures: dict[str, Any]) -> None:
     for key, value in figures.items():
         printed.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
     Console().print(printed)
-    say(f"written to [bold]{out}[/]")
+    say(f"written to {bold(out)}")

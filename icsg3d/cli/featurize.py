@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, needs, say
+from icsg3d.cli.console import DeviceOption, ResumeOption, bold, check_device, needs, say
 
 
 def featurize(
@@ -41,4 +41,4 @@ def featurize(
 
         check_device(device)
         found = run(data, out, featurizer or ["graph"], device=device, resume=resume)
-    say(f"{found} are in [bold]{out}[/]")
+    say(f"{found} are in {bold(out)}")

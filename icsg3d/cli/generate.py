@@ -14,6 +14,7 @@ from icsg3d.cli.console import (
     OverwriteOption,
     ResumeOption,
     SymmetryOption,
+    bold,
     check_devices,
     say,
 )
@@ -108,4 +109,4 @@ def generate(
         return
     check_devices(device)
     found = run(out, base, judging, **given, jobs=jobs, picture=picture, resume=resume)
-    say(f"{found}, in [bold]{out}[/]")
+    say(f"{found}, in {bold(out)}")

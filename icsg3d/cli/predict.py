@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import DeviceOption, ResumeOption, check_device, say
+from icsg3d.cli.console import DeviceOption, ResumeOption, bold, check_device, say
 
 
 def predict(
@@ -40,4 +40,4 @@ def predict(
 
     check_device(device)
     found = run(data, out, property_, device=device, resume=resume)
-    say(f"{found} are in [bold]{out}[/]")
+    say(f"{found} are in {bold(out)}")

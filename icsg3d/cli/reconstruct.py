@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, SymmetryOption, check_device, say
+from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, SymmetryOption, bold, check_device, say
 from icsg3d.defaults import GENERATOR
 
 
@@ -35,4 +35,4 @@ def reconstruct(
 
     check_device(device)
     made = run(data, out, model=model, device=device, symmetry=symmetry, limit=limit, resume=resume)
-    say(f"{made}, in [bold]{out}[/]; icsg3d evaluate reconstruction --rebuilt says how like them they are")
+    say(f"{made}, in {bold(out)}; icsg3d evaluate reconstruction --rebuilt says how like them they are")

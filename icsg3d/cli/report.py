@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, check_device, say
+from icsg3d.cli.console import DeviceOption, bold, check_device, say
 
 
 def report(
@@ -29,4 +29,4 @@ def report(
     from icsg3d.report.page import write_report
 
     check_device(device)
-    say(f"open [bold]{write_report(folder, slices=slices, device=device)}[/] in a browser")
+    say(f"open {bold(write_report(folder, slices=slices, device=device))} in a browser")

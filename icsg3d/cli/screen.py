@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, JobsOption, OverwriteOption, ResumeOption, check_devices, say
+from icsg3d.cli.console import DeviceOption, JobsOption, OverwriteOption, ResumeOption, bold, check_devices, say
 from icsg3d.cli.constraints import judged
 
 
@@ -39,4 +39,4 @@ def screen(
 
     check_devices(device)
     found = run(crystals, out, judging, device=device, jobs=jobs, resume=resume, overwrite=overwrite, picture=picture)
-    say(f"{found}, in [bold]{out}[/]")
+    say(f"{found}, in {bold(out)}")

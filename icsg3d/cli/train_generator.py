@@ -16,7 +16,9 @@ from icsg3d.cli.console import (
     SetOption,
     StartOption,
     TrainingDataOption,
+    bold,
     check_accelerator,
+    escaped,
     needs,
     say,
     this_command,
@@ -75,4 +77,4 @@ def generator(
     chosen = GeneratorTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
     if model := train_generator(chosen, out, command=this_command(), resume=resume):
-        say(f"the model is in [bold]{model}[/]: icsg3d generate --model {model} ...")
+        say(f"the model is in {bold(model)}: icsg3d generate --model {escaped(str(model))} ...")

@@ -14,6 +14,8 @@ from icsg3d.cli.console import (
     SeedOption,
     SetOption,
     StartOption,
+    bold,
+    escaped,
     needs,
     say,
 )
@@ -53,4 +55,4 @@ def materials(
     given |= {"autoencoder_steps": autoencoder_steps, "density_steps": density_steps, "precision": precision}
     chosen = MaterialsTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     model = train_materials(chosen, out, resume=resume)
-    say(f"the model is in [bold]{model}[/]: icsg3d generate --model {model} ...")
+    say(f"the model is in {bold(model)}: icsg3d generate --model {escaped(str(model))} ...")

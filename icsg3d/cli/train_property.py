@@ -15,7 +15,9 @@ from icsg3d.cli.console import (
     SeedOption,
     SetOption,
     TrainingDataOption,
+    bold,
     check_accelerator,
+    escaped,
     needs,
     say,
     this_command,
@@ -81,7 +83,8 @@ def property_(
     chosen = PropertyTrainingConfig.load(None if config is None else Path(config), set_ or [], given)
     check_accelerator(chosen.accelerator)
     trained = train_property(chosen, out, command=this_command(), resume=resume)
-    say(f"{trained}; the model is in [bold]{trained.folder}[/], predicted against true values in {trained.picture}")
+    picture = escaped(str(trained.picture))
+    say(f"{trained}; the model is in {bold(trained.folder)}, predicted against true values in {picture}")
 
 
 def import_cgcnn(
@@ -104,4 +107,4 @@ def import_cgcnn(
 
     model = read_cgcnn(weights, atom_init, PROPERTIES.get(target) or unknown_property(target))
     save_property_model(model, out)
-    say(f"the model is in [bold]{out}[/]: icsg3d predict --property {out} --data ...")
+    say(f"the model is in {bold(out)}: icsg3d predict --property {escaped(str(out))} --data ...")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, check_device, needs, say
+from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, bold, check_device, needs, say
 from icsg3d.cli.submitting import ProjectOption, SubmitOption, WorkerOption, check_submission, submission_of
 
 EngineOption = Annotated[
@@ -81,4 +81,4 @@ def validate(
     check_device(device)
     found = run(candidates, out, **options, shard_size=shard_size, resume=resume)
     if found.summary.rows:
-        say(f"{found} (Table S1 in [bold]{out}[/])")
+        say(f"{found} (Table S1 in {bold(out)})")

@@ -13,17 +13,33 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from monty.serialization import loadfn
 from pymatgen.core import Composition, Element
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 Kind = Literal["ionic", "metallic", "unusual", "unbalanced"]
 
-_Scored = tuple[float, tuple[tuple[str, tuple[int, ...]], ...]]
+
+class _Assignment(NamedTuple):
+    """States of the atoms of an element with how many have each, ascending, and the score."""
+
+    counts: tuple[tuple[int, int], ...]
+    score: float
+
+    @property
+    def charge(self) -> int:
+        return sum(state * count for state, count in self.counts)
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        return tuple(state for state, count in self.counts for _ in range(count))
+
+
+_Scored = tuple[float, tuple[tuple[str, _Assignment], ...]]
 """Score, and the states of each element."""
 
 _LEAST_SHARE = 0.004
@@ -142,7 +158,8 @@ def _balance(formula: str) -> ChargeBalance:
         if found is not None:
             score, states = found
             unusual = score < LEAST_SCORE and not _STRICT.isdisjoint(amounts)
-            return ChargeBalance("unusual" if unusual else "ionic", dict(states), score)
+            named = {symbol: each.states for symbol, each in states}
+            return ChargeBalance("unusual" if unusual else "ionic", named, score)
     return ChargeBalance("metallic" if _metallic(amounts) else "unbalanced")
 
 
@@ -179,15 +196,13 @@ def _balanced(amounts: Mapping[str, int], cations: list[str], anions: list[str])
     """Return the best states of given positive and negative elements, element by element over all sums so far."""
     best: dict[tuple[int, bool], _Scored] = {(0, False): (0.0, ())}
     for symbol in (*cations, *anions):
-        options = list(_options(symbol, amounts[symbol], positive=symbol in cations))
+        pure, blends = _assignments(symbol, amounts[symbol], positive=symbol in cations)
         longer: dict[tuple[int, bool], _Scored] = {}
         for (charge, mixed), (score, chosen) in best.items():
-            for states, gain, mixes in options:
-                if mixes and mixed:
-                    continue
-                key, value = (charge + sum(states), mixed or mixes), score + gain
+            for option in pure if mixed else (*pure, *blends):  # one element at most is in two states
+                key, value = (charge + option.charge, mixed or len(option.counts) > 1), score + option.score
                 if key not in longer or value > longer[key][0]:
-                    longer[key] = value, (*chosen, (symbol, states))
+                    longer[key] = value, (*chosen, (symbol, option))
         best = longer
     return max((best[0, mixed] for mixed in (False, True) if (0, mixed) in best), key=lambda e: e[0], default=None)
 
@@ -197,15 +212,19 @@ def _states(symbol: str, *, positive: bool) -> dict[int, float]:
     return {state: share for state, share in frequencies()[symbol].items() if (state > 0) == positive}
 
 
-def _options(symbol: str, count: int, *, positive: bool) -> Iterator[tuple[tuple[int, ...], float, bool]]:
-    """Yield the states that the atoms of an element may have, their score, and whether they differ."""
-    shares = _states(symbol, positive=positive)
-    for state, share in shares.items():
-        yield (state,) * count, math.log(share), False
-    for lower, upper in pairwise(shares):
-        for raised in range(1, count):
-            states = (lower,) * (count - raised) + (upper,) * raised
-            yield states, sum(math.log(shares[state]) for state in states) / count + _MIXING, True
+def _assignments(symbol: str, count: int, *, positive: bool) -> tuple[list[_Assignment], list[_Assignment]]:
+    """Return the states that the atoms of an element may have: all in one state, and in two neighbouring ones."""
+    scores = {state: math.log(share) for state, share in _states(symbol, positive=positive).items()}
+    pure = [_Assignment(((state, count),), score) for state, score in scores.items()]
+    blends = [
+        _Assignment(
+            ((lower, count - raised), (upper, raised)),
+            ((count - raised) * scores[lower] + raised * scores[upper]) / count + _MIXING,
+        )
+        for lower, upper in pairwise(scores)
+        for raised in range(1, count)
+    ]
+    return pure, blends
 
 
 def _metallic(amounts: Mapping[str, int]) -> bool:

@@ -111,6 +111,8 @@ class ElementExchanges:
         elements: Collection[str] | None = None,
     ) -> None:
         self.base = base
+        self.states = states
+        self.elements = elements
         self._found = exchanges(base, limit, states, elements)
         self.limit = len(self._found)
 

@@ -16,10 +16,11 @@ from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition, Element
 
 from icsg3d.crystals.structures import is_json, read_json
+from icsg3d.crystals.unpacking import unpacked
 from icsg3d.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pymatgen.core.entries import Entry
@@ -73,8 +74,8 @@ def symbols_of(formula: str) -> Symbols:
     return frozenset(_SYMBOL.findall(formula))
 
 
-def composition_of(formula: str) -> Composition:
-    """Return the composition of a formula.
+def composition_of(formula: str | Mapping[str, float]) -> Composition:
+    """Return the composition of a formula, or of amounts by symbol.
 
     Raises:
         InputError: if it is none, or has something that is no element.
@@ -111,7 +112,7 @@ def _read_entries(path: Path) -> list[Phase]:
     content = read_json(path)
     try:
         entries = [
-            PDEntry(Composition(each["composition"]), float(each["energy"]) + float(each.get("correction") or 0))
+            PDEntry(composition_of(each["composition"]), float(each["energy"]) + float(each.get("correction") or 0))
             for each in content
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -122,8 +123,7 @@ def _read_entries(path: Path) -> list[Phase]:
 
 def _read_table(path: Path) -> list[Phase]:
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+        text = unpacked(path).decode()
     except FileNotFoundError as error:
         msg = f"there is no file {path}; give a CSV table with the columns formula and {ENERGY_COLUMN}"
         raise InputError(msg) from error
@@ -131,6 +131,14 @@ def _read_table(path: Path) -> list[Phase]:
         msg = f"{path} cannot be read as a table ({error}); give an undamaged CSV file"
         raise InputError(msg) from error
     rows = csv.DictReader(io.StringIO(text))
+    try:
+        return _phases_of(rows, path)
+    except csv.Error as error:
+        msg = f"{path} cannot be read as a table ({error}); give an undamaged CSV file"
+        raise InputError(msg) from error
+
+
+def _phases_of(rows: csv.DictReader[str], path: Path) -> list[Phase]:
     missing = {"formula", ENERGY_COLUMN} - set(rows.fieldnames or ())
     if missing:
         msg = f"{path} has no column {', '.join(sorted(missing))}; a table of phases has formula and {ENERGY_COLUMN}"

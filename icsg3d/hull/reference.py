@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -115,6 +116,12 @@ class ReferenceHull:
     def elements(self) -> frozenset[str]:
         """Symbols of the elements of which there is a pure phase."""
         return frozenset(next(iter(symbols)) for symbols in self._systems if len(symbols) == 1)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the phases, in hexadecimal."""
+        rows = sorted((each.formula, each.energy, each.space_group) for each in self._phases.values())
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def __len__(self) -> int:
         """Return the number of phases."""

@@ -76,12 +76,22 @@ def training_formulas(folder: Path) -> frozenset[str] | None:
     Raises:
         InputError: if the list is damaged.
     """
+    found = training_crystals(folder)
+    return None if found is None else frozenset(formula for _, formula in found)
+
+
+def training_crystals(folder: Path) -> list[tuple[str, str]] | None:
+    """Return names and reduced formulas of a model's training crystals; None if the folder does not list them.
+
+    Raises:
+        InputError: if the list is damaged.
+    """
     path = folder / IDS_FILE
     if not path.is_file():
         return None
     try:
         with gzip.open(path, "rt", newline="") as file:
-            return frozenset(row["formula"] for row in csv.DictReader(file))
+            return [(row["material_id"], row["formula"]) for row in csv.DictReader(file)]
     except (OSError, EOFError, KeyError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         msg = f"{path} is damaged ({error}); copy the model again"
         raise InputError(msg) from error

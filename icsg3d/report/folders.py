@@ -99,8 +99,6 @@ class CandidateFolder:
         self._cifs = cifs
         self.drawn = CandidateLog(folder / PARTIAL_FILE, self._settings)
         self.drawn.begin(resume=resume)
-        with saving(folder):
-            (folder / CIF_FOLDER).mkdir(exist_ok=True)
 
     def judged(self, judge: Any) -> CandidateLog:
         """Return where judged candidates are kept; those of another judge are not taken.
@@ -179,6 +177,7 @@ def write_cif(folder: Path, index: int, structure: Structure) -> None:
     """
     name = f"{index:05d}_{structure.composition.reduced_formula}.cif"
     with saving(folder / name):
+        folder.mkdir(exist_ok=True)
         write_atomically(folder / name, symmetrised_cif(structure).encode())
 
 

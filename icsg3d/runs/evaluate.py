@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from icsg3d.arguments import job_count, whole_number
 from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
 from icsg3d.data import load_structures
+from icsg3d.data.sources import digest_of
 from icsg3d.defaults import GENERATOR
 from icsg3d.errors import InputError
 from icsg3d.evaluation import conditioning, reconstruction
@@ -110,6 +112,7 @@ def evaluate_reconstruction(
         InputError: if an option or a source cannot be used.
         Interrupted: on Ctrl-C; rebuilt crystals are kept.
     """
+    jobs = job_count(jobs)
     crystals = load_structures(data).head(limit)
     log_refused(_log, crystals.skipped)
     generator = None if rebuilt is not None else CrystalGenerator.from_pretrained(model, device)
@@ -243,10 +246,12 @@ def evaluate_property_search(
         raise InputError("the model that searches cannot judge itself; name another --judge")
     training = _known_values(load_structures(data), leading.property.name, judged_by, searcher, data)
     pool = load_structures(data if starts is None else starts).structures
+    seed = whole_number(seed, "--seed", 0)
     chosen = np.random.default_rng(seed).permutation(len(pool))[:count]
     search = _Search(generator, leading, judged_by, float(training[np.isfinite(training)].min()), rounds, draws)
     settings = {"searcher": leading.digest, "judge": judged_by.digest, "count": count, "rounds": rounds}
-    settings |= {"draws": draws, "seed": seed} | generator.as_dict()
+    settings |= {"draws": draws, "seed": seed, "data_sha256": digest_of(data)} | generator.as_dict()
+    settings |= {} if starts is None else {"starts_sha256": digest_of(starts)}
     with measuring(out, "property_search", settings, resume=resume) as partial:
         found = each_kept(
             range(len(chosen)), lambda number: search(pool[chosen[number]], seed + number), partial, "searching"

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from icsg3d.arguments import job_count
 from icsg3d.crystals.structures import structure_from_dict
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError
@@ -78,6 +79,7 @@ def evaluate_generation(
     """
     if cutoffs not in judging.CUTOFFS:
         raise InputError(f"there are no cutoffs {cutoffs!r}; give one of {', '.join(judging.CUTOFFS)}")
+    jobs = job_count(jobs)
     real = load_structures(data)
     log_refused(_log, real.skipped)
     known = None if training is None else load_structures(training).structures

@@ -318,7 +318,7 @@ def _draw(
         return
     latent = {each.index: source.draws(each.index, 1).latent[0] for each in shown_first(candidates)}
     draw_candidates(source.generator, folder, candidates, latent, source.condition)
-    write_report(folder.folder, device=device)
+    write_report(folder.folder, device=device, generator=source.generator)
 
 
 def _tell(design: Design, source: Source) -> None:
@@ -358,8 +358,10 @@ def settings_of(source: Source, structure: Structure | None) -> dict[str, Any]:
         "base": "" if structure is None else structure.composition.reduced_formula,
         "base_structure": None if structure is None else structure.as_dict(),
     }
+    if isinstance(source, ElementExchanges):
+        return own | {"model": EXCHANGE, "elements": sorted(source.elements or ()), "states": source.states}
     if not isinstance(source, LatentDraws):
-        return own | {"model": EXCHANGE}
+        return own
     own |= {name: getattr(source, name) for name in ("scale", "condition", "seed")}
     own |= {"within": source.within} if source.within else {}
     own |= {"symmetry_tolerance": source.generator.symmetry_tolerance}

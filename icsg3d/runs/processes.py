@@ -71,12 +71,13 @@ class Processes:
         """Return the device of a process by its number from 0."""
         return self._devices[number % len(self._devices)]
 
-    def _start(self) -> None:
+    def _start(self, jobs: int | None = None) -> None:
+        jobs = jobs or self.jobs
         context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
         devices = context.SimpleQueue()
-        for number in range(self.jobs):
+        for number in range(jobs):
             devices.put(self.device(number))
-        self._pool = ProcessPoolExecutor(self.jobs, context, _begin, (self._work, devices, os.getpid()))
+        self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._work, devices, os.getpid()))
 
     def _stop(self) -> None:
         if self._pool is not None:
@@ -87,37 +88,65 @@ class Processes:
         """Yield what came of batches, in their order."""
         waiting: deque[tuple[Batch, Future[Any] | None]] = deque()
         for batch in batches:
-            waiting.append((batch, self._submit(batch) if batch.missing else None))
+            waiting.append((batch, self._submit(batch)))
             if len(waiting) > _AHEAD * self.jobs:
                 yield self._next(waiting)
         while waiting:
             yield self._next(waiting)
 
-    def _submit(self, batch: Batch) -> Future[Any]:
+    def _submit(self, batch: Batch) -> Future[Any] | None:
+        """Return what will come of a batch; None where there is nothing to do."""
         if self._pool is None:
             raise AssertionError("a team is used in a with block")
-        return self._pool.submit(_attempt, batch)
+        if not batch.missing:
+            return None
+        try:
+            return self._pool.submit(_attempt, batch)
+        except BrokenProcessPool as error:  # told when it is the batch's turn
+            broken: Future[Any] = Future()
+            broken.set_exception(error)
+            return broken
 
     def _next(self, waiting: deque[tuple[Batch, Future[Any] | None]]) -> Finished | LostDraws:
-        """Return what came of the first batch; if a process died, all that waits is begun again in a new team."""
+        """Return what came of the first batch."""
         batch, future = waiting.popleft()
+        if future is None:
+            return Finished(batch)
+        try:
+            found: Finished | LostDraws = future.result()
+        except BrokenProcessPool:
+            # Nobody knows which of the batches that were under way it was, so that this one is tried by itself.
+            unfinished = [not _is_done(future) for _, future in waiting]
+            found = self._alone(batch)
+            self._restart(self.jobs)
+            again = [
+                (each, self._submit(each) if begun else future)
+                for (each, future), begun in zip(waiting, unfinished, strict=True)
+            ]
+            waiting.clear()
+            waiting.extend(again)
+        return found
+
+    def _alone(self, batch: Batch) -> Finished | LostDraws:
+        """Return what comes of a batch in a process that does nothing else."""
         reason = ""
         for _ in range(ATTEMPTS):
-            if future is None:
-                return Finished(batch)
+            self._restart(1)
+            future = self._submit(batch)
             try:
-                found: Finished | LostDraws = future.result()
+                return Finished(batch) if future is None else future.result()
             except BrokenProcessPool as error:
                 reason = f"a process died: {error}"
-                self._stop()
-                self._start()
-                future = self._submit(batch)
-                again = [(each, self._submit(each) if each.missing else None) for each, _ in waiting]
-                waiting.clear()
-                waiting.extend(again)
-            else:
-                return found
         return LostDraws.of(batch, reason)
+
+    def _restart(self, jobs: int) -> None:
+        self._stop()
+        self._start(jobs)
+
+
+def _is_done(future: Future[Any] | None) -> bool:
+    """Return whether there is nothing more to do for a batch."""
+    return future is None or (future.done() and not future.cancelled() and future.exception() is None)
 
 
 def team_of(

@@ -163,7 +163,8 @@ def train_generator(
         training.train_generator(learned, sets.training, sets.validation, out, options, **_where(config), resume=resume)
         return None
     with locked(out), saving(out):
-        config.write(out)
+        if not resume:  # what it was begun with stays until it is known that this goes on with it
+            config.write(out)
         started = time.monotonic()
         try:
             network = training.train_generator(
@@ -174,6 +175,7 @@ def train_generator(
             raise Interrupted(
                 f"interrupted; {out} keeps the last whole epoch, repeat the command with --resume to continue"
             ) from stop
+        config.write(out)
         seconds = all_seconds(out, time.monotonic() - started, resume=resume)
         _pack(network.cpu(), sets, config, options, out, seconds, command, notes)
     return out / "model"

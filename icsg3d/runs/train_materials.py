@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from icsg3d import pretrained
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.compact_arrays import read_compact
 from icsg3d.data.reduced_cells import reduced_formula, reduced_table
-from icsg3d.files import locked, saving
+from icsg3d.errors import InputError, Interrupted
+from icsg3d.files import locked, saving, sha256_of_file
 from icsg3d.models.grid_generator import (
     GRID_GENERATOR_FORMAT,
     GridGeneratorConfig,
@@ -29,11 +31,11 @@ from icsg3d.training.grid_data import GridSet, balanced_weights
 from icsg3d.training.grid_flow import GridFlowOptions
 from icsg3d.training.grid_vae import GridTrainingOptions
 from icsg3d.training.long_runs import STATE_FILE
-from icsg3d.training.materials import MaterialsData, fit_autoencoder, fit_density, untrained
+from icsg3d.training.materials import MaterialsData, continued, fit_autoencoder, fit_density, untrained
 from icsg3d.training.resuming import begin_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +73,9 @@ class MaterialsTrainingConfig(RunConfig):
 
     def fingerprint(self) -> str:
         """Return a hash of all that a training depends on but its length: it may run for longer than was planned."""
-        values = self.model_dump(mode="json", exclude={"autoencoder_steps", "density_steps", "cooling"})
+        left_out = {"autoencoder_steps", "density_steps", "cooling", "data", "validation"}
+        values = self.model_dump(mode="json", exclude=left_out)
+        values["tables"] = [sha256_of_file(path) for path in (*self.data, self.validation)]
         return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()
 
 
@@ -115,21 +119,41 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
                 ramp=_RAMP if config.start is None else 0.0,
                 **shared,
             )
-            fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
+            with _interruptible(out):
+                fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
         if config.density_steps:
             density = GridFlowOptions(config.density_steps, **shared)
-            fit_density(networks, data, density, out / "density", _told("density", density.steps))
+            with _interruptible(out):
+                fit_density(networks, data, density, out / "density", _told("density", density.steps))
         save_grid_networks(networks, out / "model")
         formulas = [from_arrays(each).composition.reduced_formula for each in data.training.crystals]
-        pretrained.write_training_crystals(out / "model", ids, formulas)
+        earlier = {} if config.start is None else _learned(config.start)
+        learned = earlier | dict(zip(ids, formulas, strict=True))
+        pretrained.write_training_crystals(out / "model", list(learned), list(learned.values()))
     return out / "model"
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """Say what stays of a training that is interrupted within the ``with`` block."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"interrupted; {out} keeps the state of the last minutes, repeat the command with --resume to continue"
+        ) from stop
+
+
+def _learned(model: str) -> dict[str, str]:
+    """Return the formulas of the crystals that a model has learned from, by their names."""
+    return dict(pretrained.training_crystals(pretrained.find(model, GRID_GENERATOR_FORMAT)) or [])
 
 
 def _first(config: MaterialsTrainingConfig, data: MaterialsData) -> GridNetworks:
     """Return the first networks: those of a model, or untrained ones."""
     if config.start is None:
         return untrained(GridGeneratorConfig(), data, config.seed)
-    return load_grid_networks(pretrained.find(config.start, GRID_GENERATOR_FORMAT))[0]
+    return continued(load_grid_networks(pretrained.find(config.start, GRID_GENERATOR_FORMAT))[0], data)
 
 
 def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[MaterialsData, list[str]]:
@@ -155,7 +179,14 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
         ids += [table.ids[row] for row in kept]
         energies.append(_column(table.columns, _ENERGY, np.nan, kept))
         groups.append(_column(table.columns, "space_group", 0, kept))
-        experimental.append(_column(table.columns, "icsd", 1, kept) > 0)
+        # A draw stays in the bin of the energy of the crystal at which it begins, so that one is needed.
+        experimental.append((_column(table.columns, "icsd", 1, kept) > 0) & np.isfinite(energies[-1]))
+    if not crystals or not judged:
+        lacking = "to learn from" if not crystals else "to judge by"
+        raise InputError(
+            f"there are no crystals {lacking}: {config.most_atoms} atoms in the primitive cell and "
+            f"{config.most_points} points of its grid are the most, and formulas of the validation table are left out"
+        )
     weights = balanced_weights(crystals, np.concatenate(groups))
     training = GridSet.make(crystals, fields, weights)
     _log.info("%d crystals to learn from, %d to judge by", len(training), len(judged))

@@ -154,7 +154,8 @@ def train_property(
         training, judged, files = _load(config, goal, network.graph, out)
         check_learnable(training, goal, config.batch_size)
         _log.info("%d crystals to learn from, %d held out, %d networks", len(training), len(judged), config.members)
-        config.write(out)
+        if not resume:  # what it was begun with stays until it is known that this goes on with it
+            config.write(out)
         started = time.monotonic()
         try:
             model = train_ensemble(
@@ -184,6 +185,7 @@ def train_property(
         )
         pack_property_model(model, training, out / "model", record, notes)
         draw_parity(model, judged, out / "parity.png")
+        config.write(out)
     return TrainedProperty(out / "model", out / "parity.png", model.config.property, dict(record.metrics))
 
 

@@ -120,6 +120,9 @@ class Constraints(MSONable):
         except ValueError as error:
             msg = f"{formula!r} is no formula ({error}); write SrTiO3, or ABX3 for any elements"
             raise InputError(msg) from error
+        if not elements:
+            msg = f"{formula!r} is no formula, as nothing is in it; write SrTiO3, or ABX3 for any elements"
+            raise InputError(msg)
         bad = sorted((elements & self.excluded) | (self.required - elements))
         bad += sorted(elements - self.allowed) if self.allowed else []
         if bad or not elements <= set(symbols()):
@@ -242,6 +245,8 @@ def is_anonymous(formula: str) -> bool:
     if not _ANONYMOUS.fullmatch(formula):
         return False
     letters = re.findall("[A-Z]", formula)
+    if any(int(number) == 0 for number in re.findall(r"\d+", formula)):
+        return False
     return len(set(letters)) == len(letters) and not set(letters) <= set(symbols())
 
 

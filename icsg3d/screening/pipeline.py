@@ -105,6 +105,8 @@ class Judge:
             for name in screening.constraints.ranges
             if name not in JUDGED
         ]
+        named = {each.property.name for _, each in asked}
+        more = [PropertyPredictor.from_pretrained(name, device) for name in told]
         known = _known(hull, phases)
         if known is None and (screening.above_hull is not None or ABOVE_HULL in screening.constraints.ranges):
             msg = "a limit on the energy above the hull needs a hull; leave one of the two out"
@@ -118,7 +120,7 @@ class Judge:
             EnergySurface(energy.model) if relax else None,
             known,
             tuple(each for _, each in asked if each.property.name not in JUDGED),
-            tuple(PropertyPredictor.from_pretrained(name, device) for name in told),
+            tuple(each for each in more if each.property.name not in named),
             symmetry_tolerance,
             base,
         )
@@ -172,6 +174,7 @@ class Judge:
             "relaxed": self.surface is not None,
             "properties_sha256": {each.property.name: each.digest for each in (*self.asked, *self.told)},
             "hull": None if self.hull is None else f"{self.hull.source}, {len(self.hull)} phases",
+            "hull_sha256": None if self.hull is None else self.hull.digest,
         }
 
     def _hopeless(self, candidate: Candidate) -> bool:
@@ -191,7 +194,7 @@ class Judge:
 
     def _weighed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return candidates with energies, placed against the hull and checked."""
-        found = with_energies(candidates, self.energy)
+        found = with_energies([_with_volume(each) for each in candidates], self.energy)
         return self._checked(found if self.hull is None else placed(found, self.hull))
 
     def _settled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -220,6 +223,14 @@ class Judge:
             told = {"passed": not unmet, "failed_on": unmet}
             found[row] = dataclasses.replace(each, screening=each.screening | told)
         return found
+
+
+def _with_volume(candidate: Candidate) -> Candidate:
+    """Return a candidate with its volume per atom; that of its cell where it was neither scaled nor relaxed."""
+    crystal = candidate.structure
+    if crystal is None or VOLUME in candidate.predictions:
+        return candidate
+    return dataclasses.replace(candidate, predictions=candidate.predictions | {VOLUME: crystal.volume / len(crystal)})
 
 
 def sized(candidates: Sequence[Candidate], sizer: CellSizer) -> list[Candidate]:

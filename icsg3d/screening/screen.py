@@ -33,6 +33,9 @@ THE_BASE = "the base"
 REPEATS = "repeats"
 """What repeats fail on."""
 
+_KEPT = frozenset({"scaled_by", "moved_by"})
+"""What an earlier screening tells of the crystal itself."""
+
 
 @dataclass(frozen=True)
 class Screening:
@@ -78,7 +81,12 @@ class Screening:
 
 
 def usable(candidate: Candidate) -> Candidate:
-    """Return a candidate, without its crystal but with the reason where that is disordered or has odd elements."""
+    """Return a candidate as it was before any screening, but at its cell and minimum.
+
+    A crystal that is disordered or has odd elements is left out, with the reason.
+    """
+    kept = {name: value for name, value in candidate.screening.items() if name in _KEPT}
+    candidate = dataclasses.replace(candidate, screening=kept, duplicate_of=None)
     if candidate.structure is None:
         return candidate
     try:

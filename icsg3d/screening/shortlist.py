@@ -299,6 +299,8 @@ def fill(
         for found in team(_batches(source.limit, shortlist, drawn)):
             if isinstance(found, LostDraws):
                 shortlist.lost.append(found)
+                numbers = range(found.first, found.last + 1)  # what was judged before is not lost
+                shortlist.enter(shortlist.book[number] for number in numbers if number in shortlist.book)
             else:
                 new += len(found.batch.missing)
                 _enter(found, shortlist, drawn)

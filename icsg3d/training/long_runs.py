@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors
 from safetensors.torch import load as load_tensors
@@ -27,13 +27,22 @@ STATE_FILE = "state.safetensors"
 CURVE_FILE = "curve.csv"
 
 
-def save_state(folder: Path, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write what a training needs to continue: the number of steps done and named tensors, in one file."""
+class State(NamedTuple):
+    """What a training needs to continue: steps done, named tensors, and what it rests on."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    basis: str = ""
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write the state of a training in one file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / STATE_FILE, save_tensors(dict(tensors), {"step": str(step)}))
+    about = {"step": str(state.step), "basis": state.basis}
+    write_atomically(folder / STATE_FILE, save_tensors(state.tensors, about))
 
 
-def load_state(folder: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
+def load_state(folder: Path) -> State | None:
     """Read what :func:`save_state` wrote; None if the folder has none.
 
     Raises:
@@ -45,7 +54,8 @@ def load_state(folder: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
     try:
         data = path.read_bytes()
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return int(header["__metadata__"]["step"]), load_tensors(data)
+        about = header["__metadata__"]
+        return State(int(about["step"]), load_tensors(data), about.get("basis", ""))
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         msg = f"{path} is damaged ({error}); remove it to train from the beginning"
         raise InputError(msg) from error
@@ -91,6 +101,8 @@ class LongRun:
         networks: What is trained, by name.
         optimizers: Theirs.
         last: Number of the last step.
+        basis: What the training rests on, such as a hash of networks that were trained before it. A state of another
+            basis gives the first weights, and the training begins anew.
         every: Steps that make a row of the curve.
         judge: Returns figures on crystals that are not learned from; asked for every ``judge_every`` steps and at last.
         judge_every: Steps.
@@ -105,6 +117,7 @@ class LongRun:
         optimizers: Sequence[torch.optim.Optimizer],
         last: int,
         *,
+        basis: str = "",
         every: int = 50,
         judge: Callable[[], Mapping[str, float]] = dict,
         judge_every: int = 300,
@@ -113,12 +126,14 @@ class LongRun:
     ) -> None:
         self.folder, self.networks, self.optimizers = folder, networks, optimizers
         self.last, self.every, self.judge, self.judge_every = last, every, judge, judge_every
-        self.seconds, self.tell = seconds, tell
+        self.seconds, self.tell, self.basis = seconds, tell, basis
         state = load_state(folder)
         self.start = 0
-        if state is not None:
-            self.start, tensors = state
-            load_state_tensors(networks, optimizers, tensors)
+        if state is not None and state.basis == basis:
+            self.start = state.step
+            load_state_tensors(networks, optimizers, state.tensors)
+        elif state is not None:
+            load_state_tensors(networks, [], state.tensors)
         self.curve = LearningCurve(folder, self.start)
         self._sums: dict[str, float] = {}
         self._count, self._saved = 0, time.monotonic()
@@ -137,5 +152,5 @@ class LongRun:
             self.tell(step, row)
             self._sums, self._count = {}, 0
         if step == self.last or time.monotonic() - self._saved > self.seconds:
-            save_state(self.folder, step, state_tensors(self.networks, self.optimizers))
+            save_state(self.folder, State(step, state_tensors(self.networks, self.optimizers), self.basis))
             self._saved = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,12 @@ from icsg3d.training.long_runs import LongRun
 from icsg3d.training.optimizers import matrix_optimizers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from torch import nn
+
+    from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.training.grid_data import GridSet
 
 _JUDGED = 256
@@ -62,20 +66,46 @@ class MaterialsData:
 def untrained(config: GridGeneratorConfig, data: MaterialsData, seed: int = 0) -> GridNetworks:
     """Return networks that have learned nothing, with the elements, energy bins and crystals of the data."""
     crystals = data.training.crystals
-    edges = np.nanquantile(data.energies, np.linspace(0, 1, _BINS + 1)[1:-1])
+    shares = np.linspace(0, 1, _BINS + 1)[1:-1]
+    edges = np.nanquantile(data.energies, shares) if np.isfinite(data.energies).any() else np.empty(0)
     numbers = np.unique(np.concatenate([crystal.numbers for crystal in crystals]))
-    longest = float(np.ceil(max(np.linalg.norm(c.lattice, axis=1).max() for c in crystals)))
     config = replace(
         config,
         elements=tuple(numbers.tolist()),
         energy_edges=tuple(np.round(edges, 4).tolist()),
         # What is learned is local: a cell taller than those of training is no other matter.
-        max_length=max(config.max_length, longest),
+        max_length=max(config.max_length, _longest(crystals)),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae, flow = GridVAE(config.vae), GridFlow(config.flow)
     return GridNetworks(config, vae, flow, KnownCrystals.of(crystals, _bins(data.energies, config), data.experimental))
+
+
+def continued(networks: GridNetworks, data: MaterialsData) -> GridNetworks:
+    """Return the networks of a model with the crystals of the data, where draws begin, and elements of both."""
+    crystals, config = data.training.crystals, networks.config
+    numbers = np.unique(np.concatenate([crystal.numbers for crystal in crystals]))
+    config = replace(
+        config,
+        elements=tuple(sorted({*config.elements, *numbers.tolist()})),
+        max_length=max(config.max_length, _longest(crystals)),
+    )
+    known = KnownCrystals.of(crystals, _bins(data.energies, config), data.experimental)
+    return replace(networks, config=config, known=known)
+
+
+def _longest(crystals: Sequence[CrystalArrays]) -> float:
+    """Return the length of the longest cell vector in angstrom, rounded up."""
+    return float(np.ceil(max(np.linalg.norm(crystal.lattice, axis=1).max() for crystal in crystals)))
+
+
+def _digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _bins(energies: np.ndarray, config: GridGeneratorConfig) -> np.ndarray:
@@ -127,7 +157,6 @@ def fit_density(
     latents = encoded(data.training, data.energies)
     judged = encoded(data.validation, data.validation_energies)
     flow = networks.flow
-    set_scale(flow, latents)
     average = averaged(flow)
     optimizers = matrix_optimizers(flow, options.learning_rate, options.weight_decay)
     run = LongRun(
@@ -135,8 +164,12 @@ def fit_density(
         {"flow": flow, "average": average},
         optimizers,
         options.steps,
+        basis=_digest(networks.vae),
         judge=lambda: {"loss": held_out_loss(average, judged, half=options.half)},
         tell=tell,
     )
+    if run.start == 0:
+        for each in (flow, average):
+            set_scale(each, latents)
     train_grid_flow(flow, average, latents, options, optimizers, start=run.start, report=run)
     flow.load_state_dict(average.state_dict())

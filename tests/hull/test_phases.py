@@ -39,6 +39,10 @@ def test_entries_are_read_from_json_and_nothing_in_it_is_imported(tmp_path):
     values = [entry.as_dict() | {"@module": "antigravity", "@class": "Popen"} for entry in ENTRIES]
     path.write_text(json.dumps(values))
     assert {p.formula: p.energy for p in read_phases(path)}["LiCl"] == pytest.approx(-3.0)
+    for composition in ({}, {"X": 1}):
+        path.write_text(json.dumps([{"composition": composition, "energy": -1.0}]))
+        with pytest.raises(InputError, match=r"mine\.json is no list of pymatgen's entries"):
+            read_phases(path)
     path.write_text(json.dumps({"a": 1}))
     with pytest.raises(InputError, match=r"mine\.json is no list of pymatgen's entries"):
         read_phases(path)
@@ -57,6 +61,7 @@ def test_a_table_is_read_back_as_it_was_written(tmp_path):
     [
         ("formula,energy\nLi,0", "no column formation_energy_per_atom"),
         ("formula,formation_energy_per_atom\nLi,much", "line 2 of .* is no phase: could not convert"),
+        ("formula,formation_energy_per_atom\n" + "L" * 200_000 + ",0", "cannot be read as a table .field larger"),
         ("formula,formation_energy_per_atom\nLi,0\nLiXx,-1", "line 3 of .* is no phase: 'LiXx' is no formula"),
         ("formula,formation_energy_per_atom\nLiCl,-99", "-99.0 eV/atom, which is no formation energy"),
         ("formula,formation_energy_per_atom\n", "has no phase"),

@@ -24,11 +24,13 @@ class Draws:
 
     limit = 1000
 
-    def __init__(self, fatal=(), failing=(), refused=(), once=None):
-        self.fatal, self.failing, self.refused, self.once = fatal, failing, refused, once
+    def __init__(self, fatal=(), failing=(), refused=(), once=None, slow=()):
+        self.fatal, self.failing, self.refused, self.once, self.slow = fatal, failing, refused, once, slow
 
     def candidates(self, numbers):
         for number in numbers:
+            if number in self.slow:
+                time.sleep(2)
             if number in self.fatal and not (self.once and Path(self.once).exists()):
                 if self.once:
                     Path(self.once).touch()
@@ -99,6 +101,23 @@ def test_a_batch_that_kills_each_process_is_named_and_the_others_count():
     found = run(Draws(fatal={4}))
     assert [isinstance(each, LostDraws) for each in found] == [False, True, False, False]
     assert "a process died" in found[1].reason
+
+
+@pytest.mark.slow
+def test_a_slow_batch_does_not_answer_for_one_that_kills():
+    found = run(Draws(fatal={4}, slow={0}))
+    assert [isinstance(each, LostDraws) for each in found] == [False, True, False, False]
+    assert [each.index for each in found[0].assessed] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_nobody_waits_is_replaced(tmp_path):
+    with Processes(Cubes(Draws(fatal={4}, once=str(tmp_path / "died"))), 1) as team:
+        results = team(batches(30))
+        found = [next(results)]
+        time.sleep(3)  # the next is handed out when the team is broken
+        found += list(results)
+    assert [each.index for part in found for each in part.assessed] == list(range(30))
 
 
 @pytest.mark.slow

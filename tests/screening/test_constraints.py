@@ -64,6 +64,7 @@ def test_several_at_once():
         ({"formula": "CsSnI3", "required": frozenset({"Pb"})}, "does not go with what is said of Pb"),
         ({"formula": "AX", "required": frozenset({"Pb", "I", "Cs"})}, "AX has 2 elements, and 3 are required"),
         ({"formula": "perovskite"}, "'perovskite' is no formula"),
+        ({"formula": "X0Y0"}, "'X0Y0' is no formula"),
         ({"max_atoms": 0}, "at least 1 atom"),
         ({"space_group": 231}, "1 to 230, got 231"),
         ({"crystal_system": "round"}, "no crystal system 'round'"),

@@ -276,6 +276,35 @@ def test_of_given_crystals_the_best_of_all_are_kept():
     assert found.as_dict()["kept"] == 2
 
 
+def test_the_volume_of_a_cell_that_is_not_scaled_can_be_asked_for():
+    wanted = Screening(constraints=Constraints(ranges={"volume_per_atom": (20, 30)}))
+    found = judge(wanted, sizer=None).assess(candidates(salt(edge=6.0), salt(edge=7.0)))
+    assert [each.predictions["volume_per_atom"] for each in found] == pytest.approx([6.0**3 / 8, 7.0**3 / 8])
+    assert [each.screening["passed"] for each in found] == [True, False]
+
+
+def test_what_an_earlier_screening_said_does_not_count():
+    earlier = {"rank": 3, "passed": True, "prototype": "rock salt", "moved_by": 0.1}
+    given = Candidate(0, salt(), screening=earlier, duplicate_of=7)
+    found = judge(Screening(constraints=Constraints(excluded={"Cl"}))).assess([given])[0]
+    assert found.screening == {"moved_by": 0.1, "passed": False, "failed_on": ["excluded elements"]}
+    assert found.duplicate_of is None
+
+
+@pytest.mark.usefixtures("in_pairs")
+def test_candidates_that_were_judged_before_stay_where_their_batch_is_lost():
+    before = judge(Screening()).assess(GIVEN[:3])
+
+    class Broken(Counting):
+        def candidates(self, numbers):
+            raise RuntimeError(numbers)
+
+    found = Shortlist(judge(Screening()), book={each.index: each for each in before})
+    fill(Broken(GIVEN[:4]), found)
+    assert list(found.numbers) == [0, 1, 2]
+    assert [(each.first, each.last, each.count) for each in found.lost] == [(2, 3, 1)]
+
+
 @pytest.mark.usefixtures("in_pairs")
 def test_repeats_point_to_the_one_that_is_kept():
     energies = iter([-1.7, -1.75, -1.79])

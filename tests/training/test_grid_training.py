@@ -26,8 +26,8 @@ from icsg3d.training.grid_flow import (
     train_grid_flow,
 )
 from icsg3d.training.grid_vae import GridTrainingOptions, judge, train_grid_vae
-from icsg3d.training.long_runs import LearningCurve, load_state, save_state
-from icsg3d.training.materials import MaterialsData, fit_autoencoder, untrained
+from icsg3d.training.long_runs import LearningCurve, LongRun, State, load_state, save_state
+from icsg3d.training.materials import MaterialsData, continued, fit_autoencoder, untrained
 from icsg3d.training.optimizers import (
     SinglePrecisionMuon,
     load_state_tensors,
@@ -63,14 +63,14 @@ def trained(folder, stops):
         state = load_state(folder)
         start = 0
         if state:
-            start, tensors = state
-            load_state_tensors({"vae": network}, optimizers, tensors)
+            start = state.step
+            load_state_tensors({"vae": network}, optimizers, state.tensors)
         curve = LearningCurve(folder, start)
 
         def report(step, figures, stop=stop, curve=curve, network=network, optimizers=optimizers):
             curve.add(step, {"loss": figures["loss"]})
             if step == stop:
-                save_state(folder, step, state_tensors({"vae": network}, optimizers))
+                save_state(folder, State(step, state_tensors({"vae": network}, optimizers)))
                 raise StopIteration
 
         with pytest.raises(StopIteration):
@@ -156,13 +156,43 @@ def test_the_curve_drops_what_is_done_again(tmp_path):
 
 def test_a_damaged_state_is_refused(tmp_path):
     assert load_state(tmp_path) is None
-    save_state(tmp_path, 7, {"a": torch.ones(2)})
-    step, tensors = load_state(tmp_path)
-    assert (step, tensors["a"].tolist()) == (7, [1, 1])
+    save_state(tmp_path, State(7, {"a": torch.ones(2)}, "one"))
+    state = load_state(tmp_path)
+    assert (state.step, state.tensors["a"].tolist(), state.basis) == (7, [1, 1], "one")
     path = tmp_path / "state.safetensors"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError, match="is damaged"):
         load_state(tmp_path)
+
+
+def test_a_training_begins_anew_where_what_it_rests_on_has_changed(tmp_path):
+    def run(basis, weight):
+        network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(network.weight, weight)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        return network, LongRun(tmp_path, {"net": network}, [optimizer], 9, basis=basis, seconds=0)
+
+    _, first = run("one", 7.0)
+    first(5, {"crystals": 1, "seconds": 1})
+    network, same = run("one", 1.0)
+    assert (same.start, network.weight.item()) == (5, 7.0)
+    network, other = run("two", 1.0)
+    assert (other.start, network.weight.item()) == (0, 7.0)
+
+
+def test_a_model_that_is_trained_further_knows_the_crystals_and_elements_of_the_data():
+    shown = GridSet.make(crystals(12), TINY.fields)
+    energies = np.linspace(-2, 0, 12)
+    data = MaterialsData(shown, shown, energies, energies)
+    first = untrained(GridGeneratorConfig(vae=TINY, flow=GridFlowConfig(latent=4, width=16, layers=1, heads=2)), data)
+    other = [dataclasses.replace(each, numbers=np.full(len(each), 60)) for each in crystals(4)]
+    more = MaterialsData(GridSet.make(other, TINY.fields), shown, np.array([-5.0, -1.0, np.nan, 5.0]), energies)
+    found = continued(first, more)
+    assert found.config.elements == tuple(sorted({*first.config.elements, 60}))
+    assert found.config.energy_edges == first.config.energy_edges
+    assert len(found.known) == 4
+    assert found.known.bins.tolist() == [0, np.searchsorted(first.config.energy_edges, -1.0), -1, 9]
+    assert found.vae is first.vae
 
 
 def test_batches_have_one_shape_and_keep_to_the_budget():

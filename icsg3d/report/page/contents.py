@@ -146,9 +146,9 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
     entries = _read(folder / RESULT_FILE, list, missing)
     partial = folder / PARTIAL_FILE
     if entries is None and partial.is_file():
-        entries = _lines(partial)
+        entries, count = _lines(partial)
         missing.append(
-            f"The run has not finished: {len(entries)} draws are there so far; repeat its command with --resume, and "
+            f"The run has not finished: {count} draws are there so far; repeat its command with --resume, and "
             "make this page again with icsg3d report."
         )
     if entries is None:
@@ -161,7 +161,7 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
     refused: list[str] = []
     if len(entries) > MOST:
         missing.append(
-            f"The page shows the first {MOST} of {len(entries)} candidates; the tables beside it have all of them."
+            f"The page shows the first {MOST} candidates; the tables beside it have all of them."
         )
     for entry in entries[:MOST]:
         try:
@@ -173,14 +173,22 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
     return found
 
 
-def _lines(path: Path) -> list[Any]:
-    """Return the entries of a file with one on each line, without those that are cut off or damaged, in order."""
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        with contextlib.suppress(ValueError):
-            entries.append(json.loads(line))
-    rows = [entry["row"] if isinstance(entry, dict) and "row" in entry else entry for entry in entries]
-    return sorted(rows, key=lambda row: row.get("index", 0) if isinstance(row, dict) else 0)
+def _lines(path: Path) -> tuple[list[Any], int]:
+    """Return the first entries of a file with one on each line, in order, and how many lines there are.
+
+    Those that are cut off or damaged are left out.
+    """
+    rows: list[Any] = []
+    count = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            count += line.endswith("\n")  # the last may be cut off
+            if len(rows) > MOST:
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                entry = json.loads(line)
+                rows.append(entry["row"] if isinstance(entry, dict) and "row" in entry else entry)
+    return sorted(rows, key=lambda row: row.get("index", 0) if isinstance(row, dict) else 0), count
 
 
 def candidate_of(entry: Any) -> Candidate:
@@ -208,7 +216,11 @@ def _validation(document: Mapping[str, Any], missing: list[str]) -> tuple[list[C
             candidates.append(candidate)
         except InputError:
             broken += 1
-    for entry in _list(document.get("screened_out")):
+    others = _list(document.get("screened_out"))
+    shown = max(MOST - len(candidates), 0)
+    if len(others) > shown:
+        missing.append(f"The page shows {shown} of {len(others)} candidates that were screened out.")
+    for entry in others[:shown]:
         try:
             candidates.append(candidate_of(entry))
         except InputError:

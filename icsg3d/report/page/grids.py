@@ -77,7 +77,11 @@ class Decodings:
 
 
 def decode_again(
-    settings: Mapping[str, Any], candidates: Sequence[Candidate], count: int, device: str = "cpu"
+    settings: Mapping[str, Any],
+    candidates: Sequence[Candidate],
+    count: int,
+    device: str = "cpu",
+    generator: CrystalGenerator | None = None,
 ) -> Decodings:
     """Draw the latents of a run again and decode the grids of its first different candidates.
 
@@ -86,6 +90,7 @@ def decode_again(
         candidates: All of it.
         count: Candidates whose grids are decoded, 32 at most.
         device: Where the networks run.
+        generator: The one that made them, if it is at hand.
 
     Raises:
         InputError: if the settings do not say how the draws were made, or the model is not here or another one.
@@ -96,7 +101,7 @@ def decode_again(
     except (KeyError, TypeError, ValueError) as error:
         msg = f"run.json does not say how the draws were made ({error} is missing)"
         raise InputError(msg) from error
-    generator = CrystalGenerator.from_pretrained(name, device)
+    generator = generator or CrystalGenerator.from_pretrained(name, device)
     if generator.digest != digest:
         msg = f"the model {name} that is here has other weights than the one that made the candidates"
         raise InputError(msg)

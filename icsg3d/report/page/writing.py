@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icsg3d.generation.candidates import Candidate
+    from icsg3d.generation.generator import CrystalGenerator
     from icsg3d.report.page.contents import Contents, Evaluation, Validated
 
 _BONDS_OF = 100
@@ -41,7 +42,9 @@ _LARGEST_PICTURE = 4_000_000
 """Bytes of a picture that goes into the page."""
 
 
-def write_report(folder: Path, *, slices: int = 12, device: str = "cpu") -> Path:
+def write_report(
+    folder: Path, *, slices: int = 12, device: str = "cpu", generator: CrystalGenerator | None = None
+) -> Path:
     """Write ``report.html`` into a folder of results: what is there, and what is missing.
 
     Args:
@@ -49,6 +52,7 @@ def write_report(folder: Path, *, slices: int = 12, device: str = "cpu") -> Path
         slices: Candidates, of the first different ones, whose decoded density and species map are shown, 32 at most;
             with 0 the generator is not loaded, and there is no map of latent space either.
         device: Where the generator runs.
+        generator: The one that made the draws; by default the shipped one that the folder names.
 
     Returns:
         Path of the page.
@@ -61,18 +65,20 @@ def write_report(folder: Path, *, slices: int = 12, device: str = "cpu") -> Path
         raise InputError(msg)
     contents = read_contents(folder)
     missing = list(contents.missing)
-    decodings = _decodings(contents, slices, device, missing)
+    decodings = _decodings(contents, slices, device, generator, missing)
     path = folder / REPORT_FILE
     write_atomically(path, page(contents, decodings, missing).encode())
     return path
 
 
-def _decodings(contents: Contents, slices: int, device: str, missing: list[str]) -> Decodings:
+def _decodings(
+    contents: Contents, slices: int, device: str, generator: CrystalGenerator | None, missing: list[str]
+) -> Decodings:
     nothing = Decodings({}, None)
     if not (slices and contents.candidates and contents.settings.get("holds") == "candidates"):
         return nothing
     try:
-        return decode_again(contents.settings, contents.candidates, slices, device)
+        return decode_again(contents.settings, contents.candidates, slices, device, generator)
     except InputError as error:
         missing.append(f"Density, species maps and the map of latent space are missing: {error}.")
         return nothing

@@ -62,7 +62,7 @@ def test_a_folder_is_resumed_by_the_same_run_alone(begun):
     with pytest.raises(InputError, match="begun with another seed"), claimed(begun, KEY | {"seed": 4}, resume=True):
         pass
     for other in (KEY | {"within": [3]}, {"seed": 3}):  # a setting more, and one less
-        with pytest.raises(InputError, match="begun with another (within|model)"), claimed(begun, other, resume=True):
+        with pytest.raises(InputError, match=r"begun with another (within|model)"), claimed(begun, other, resume=True):
             pass
     with claimed(begun, resume=True) as something:  # what was refused has changed nothing
         assert something

@@ -160,9 +160,7 @@ def _candidates(folder: Path, settings: Mapping[str, Any], missing: list[str]) -
     found: list[Candidate] = []
     refused: list[str] = []
     if len(entries) > MOST:
-        missing.append(
-            f"The page shows the first {MOST} candidates; the tables beside it have all of them."
-        )
+        missing.append(f"The page shows the first {MOST} candidates; the tables beside it have all of them.")
     for entry in entries[:MOST]:
         try:
             found.append(candidate_of(entry))

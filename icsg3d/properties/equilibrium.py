@@ -28,7 +28,7 @@ _FINE = np.linspace(-0.04, 0.04, 9)
 
 
 def energy_minimum(structure: Structure, predictor: PropertyPredictor) -> float:
-    """Return the factor of the cell lengths, between 0.8 and 1.2, at which the predicted energy per atom is lowest.
+    """Return the factor of the cell lengths, about 0.8 to 1.2, at which the predicted energy per atom is lowest.
 
     The factors of :data:`COARSE` are tried, then those around the best of them, and a parabola goes through the best of
     these and its neighbours. One that the network cannot take, as atoms are too far apart, does not count.

@@ -203,8 +203,11 @@ def read_candidates(path: Path) -> CrystalList[Candidate]:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a list of candidates, or of something else in JSON."""
-    return path.name.endswith((".json", ".json.gz")) and path.is_file() and isinstance(read_json(path), list)
+    """Return whether a file is a list of candidates: each has a number, as no other crystals in JSON do."""
+    if not path.name.endswith((".json", ".json.gz")) or not path.is_file():
+        return False
+    content = read_json(path)
+    return isinstance(content, list) and all(isinstance(each, dict) and "index" in each for each in content)
 
 
 def read_candidates_or_crystals(path: Path) -> CrystalList[Candidate]:

@@ -21,7 +21,7 @@ from icsg3d.properties.sizing import CellSizer
 from icsg3d.properties.surface import EnergySurface
 from icsg3d.properties.volume import at_volume
 from icsg3d.screening.judging import ABOVE_HULL, ENERGY, placed, ranked
-from icsg3d.screening.screen import Screening, checked, usable, with_symmetry, without_repeats
+from icsg3d.screening.screen import Screening, checked, unscreened, usable, with_symmetry, without_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,7 @@ class Judge:
             of :func:`icsg3d.screening.screen.checked`; those that passed at the minimum of the predicted energy, if
             there is a :attr:`surface`.
         """
-        assessed = [usable(candidate) for candidate in candidates]
+        assessed = [usable(unscreened(candidate)) for candidate in candidates]
         rows = [row for row, each in enumerate(assessed) if not self._hopeless(each)]
         found = [with_symmetry(each, self.symmetry_tolerance) for each in self._sized([assessed[row] for row in rows])]
         found = self._settled(self._weighed(found))

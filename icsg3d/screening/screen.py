@@ -80,13 +80,14 @@ class Screening:
             raise InputError(msg)
 
 
-def usable(candidate: Candidate) -> Candidate:
-    """Return a candidate as it was before any screening, but at its cell and minimum.
-
-    A crystal that is disordered or has odd elements is left out, with the reason.
-    """
+def unscreened(candidate: Candidate) -> Candidate:
+    """Return a candidate without what an earlier screening said, but what it tells of the crystal itself."""
     kept = {name: value for name, value in candidate.screening.items() if name in _KEPT}
-    candidate = dataclasses.replace(candidate, screening=kept, duplicate_of=None)
+    return dataclasses.replace(candidate, screening=kept, duplicate_of=None)
+
+
+def usable(candidate: Candidate) -> Candidate:
+    """Return a candidate, without its crystal but with the reason where that is disordered or has odd elements."""
     if candidate.structure is None:
         return candidate
     try:

@@ -15,10 +15,11 @@ from icsg3d.crystals.arrays import centred
 from icsg3d.crystals.elements import MAX_NUMBER
 from icsg3d.models.grid_flow import GridConditions, GridFlow, matching_loss
 from icsg3d.training.grid_data import epoch_batches
+from icsg3d.training.grid_steps import GridSteps
 from icsg3d.training.optimizers import take_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from icsg3d.models.grid_vae import GridVAE
     from icsg3d.representation.fields import GridShape
@@ -106,44 +107,19 @@ def element_sets(numbers: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class GridFlowOptions:
-    """How to train a :class:`icsg3d.models.grid_flow.GridFlow`.
+class GridFlowOptions(GridSteps):
+    """How to train a :class:`icsg3d.models.grid_flow.GridFlow`, in batches of so many blocks.
+
+    The other options are those of all trainings on grids.
 
     Attributes:
-        steps: In all. The learning rate rises over ``warm``, stays, and falls to nothing over the last ``cooling``.
-        learning_rate: At its highest.
-        warm: Steps.
-        cooling: Share of the steps.
-        budget: Blocks of a batch.
-        epoch: Crystals of an epoch.
-        weight_decay: Of matrices.
         unasked: Share of the crystals for which the energy is left open in training, and likewise the elements.
         average: Weight of the new weights in the running mean that is kept, once it has run for long.
-        seed: Of weights, order and noise.
-        half: Whether the layers compute in bfloat16.
     """
 
-    steps: int
-    learning_rate: float = 2e-3
-    warm: int = 100
-    cooling: float = 0.5
     budget: int = 2_000
-    epoch: int = 20_000
-    weight_decay: float = 0.02
     unasked: float = 0.5
     average: float = 0.005
-    seed: int = 0
-    half: bool = True
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        left = (self.steps - step) / (self.cooling * self.steps)
-        return self.learning_rate * min(1.0, (step + 1) / self.warm, max(left, 0.0))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the layers."""
-        return torch.bfloat16 if self.half else torch.float32
 
 
 def set_scale(flow: GridFlow, data: LatentSet) -> None:
@@ -175,7 +151,7 @@ def train_grid_flow(
         report: Called after each step with the number of steps done and its figures.
     """
     flow.train()
-    batches = _batches(data, options, start)
+    batches = options.batches(data, start)
     for step in range(start, options.steps):
         begun = time.perf_counter()
         latent, conditions = data.batch(next(batches))
@@ -190,16 +166,6 @@ def train_grid_flow(
 def averaged(flow: GridFlow) -> GridFlow:
     """Return a copy of a flow for the running mean of its weights."""
     return copy.deepcopy(flow).requires_grad_(requires_grad=False)
-
-
-def _batches(data: LatentSet, options: GridFlowOptions, start: int) -> Iterator[np.ndarray]:
-    epoch, step, shapes = 0, 0, data.shapes
-    while True:
-        batches = epoch_batches(shapes, data.weights, options.budget, options.epoch, (options.seed, epoch))
-        if step + len(batches) > start:
-            yield from batches[max(0, start - step) :]
-        step += len(batches)
-        epoch += 1
 
 
 @torch.no_grad()

@@ -19,10 +19,11 @@ from icsg3d.models.grid_decoding import crystals_of, sites_of
 from icsg3d.models.grid_losses import GridLossConfig, grid_losses
 from icsg3d.training.augment import Augmentation
 from icsg3d.training.grid_data import epoch_batches
+from icsg3d.training.grid_steps import GridSteps
 from icsg3d.training.optimizers import take_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from icsg3d.models.grid_vae import GridVAE
     from icsg3d.training.grid_data import GridSet
@@ -32,60 +33,28 @@ REBUILT_DISTANCE = 0.5
 
 
 @dataclass(frozen=True)
-class GridTrainingOptions:
-    """How to train.
+class GridTrainingOptions(GridSteps):
+    """How to train the autoencoder, in batches of so many grid points.
+
+    The other options are those of all trainings on grids.
 
     Attributes:
-        steps: In all. The learning rate rises over ``warm``, stays, and falls to nothing over the last ``cooling``.
-        learning_rate: At its highest.
-        warm: Steps.
-        cooling: Share of the steps.
-        budget: Grid points of a batch.
-        epoch: Crystals of an epoch.
-        weight_decay: Of matrices.
         ramp: Share of the steps over which the divergence's weight rises; 0 for all of it from the first step on.
         loss: Weights of the loss.
-        seed: Of weights, order, translations and noise.
-        half: Whether the layers compute in bfloat16.
         encoder: Whether the encoder learns as well; else only the decoder does.
         substitute: Share of crystals in which elements are exchanged at random, so that every element is seen on every
             kind of site and is read from the latent vectors, not guessed from its neighbours.
     """
 
-    steps: int
-    learning_rate: float = 2e-3
-    warm: int = 100
-    cooling: float = 0.5
-    budget: int = 40_000
-    epoch: int = 20_000
-    weight_decay: float = 0.02
     ramp: float = 0.2
     loss: GridLossConfig = field(default_factory=GridLossConfig)
-    seed: int = 0
-    half: bool = True
     encoder: bool = True
     substitute: float = 0.0
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        left = (self.steps - step) / (self.cooling * self.steps)
-        return self.learning_rate * min(1.0, (step + 1) / self.warm, max(left, 0.0))
 
     def divergence_share(self, step: int) -> float:
         """Return which share of the divergence's weight counts at a step, counted from 0."""
         rising = self.ramp * self.steps
         return min(1.0, (step + 1) / rising) if rising else 1.0
-
-
-def training_batches(data: GridSet, options: GridTrainingOptions, start: int) -> Iterator[np.ndarray]:
-    """Give the rows of one batch after the other, from step ``start`` on."""
-    epoch, step = 0, 0
-    while True:
-        batches = epoch_batches(data.shapes, data.weights, options.budget, options.epoch, (options.seed, epoch))
-        if step + len(batches) > start:
-            yield from batches[max(0, start - step) :]
-        step += len(batches)
-        epoch += 1
 
 
 def train_grid_vae(
@@ -111,18 +80,17 @@ def train_grid_vae(
     network.train()
     if not options.encoder:
         network.settle_encoder()
-    dtype = torch.bfloat16 if options.half else torch.float32
     # Where a cell begins is of no meaning, but its shape decides on the grid, so that its axes and lengths stay.
     augmentation = Augmentation(permute_axes=False, translate=True, strain=0.0, substitute=options.substitute)
     known = torch.as_tensor(np.unique(np.concatenate([crystal.numbers for crystal in data.crystals])))
-    batches = training_batches(data, options, start)
+    batches = options.batches(data, start)
     for step in range(start, options.steps):
         begun = time.perf_counter()
         batch, shape = data.batch(next(batches))
         random = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
         batch, _ = augmentation(batch, known, random)
-        posterior = network.encode(batch, shape, dtype)
-        decoded = network.decode(posterior.draw(random), batch.lattice, dtype)
+        posterior = network.encode(batch, shape, options.dtype)
+        decoded = network.decode(posterior.draw(random), batch.lattice, options.dtype)
         parts = grid_losses(network, decoded, posterior, batch, shape, options.loss)
         loss = parts.total(options.loss, options.divergence_share(step))
         take_step(optimizer, loss, options.rate(step))

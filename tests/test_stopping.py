@@ -9,6 +9,16 @@ import pytest
 from icsg3d.stopping import Stopped, exit_code, stopping
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """What runs in the background may have been told to ignore signals; here they are heard."""
+    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    earlier[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises_one_exception_and_handlers_are_put_back(number):
     before = signal.getsignal(number), sys.unraisablehook

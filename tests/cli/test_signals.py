@@ -15,8 +15,9 @@ STARTING = 60
 
 
 def begin(*arguments, **options):
-    # A shell without job control lets what it starts in the background ignore Ctrl-C; the command is to hear it.
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'icsg3d'; "
+    # A shell may have what it starts in the background ignore signals; the command is to hear them.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "signal.signal(signal.SIGHUP, signal.SIG_DFL); sys.argv[0] = 'icsg3d'; "
     command = [sys.executable, "-c", f"{code}from icsg3d.__main__ import main; main()", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 

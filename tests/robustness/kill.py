@@ -268,8 +268,9 @@ class Run:
         more = {name: value.format(**values) for name, value in self.command.environment.items()}
         own = {"MP_API_ENDPOINT": self.address, "MP_API_KEY": KEY, "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
         self.folder.mkdir(exist_ok=True)
-        # A shell without job control lets what it starts in the background ignore Ctrl-C; the command is to hear it.
+        # A shell may have what it starts in the background ignore signals; the command is to hear them.
         code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
         return subprocess.Popen(
             [sys.executable, "-c", f"{code}from icsg3d.__main__ import main; main()", *arguments, *self._more(resume)],
             cwd=ROOT,

@@ -20,6 +20,7 @@ from pymatgen.core import Composition, Element
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
 
 Kind = Literal["ionic", "metallic", "unusual", "unbalanced"]
 
@@ -112,7 +113,7 @@ class ChargeBalance:
 def frequencies() -> Mapping[str, Mapping[int, float]]:
     """Return the known oxidation states of each element with their shares among its charged atoms."""
     counts: dict[str, dict[int, int]] = defaultdict(dict)
-    table = loadfn(str(resources.files("pymatgen.core").joinpath("icsd_bv.yaml")))["occurrence"]
+    table = loadfn(str(_counted()))["occurrence"]
     for species, count in table.items():
         symbol = species.rstrip("+-0123456789.")
         charge = species[len(symbol) :]
@@ -129,6 +130,12 @@ def frequencies() -> Mapping[str, Mapping[int, float]]:
             shares = {state: 1 / len(common) for state in common}
         known[element.symbol] = dict(sorted(shares.items()))
     return known
+
+
+def _counted() -> Traversable:
+    """Return pymatgen's file of counts, which has moved from one of its packages to another."""
+    places = (resources.files(f"pymatgen.{package}").joinpath("icsd_bv.yaml") for package in ("core", "analysis"))
+    return next(place for place in places if place.is_file())
 
 
 def charge_balance(composition: Composition | str) -> ChargeBalance:

@@ -120,8 +120,8 @@ class Processes:
             found = self._alone(batch)
             self._restart(self.jobs)
             again = [
-                (each, self._submit(each) if begun else future)
-                for (each, future), begun in zip(waiting, unfinished, strict=True)
+                (each, self._submit(each) if pending else future)
+                for (each, future), pending in zip(waiting, unfinished, strict=True)
             ]
             waiting.clear()
             waiting.extend(again)

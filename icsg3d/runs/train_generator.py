@@ -163,7 +163,7 @@ def train_generator(
         training.train_generator(learned, sets.training, sets.validation, out, options, **_where(config), resume=resume)
         return None
     with locked(out), saving(out):
-        if not resume:  # what it was begun with stays until it is known that this goes on with it
+        if not resume:  # a --resume that is refused leaves the record as it was
             config.write(out)
         started = time.monotonic()
         try:

@@ -154,7 +154,7 @@ def train_property(
         training, judged, files = _load(config, goal, network.graph, out)
         check_learnable(training, goal, config.batch_size)
         _log.info("%d crystals to learn from, %d held out, %d networks", len(training), len(judged), config.members)
-        if not resume:  # what it was begun with stays until it is known that this goes on with it
+        if not resume:  # a --resume that is refused leaves the record as it was
             config.write(out)
         started = time.monotonic()
         try:

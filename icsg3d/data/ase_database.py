@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from ase.db import connect
 
 from icsg3d.crystals.structures import as_structure
 from icsg3d.data.frames import BadCell
@@ -67,6 +66,8 @@ def _rows(path: Path, last: int, size: int) -> dict[int, dict[str, Any]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    from ase.db import connect  # takes a tenth of a second, which commands without a database can do without
+
     try:
         with connect(path) as database:
             yield database

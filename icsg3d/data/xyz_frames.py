@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from ase.io import read
 
 from icsg3d.crystals.reading import from_atoms
 from icsg3d.crystals.unpacking import DAMAGE, in_pieces
@@ -92,6 +91,8 @@ def _frames(path: Path, size: int) -> Iterator[bytes | BadCell]:
 def _row(frame: bytes | BadCell) -> dict[str, Any]:
     if isinstance(frame, BadCell):
         return {"structure": frame}
+    from ase.io import read  # with all its formats, a tenth of a second
+
     try:
         refusal = READING_SECONDS.refusal("reading the frame takes")
         with warnings.catch_warnings(), within_seconds(READING_SECONDS.value(), refusal):

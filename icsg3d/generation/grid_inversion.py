@@ -87,7 +87,7 @@ def _miss(
     Where the number of atoms is right and species are wrong it is a thousand for each wrong one, and infinite where
     the number is wrong.
     """
-    sites = sites_of(network, network.decode(grid, batch.lattice), batch.lattice, reading)
+    sites = sites_of(network, network.decode(grid, batch.lattice), batch.lattice, reading, len(true))
     found = crystals_of(sites, batch.lattice)[0]
     if len(found) != len(true):
         return math.inf

@@ -8,9 +8,8 @@ import io
 import math
 import re
 import zlib
-from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition, Element
@@ -38,8 +37,7 @@ _LARGEST_ENERGY = 20.0
 """eV/atom; formation energies beyond it are total energies or energies per cell."""
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """A competing phase; :meth:`of` checks what it is given.
 
     Attributes:

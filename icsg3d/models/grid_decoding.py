@@ -76,9 +76,13 @@ class LatentGrid:
 
 @torch.no_grad()
 def sites_of(
-    network: GridVAE, decoded: DecodedFields, lattice: torch.Tensor, config: ReadingConfig | None = None
+    network: GridVAE,
+    decoded: DecodedFields,
+    lattice: torch.Tensor,
+    config: ReadingConfig | None = None,
+    atoms: int | None = None,
 ) -> list[Sites]:
-    """Return the atoms of decoded fields in cells with lattices (B, 3, 3)."""
+    """Return the atoms of decoded fields in cells with lattices (B, 3, 3), so many of each where ``atoms`` says it."""
     config = config or ReadingConfig()
     shape = tuple(decoded.height.shape[1:])
     heights = torch.sigmoid(decoded.height).flatten(1).cpu().numpy()
@@ -90,7 +94,7 @@ def sites_of(
         offset = decoded.offset[row].reshape(-1, 3)[index].cpu().double().numpy()
         cell = lattice[row].cpu().double().numpy()
         found.append(
-            read_sites(height[point], point, offset, species.cpu().numpy(), cell, shape, config)  # type: ignore[arg-type]
+            read_sites(height[point], point, offset, species.cpu().numpy(), cell, shape, config, atoms)  # type: ignore[arg-type]
         )
     return found
 
@@ -113,10 +117,10 @@ def encode_crystal(network: GridVAE, crystal: CrystalArrays, device: torch.devic
 def read_grid(
     network: GridVAE, latent: LatentGrid, reading: ReadingConfig | None = None, device: torch.device | str = "cpu"
 ) -> Sites:
-    """Return the atoms that a latent grid decodes to, of the elements that they may be."""
+    """Return the atoms that a latent grid decodes to: as many as it is of, and of the elements that they may be."""
     grid = torch.as_tensor(latent.grid, dtype=torch.float32, device=device)[None]
     lattice = torch.as_tensor(latent.lattice, dtype=torch.float32, device=device)[None]
-    sites = sites_of(network, network.decode(grid, lattice), lattice, reading)[0]
+    sites = sites_of(network, network.decode(grid, lattice), lattice, reading, latent.atoms)[0]
     return among(sites, latent.allowed) if latent.allowed else sites
 
 

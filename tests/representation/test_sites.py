@@ -67,6 +67,37 @@ def test_species_is_the_weighted_majority_and_certainty_its_share():
     np.testing.assert_allclose(found.frac_coords, [[0, 0, 0.125]])
 
 
+def votes_along_z(*places):
+    """Points of a grid of 4 x 4 x 4 in a cell of 4 angstrom, with offsets so that they point to places on its z axis."""
+    point = np.arange(len(places)) % 4
+    return point, np.array([[0.0, 0.0, place - number] for number, place in zip(point, places, strict=True)])
+
+
+def read_places(heights, places, atoms):
+    point, offset = votes_along_z(*places)
+    species = np.tile(np.eye(94)[7], (len(places), 1))
+    found = read_sites(np.array(heights), point, offset, species, 4 * np.eye(3), (4, 4, 4), atoms=atoms)
+    return np.sort(4 * found.frac_coords[:, 2])
+
+
+def test_of_too_many_atoms_the_lightest_are_none():
+    """A stray point is surest of all, but two that agree weigh more."""
+    heights, places = (0.6, 0.5, 0.45), (3.0, 1.0, 1.1)
+    met = (0.5 * 1.0 + 0.45 * 1.1) / 0.95
+    np.testing.assert_allclose(read_places(heights, places, None), [met, 3.0])
+    np.testing.assert_allclose(read_places(heights, places, 1), [met])
+    np.testing.assert_allclose(read_places(heights, places, 3), [met, 3.0])  # there is no third one to be found
+
+
+def test_where_atoms_are_missing_points_must_agree_better():
+    """Two places half an angstrom apart are one atom unless two are known to be there."""
+    heights, places = (0.6, 0.6), (1.0, 1.5)
+    np.testing.assert_allclose(read_places(heights, places, None), [1.25])
+    np.testing.assert_allclose(read_places(heights, places, 1), [1.25])
+    np.testing.assert_allclose(read_places(heights, places, 2), [1.0, 1.5])
+    np.testing.assert_allclose(read_places(heights, places, 3), [1.25])
+
+
 def test_votes_meet_across_the_faces():
     """Points on both sides of the face that point to the corner are one atom."""
     species = np.tile(np.eye(94)[7], (2, 1))

@@ -68,7 +68,7 @@ def test_species_is_the_weighted_majority_and_certainty_its_share():
 
 
 def votes_along_z(*places):
-    """Points of a grid of 4 x 4 x 4 in a cell of 4 angstrom, with offsets so that they point to places on its z axis."""
+    """Points of a grid of 4 x 4 x 4 in a cell of 4 angstrom, and offsets that point to places on its z axis."""
     point = np.arange(len(places)) % 4
     return point, np.array([[0.0, 0.0, place - number] for number, place in zip(point, places, strict=True)])
 

@@ -161,7 +161,7 @@ class CandidateTransformation(LatentTransformation):
         draws: Largest number of draws.
         model: Shipped generator, or folder of a trained one.
         seed: The same seed gives the same candidates.
-        scale: Noise level, above 0 and up to 1; more is further away.
+        scale: Noise level, above 0 and up to 1; more is further away. From the 500th draw on it rises by 0.1 every 250.
         device: Where the networks run.
     """
 
@@ -203,7 +203,7 @@ class CandidateTransformation(LatentTransformation):
         base = as_structure(structure)
         screening = Screening(constraints=self.constraints or Constraints(), above_hull=self.above_hull)
         judge = Judge.load(screening, base=base, device=self.device)
-        source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed)
+        source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed, widening=True)
         entries = [
             {
                 "structure": each.structure,
@@ -211,7 +211,7 @@ class CandidateTransformation(LatentTransformation):
                 **each.screening,
                 "draw": each.index,
                 "seed": self.seed,
-                "scale": self.scale,
+                "scale": each.scale,
                 **self._origin(),
             }
             for each in best_of(source, judge, self.n_structures)

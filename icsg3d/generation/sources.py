@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icsg3d.generation.candidates import Candidate, Draws
 from icsg3d.generation.exchange import exchanges
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 EXCHANGE = "exchange"
 """Stands for the name of a generator where elements were exchanged."""
+
+_RISE = 0.1
+"""By how much the noise level of widening draws rises at a time."""
+
+_DRAWS_A_LEVEL = 250
+"""Draws of one noise level, after twice as many at the first."""
 
 
 class Source(Protocol):
@@ -42,6 +49,9 @@ class LatentDraws:
         condition: Energy per atom to ask for in free draws, in eV.
         seed: Of the draws.
         within: Symbols of the elements that are allowed; a model that can leads free draws by them.
+        widening: Whether draws around a crystal go further away with their number, for where they are made until enough
+            different ones pass: a small crystal has few near neighbours. From the 500th on the noise level rises by 0.1
+            every 250 draws, up to 1.
 
     Raises:
         InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
@@ -57,37 +67,53 @@ class LatentDraws:
         condition: float | None = None,
         seed: int = 0,
         within: Collection[str] | None = None,
+        widening: bool = False,
     ) -> None:
         self.generator = generator
         self.base = None if base is None else generator.placed(base)
         self.limit = limit
         self.scale = scale if self.base is not None else None
+        self.widening = widening and self.base is not None
         self.condition = condition
         self.seed = seed
         steered = within is not None and self.base is None and generator.space.steers
         self.within = sorted(set(within or ()) & set(generator.elements)) if steered else []
         self.draws(0, 1)  # what cannot be drawn is refused at once
 
-    def draws(self, first: int, n: int) -> Draws:
-        """Return the latents of ``n`` draws from number ``first`` on."""
+    def scale_of(self, number: int) -> float:
+        """Return the noise level of a draw around the crystal."""
         scale = SCALE if self.scale is None else self.scale
+        if not self.widening or number < 2 * _DRAWS_A_LEVEL:
+            return scale
+        return min(1.0, round(scale + _RISE * (number // _DRAWS_A_LEVEL - 1), 6))
+
+    def draws(self, first: int, n: int) -> Draws:
+        """Return the latents of ``n`` draws from number ``first`` on, at the noise level of that one."""
         return Draws.make(
             self.generator,
             self.base,
             n,
-            scale=scale,
+            scale=self.scale_of(first),
             condition=self.condition,
             seed=self.seed,
             first=first,
             within=self.within,
         )
 
+    def latents(self, n: int) -> list[Any]:
+        """Return the latents of the first ``n`` draws."""
+        return [latent for part in self._levels(range(n)) for latent in self.draws(part[0], len(part)).latent]
+
     def candidates(self, numbers: Sequence[int]) -> Iterator[Candidate]:
         """Yield the candidates of some draws, ascending."""
-        if not numbers:
-            return iter(())
-        draws = self.draws(numbers[0], numbers[-1] - numbers[0] + 1)
-        return draws.candidates(self.generator, numbers)
+        for part in self._levels(numbers):
+            draws = self.draws(part[0], part[-1] - part[0] + 1)
+            yield from draws.candidates(self.generator, part)
+
+    def _levels(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the numbers of draws of one noise level together."""
+        for _, part in groupby(numbers, key=self.scale_of):
+            yield list(part)
 
 
 class ElementExchanges:

@@ -96,6 +96,7 @@ class Design:
         seed: Of the draws.
         model: Shipped generator, or folder of a trained one.
         symmetry: Draws are brought to the symmetry they have within this distance in angstrom.
+        widening: Whether draws around the base go further away with their number (:class:`LatentDraws`).
     """
 
     n: int
@@ -107,6 +108,7 @@ class Design:
     seed: int = 0
     model: str = GENERATOR
     symmetry: float = SYMMETRY_TOLERANCE
+    widening: bool = False
 
     def begin(self, device: str = "cpu") -> tuple[Source, Judge]:
         """Return the source of the candidates and their judge.
@@ -135,6 +137,7 @@ class Design:
             condition=self.condition,
             seed=self.seed,
             within=self.judging.constraints.possible(generator.elements),
+            widening=self.widening,
         )
 
 
@@ -178,7 +181,8 @@ def generate(
         n: Number of draws, of which the best are kept. By default 20, or as many as it takes for twice what is
             to be kept, at most 50 for each.
         by: Draws of the generator, or exchanges of elements on the base.
-        scale: Noise level around the base: near 0 the base itself, up to 1 further and further away.
+        scale: Noise level around the base: near 0 the base itself, up to 1 further and further away. Where draws are
+            made until enough pass, it rises by 0.1 every 250 draws from the 500th on.
         condition: Energy per atom to ask for, in eV, without a base.
         seed: The same seed gives the same crystals.
         model: Shipped generator, or folder of a trained one.
@@ -201,6 +205,7 @@ def generate(
     options: DesignOptions = {"by": by, "scale": scale, "condition": condition, "seed": seed}
     options |= {"model": model, "symmetry": symmetry}
     design = design_of(base, judging, n, judged=judged, **options)
+    design = dataclasses.replace(design, widening=enough is not None)
     out, devices = Path(out), device.split(",")
     judge = judging.judge(design.base, devices[0], drawn=True) if judged else None
     source = design.source(judge, devices[0])
@@ -364,5 +369,6 @@ def settings_of(source: Source, structure: Structure | None) -> dict[str, Any]:
         return own
     own |= {name: getattr(source, name) for name in ("scale", "condition", "seed")}
     own |= {"within": source.within} if source.within else {}
+    own |= {"widening": True} if source.widening else {}
     own |= {"symmetry_tolerance": source.generator.symmetry_tolerance}
     return own | source.generator.as_dict()

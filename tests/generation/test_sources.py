@@ -41,6 +41,26 @@ def test_a_model_that_knows_no_elements_is_not_led_by_them(tiny):
     assert (led.draws(0, 3).latent == free.draws(0, 3).latent).all()
 
 
+def test_widening_draws_go_further_away_with_their_number(tiny):
+    source = LatentDraws(tiny, PEROVSKITE, 5000, scale=0.65, seed=3, widening=True)
+    numbers = [0, 499, 500, 749, 750, 1249, 1250, 4999]
+    assert [source.scale_of(n) for n in numbers] == [0.65, 0.65, 0.75, 0.75, 0.85, 0.95, 1.0, 1.0]
+    found = list(source.candidates([498, 499, 500, 501]))
+    assert [(each.index, each.scale) for each in found] == [(498, 0.65), (499, 0.65), (500, 0.75), (501, 0.75)]
+    near = next(LatentDraws(tiny, PEROVSKITE, 5000, scale=0.65, seed=3).candidates([499]))
+    far = next(LatentDraws(tiny, PEROVSKITE, 5000, scale=0.75, seed=3).candidates([500]))
+    assert [each.latent_distance for each in found[1:3]] == [near.latent_distance, far.latent_distance]
+    latents = source.latents(502)
+    assert len(latents) == 502
+    assert (latents[501] == source.draws(501, 1).latent[0]).all()
+
+
+def test_free_draws_do_not_widen(tiny):
+    source = LatentDraws(tiny, None, 600, widening=True)
+    assert not source.widening
+    assert source.scale is None
+
+
 @pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused_at_once(tiny):
     with pytest.raises(InputError, match="seed"):

@@ -108,13 +108,20 @@ def decode_again(
     structure = None if base is None else structure_from_dict(base)
     n = 1 + max(candidate.index for candidate in candidates)
     source = LatentDraws(
-        generator, structure, n, scale=scale or SCALE, condition=condition, seed=seed, within=settings.get("within")
+        generator,
+        structure,
+        n,
+        scale=scale or SCALE,
+        condition=condition,
+        seed=seed,
+        within=settings.get("within"),
+        widening=bool(settings.get("widening")),
     )
     different = unique_structures(candidates)
     shown = [each.index for each in different[:count]]
     space = generator.space
     if isinstance(space, VectorSpace) and (n <= _MAPPED or not shown):
-        drawn = source.draws(0, min(n, _MAPPED)).latent
+        drawn = source.latents(min(n, _MAPPED))
         latents = [drawn[number] for number in shown]
     else:  # draws depend on their number alone, so any of them can be made on its own
         latents = drawn = [source.draws(number, 1).latent[0] for number in shown]

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -119,22 +119,26 @@ class CompactCrystals:
         return made(*(self.columns[each] for each in needed)) if needed and set(needed) <= set(self.columns) else None
 
 
+def composition_key(numbers: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return the atomic numbers of atoms, ascending, with their counts in lowest terms: a formula without pymatgen."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    return tuple(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
+
+
 def reduced_formula(numbers: np.ndarray) -> str:
     """Return the reduced formula of atoms, written as pymatgen does but for polyatomic anions.
 
     Elements stand in the order of their electronegativity; formulas of one crystal are equal to those of another
     exactly if their compositions are.
     """
+    return _formula(composition_key(numbers))
+
+
+@lru_cache(maxsize=2**18)
+def _formula(key: tuple[tuple[int, int], ...]) -> str:
     from pymatgen.core import Composition
 
-    kinds, counts = np.unique(numbers, return_counts=True)
-    key = tuple(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
-    if key not in _FORMULAS:
-        _FORMULAS[key] = Composition({symbols()[z]: n for z, n in key}).reduced_formula
-    return _FORMULAS[key]
-
-
-_FORMULAS: dict[tuple[tuple[int, int], ...], str] = {}
+    return Composition({symbols()[number]: count for number, count in key}).reduced_formula
 
 
 def read_compact(path: Path) -> CompactCrystals:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,9 +36,3 @@ def reduced_table(
             kept.append(row)
             rows.append(reduced)
     return rows, np.array(kept, dtype=np.int64)
-
-
-def reduced_formula(numbers: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """Return atomic numbers with their counts in lowest terms, ascending: a formula without pymatgen."""
-    found, counts = np.unique(numbers, return_counts=True)
-    return tuple(zip(found.tolist(), (counts // math.gcd(*counts.tolist())).tolist(), strict=True))

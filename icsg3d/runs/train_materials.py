@@ -13,8 +13,8 @@ from pydantic import Field
 
 from icsg3d import pretrained
 from icsg3d.crystals.structures import from_arrays
-from icsg3d.data.compact_arrays import read_compact
-from icsg3d.data.reduced_cells import reduced_formula, reduced_table
+from icsg3d.data.compact_arrays import composition_key, read_compact
+from icsg3d.data.reduced_cells import reduced_table
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import locked, saving, sha256_of_file
 from icsg3d.models.grid_generator import (
@@ -167,13 +167,13 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
     table = read_compact(validation)
     judged, kept = reduced_table(table.crystals, fields, config.most_points)
     judged_energies = _column(table.columns, _ENERGY, np.nan, kept)
-    apart = {reduced_formula(crystal.numbers) for crystal in judged}
+    apart = {composition_key(crystal.numbers) for crystal in judged}
     crystals, ids = [], list[str]()
     energies, groups, experimental = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for path in tables:
         table = read_compact(path)
         found, kept = reduced_table(table.crystals, fields, config.most_points)
-        own = np.array([reduced_formula(crystal.numbers) not in apart for crystal in found], dtype=bool)
+        own = np.array([composition_key(crystal.numbers) not in apart for crystal in found], dtype=bool)
         kept = kept[own]
         crystals += [crystal for crystal, used in zip(found, own, strict=True) if used]
         ids += [table.ids[row] for row in kept]

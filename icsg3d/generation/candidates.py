@@ -60,6 +60,13 @@ class Candidate(MSONable):
             "description": "Distance from the base per dimension, in standard deviations of the training crystals"
         },
     )
+    certainty: float | None = field(
+        default=None,
+        metadata={"description": "Probability of the element of the atom that was read least certainly, 0 to 1"},
+    )
+    attempts: int | None = field(
+        default=None, metadata={"description": "How many times it was drawn until its atoms were what they should be"}
+    )
     condition: float | None = field(default=None, metadata={"description": "Energy per atom asked for, in eV"})
     model: str = field(default="", metadata={"description": "Name of the generator"})
     model_sha256: str = field(default="", metadata={"description": "SHA-256 of its weights"})
@@ -110,7 +117,7 @@ class Candidate(MSONable):
         for position, name in enumerate(("a", "b", "c", "alpha", "beta", "gamma")):
             row[name] = "" if lattice is None else round(lattice.parameters[position], 4)
         row["sites"] = 0 if self.structure is None else len(self.structure)
-        for name in ("latent_distance", "duplicate_of", "in_training", "condition"):
+        for name in ("latent_distance", "certainty", "attempts", "duplicate_of", "in_training", "condition"):
             value = getattr(self, name)
             row[name] = "" if value is None else round(value, 4) if isinstance(value, float) else value
         row |= {"reason": self.reason} | {name: round(value, 5) for name, value in self.predictions.items()}
@@ -190,7 +197,7 @@ class Draws:
             condition: Energy per atom to ask for in free draws, in eV.
             seed: Of the draws.
             first: Number of the first draw.
-            within: Elements that are allowed, to lead free draws by; none for any.
+            within: Elements that are allowed, to lead draws by; none for any.
 
         Raises:
             InputError: if the model cannot take the crystal, has no condition, or a number is out of range.
@@ -205,7 +212,8 @@ class Draws:
                 first,
             )
         located = generator.placed(base)
-        return cls(generator.latent_around(located, n, scale, seed, first), located, seed, scale, None, first)
+        latents = generator.latent_around(located, n, scale, seed, first, within)
+        return cls(latents, located, seed, scale, None, first)
 
     def candidates(self, generator: CrystalGenerator, numbers: Sequence[int] | None = None) -> Iterator[Candidate]:
         """Decode the vectors of some draws, or of all, in the cell of the crystal they were drawn around."""
@@ -231,6 +239,8 @@ class Draws:
                 seed=self.seed,
                 scale=self.scale,
                 latent_distance=None if distances is None else float(distances[index - self.first]),
+                certainty=decoded.certainty,
+                attempts=getattr(decoded.latent, "attempts", None),
                 condition=self.condition,
                 **generator.as_dict(),
             )

@@ -295,13 +295,23 @@ class CrystalGenerator:
         return (decoded.in_setting(base.setting) for decoded in self.iter_decode(latent))
 
     def latent_around(
-        self, structure: Crystal | Located, n: int, scale: float = SCALE, seed: int = 0, first: int = 0
+        self,
+        structure: Crystal | Located,
+        n: int,
+        scale: float = SCALE,
+        seed: int = 0,
+        first: int = 0,
+        within: Collection[str] = (),
     ) -> Latents:
-        """Return the latents that :meth:`sample_around` decodes, those of the draws from number ``first`` on."""
+        """Return the latents that :meth:`sample_around` decodes, those of the draws from number ``first`` on.
+
+        With ``within``, symbols of elements that are allowed, a model whose space ``steers`` reads each atom as the
+        most probable of them.
+        """
         _check_count(n)
         level, seed = noise_level(scale), whole_number(seed, "a seed")
         base = self.placed(structure)
-        return self.space.around(base.latent, base.arrays, n, level, seed, first)
+        return self.space.around(base.latent, base.arrays, n, level, seed, first, _numbers(within))
 
     def sample(
         self, n: int, condition: float | None = None, seed: int = 0, elements: Sequence[str] = ()
@@ -345,9 +355,8 @@ class CrystalGenerator:
         if unknown:
             msg = f"the model {self.name} does not know {', '.join(unknown)}; it knows {self._elements()}"
             raise InputError(msg)
-        numbers = frozenset(symbols().index(symbol) for symbol in elements)
-        allowed = frozenset(symbols().index(symbol) for symbol in within)
-        return self.space.sample(n, int(self.bins(condition, 1)[0]), seed, numbers, first, allowed)
+        energy_bin = int(self.bins(condition, 1)[0])
+        return self.space.sample(n, energy_bin, seed, _numbers(elements), first, _numbers(within))
 
     def interpolate(
         self, start: Crystal | Located, end: Crystal | Located, steps: int = 10
@@ -381,6 +390,11 @@ def _listed(crystals: Any) -> list[Any]:
     if is_one_crystal(crystals):
         raise InputError("several crystals are asked for, got one; put it in a list")
     return several(crystals, "crystals")
+
+
+def _numbers(elements: Collection[str]) -> frozenset[int]:
+    """Return the atomic numbers of elements."""
+    return frozenset(symbols().index(symbol) for symbol in elements)
 
 
 def _check_count(n: int) -> None:

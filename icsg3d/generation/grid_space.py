@@ -89,7 +89,7 @@ class GridSpace:
     """Cells travel beside the latent grids."""
 
     steers = True
-    """Draws begin at training crystals, which can be those of allowed elements."""
+    """Free draws can begin at training crystals of allowed elements, and atoms be read as the most probable of them."""
 
     def __init__(self, networks: GridNetworks, device: str | torch.device = "cpu") -> None:
         self.networks = networks
@@ -184,6 +184,7 @@ class GridSpace:
         scale: float,
         seed: int,
         first: int = 0,
+        within: frozenset[int] = frozenset(),
     ) -> list[LatentGrid]:
         """Return latent grids that a crystal's grid is carried back to after noise was added to it.
 
@@ -191,9 +192,10 @@ class GridSpace:
         mixture back to the data, with the crystal's own cell and number of atoms. Atoms that stay at their sites keep
         the symmetry of the crystal (:func:`icsg3d.models.grid_decoding.as_symmetric`). What leaves them, has another
         anonymous formula or, where the crystal's charges balance, has charges that do not is drawn again, up to six
-        times in all, as is, from the default scale on, what has the composition of the crystal itself.
+        times in all, as is, from the default scale on, what has the composition of the crystal itself. With ``within``
+        each atom is read as the most probable of these elements.
         """
-        base = replace(origin, orbits=self._orbits(origin))
+        base = replace(origin, orbits=self._orbits(origin), allowed=within)
         conditions = self.networks.conditions(base.lattice[None], np.array([base.atoms]), -1, frozenset())
         kind, balances = _anonymous(cell.numbers), _balanced(cell.numbers)
 
@@ -205,12 +207,6 @@ class GridSpace:
         drawing = _Drawing(base, conditions, 1 - scale * self.config.renoising, alike)
         randoms = _randoms(n, seed, first, composition_number(cell))
         return [self._drawn(lambda _random: drawing, each) for each in randoms]
-
-    def look_around(
-        self, origin: LatentGrid, cell: CrystalArrays, n: int, scale: float, seed: int, step: int
-    ) -> list[LatentGrid]:
-        """Return the draws of one step of a search."""
-        return self.around(origin, cell, n, scale, seed, first=step * n)
 
     def coordinates(self, latents: Sequence[LatentGrid]) -> np.ndarray:
         """Return grids of one shape in spreads of the training crystals, shape (n, blocks * channels)."""
@@ -224,7 +220,7 @@ class GridSpace:
 
     def _orbits(self, origin: LatentGrid) -> Orbits | None:
         """Return which sites of what a latent grid decodes to are equivalent; None where it decodes to nothing."""
-        plain = replace(origin, orbits=None)
+        plain = replace(origin, orbits=None, allowed=frozenset())
         crystal = decoded_sites(self._sites(plain), plain, 0.0).crystal
         return None if crystal is None else Orbits.of(crystal, SYMMETRY_TOLERANCE)
 
@@ -270,13 +266,13 @@ class GridSpace:
 
     def _drawn(self, drawing_by: Callable[[np.random.Generator], _Drawing], random: np.random.Generator) -> LatentGrid:
         """Return the first of :data:`_ATTEMPTS` draws that will do; the last of them if none does."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(1, _ATTEMPTS + 1):
             drawing = drawing_by(random)
             begin = torch.as_tensor(drawing.begin.grid)[None]
             noise = torch.as_tensor(random.standard_normal(begin.shape, dtype=np.float32)) * drawing.temperature
             mixed = self.flow.between(begin, noise, torch.tensor([drawing.start]))
             grid = self._carry(mixed, drawing.conditions, drawing.start, _STEPS, drawing.guidance)[0]
-            drawn = replace(drawing.begin, grid=grid)
+            drawn = replace(drawing.begin, grid=grid, attempts=attempt)
             if drawing.good(self._elements(drawn)):
                 break
         return drawn

@@ -104,7 +104,7 @@ def optimize_property(
     """Search around a crystal for others whose predicted property is near a target.
 
     Decoding is not differentiable (atoms are counted), so the gradient of the property is fitted: in each round
-    neighbours of the current point are drawn (:meth:`icsg3d.generation.spaces.LatentSpace.look_around`), decoded,
+    neighbours of the current point are drawn (:meth:`icsg3d.generation.spaces.LatentSpace.around`), decoded,
     brought to their equilibrium volumes if the model keeps the cell of the start, and predicted. A ridge regression on
     all of them so far gives the gradient in coordinates in which the training crystals have unit covariance. The next
     point is the best crystal so far, moved along the gradient by the step that would reach the target if the property
@@ -133,7 +133,7 @@ def optimize_property(
     points, values, visited = list[np.ndarray](), list[np.ndarray](), list[Visited]()
     current = base.latent
     for number in track(range(rounds), "searching"):
-        latents = space.look_around(current, base.arrays, draws, scale, seed, number)
+        latents = space.around(current, base.arrays, draws, scale, seed, first=number * draws)
         decoded = [each.in_setting(base.setting) for each in generator.decode(latents)]
         drawn = [(each, each.structure) for each in decoded if each.structure is not None]
         found = _predicted(predictor, [each for each, _ in drawn], settle([structure for _, structure in drawn]))

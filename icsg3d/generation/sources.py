@@ -48,7 +48,7 @@ class LatentDraws:
         scale: Noise level of draws around the crystal, above 0 and up to 1.
         condition: Energy per atom to ask for in free draws, in eV.
         seed: Of the draws.
-        within: Symbols of the elements that are allowed; a model that can leads free draws by them.
+        within: Symbols of the elements that are allowed; a model that can leads draws by them.
         widening: Whether draws around a crystal go further away with their number, for where they are made until enough
             different ones pass: a small crystal has few near neighbours. From the 500th on the noise level rises by 0.1
             every 250 draws, up to 1.
@@ -76,7 +76,7 @@ class LatentDraws:
         self.widening = widening and self.base is not None
         self.condition = condition
         self.seed = seed
-        steered = within is not None and self.base is None and generator.space.steers
+        steered = within is not None and generator.space.steers
         self.within = sorted(set(within or ()) & set(generator.elements)) if steered else []
         self.draws(0, 1)  # what cannot be drawn is refused at once
 

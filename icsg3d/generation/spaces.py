@@ -96,11 +96,20 @@ class LatentSpace(Protocol):
     def maps(self, latents: Latents, bins: torch.Tensor) -> list[DecodedMap]:
         """Return what a few latents decode to before atoms are read."""
 
-    def around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0) -> Latents:
-        """Return draws around the latent of a cell at a noise level, each by its number and the seed."""
+    def around(
+        self,
+        origin: Any,
+        cell: CrystalArrays,
+        n: int,
+        scale: float,
+        seed: int,
+        first: int = 0,
+        within: frozenset[int] = frozenset(),
+    ) -> Latents:
+        """Return draws around the latent of a cell at a noise level, each by its number and the seed.
 
-    def look_around(self, origin: Any, cell: CrystalArrays, n: int, scale: float, seed: int, step: int) -> Latents:
-        """Return the draws of one step of a search, around the point that it has come to."""
+        If any elements are given as ``within``, atoms in a space that :attr:`steers` become no others.
+        """
 
     def coordinates(self, latents: Latents) -> np.ndarray:
         """Return coordinates in which the training crystals have unit covariance, shape (n, coordinates)."""
@@ -112,7 +121,7 @@ class LatentSpace(Protocol):
     """Whether draws keep the cell of their base, so that they have another volume than their own."""
 
     steers: bool
-    """Whether free draws can be led to elements that are allowed."""
+    """Whether draws can be led to elements that are allowed."""
 
     def sample(
         self,
@@ -255,22 +264,17 @@ class VectorSpace:
         ]
 
     def around(
-        self, origin: np.ndarray, cell: CrystalArrays, n: int, scale: float, seed: int, first: int = 0
-    ) -> np.ndarray:
-        """Return neighbours of a latent vector, (latent,), where crystals are."""
-        return self.density.around(origin, n, scale, seed, composition_number(cell), first=first)
-
-    def look_around(
         self,
         origin: np.ndarray,
-        cell: CrystalArrays,  # noqa: ARG002 (the vector says all)
+        cell: CrystalArrays,
         n: int,
         scale: float,
         seed: int,
-        step: int,
+        first: int = 0,
+        within: frozenset[int] = frozenset(),  # noqa: ARG002 (it does not steer)
     ) -> np.ndarray:
-        """Return the draws of one step of a search, shape (n, latent)."""
-        return self.density.around(origin, n, scale, seed, step)
+        """Return neighbours of a latent vector, (latent,), where crystals are."""
+        return self.density.around(origin, n, scale, seed, composition_number(cell), first=first)
 
     def coordinates(self, latents: np.ndarray) -> np.ndarray:
         """Return coordinates in which the training crystals have unit covariance, shape (n, components)."""

@@ -65,6 +65,7 @@ class LatentGrid:
         atoms: How many atoms the crystal has that was encoded, or was asked for.
         orbits: Of the base that it was drawn around: atoms that are still at its sites keep its symmetry.
         allowed: Atomic numbers of the elements that its atoms may be; empty for any.
+        attempts: How many times it was drawn until its atoms were what they should be.
     """
 
     grid: np.ndarray
@@ -72,6 +73,7 @@ class LatentGrid:
     atoms: int
     orbits: Orbits | None = None
     allowed: frozenset[int] = frozenset()
+    attempts: int = 1
 
 
 @torch.no_grad()

@@ -85,7 +85,7 @@ class GenerateMaker(Maker):
         Args:
             structure: Where to start; None to draw freely.
             limit: How many there are, at most.
-            constraints: What is asked of them; a model that can leads free draws by the elements.
+            constraints: What is asked of them; a model that can leads draws by the elements.
 
         Raises:
             InputError: if the model is missing, cannot take the crystal, has no condition, or lacks an element that is

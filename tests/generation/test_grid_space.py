@@ -352,8 +352,18 @@ def test_free_draws_are_led_by_the_elements_that_are_allowed(generator):
         assert each.structure is None or set(each.structure.symbol_set) <= {"O", "S", "Ti", "Zn"}
     alone = source.draws(7, 1).latent[0]
     assert np.allclose(alone.grid, source.draws(0, 12).latent[7].grid, atol=1e-5)
-    around = LatentDraws(generator, textbook()["fluorite"], 2, within={"Ti", "O"})
-    assert around.within == []  # a base says itself where to begin
+
+
+def test_draws_around_a_crystal_become_elements_that_are_allowed(generator):
+    source = LatentDraws(generator, textbook()["fluorite"], 4, within={"Ti", "O"})
+    assert source.within == ["O", "Ti"]
+    assert all(latent.allowed == {8, 22} for latent in source.draws(0, 4).latent)
+    found = list(source.candidates(range(4)))
+    assert all(each.structure is None or set(each.structure.symbol_set) <= {"O", "Ti"} for each in found)
+    assert all(1 <= each.attempts <= 6 and 0 < each.certainty <= 1 for each in found if each.structure is not None)
+    free = LatentDraws(generator, textbook()["fluorite"], 4)
+    assert all(latent.allowed == frozenset() for latent in free.draws(0, 4).latent)
+    assert found[0].row()["attempts"] == found[0].attempts
 
 
 def test_atoms_are_read_as_the_most_probable_of_the_elements_that_are_allowed():
@@ -510,7 +520,7 @@ def test_coordinates_lead_back_to_the_grid(generator):
 
 def test_each_step_of_a_search_has_draws_of_its_own(generator):
     space, base = generator.space, generator.placed(textbook()["rutile"])
-    around = [space.look_around(base.latent, base.arrays, 2, 0.5, 3, step) for step in (0, 1, 1)]
+    around = [space.around(base.latent, base.arrays, 2, 0.5, 3, first=2 * step) for step in (0, 1, 1)]
     for one, other in zip(around[1], around[2], strict=True):
         np.testing.assert_array_equal(one.grid, other.grid)
     numbered = space.around(base.latent, base.arrays, 4, 0.5, 3)

@@ -35,6 +35,7 @@ _LAST_GROUPS = {
 
 _ANONYMOUS = re.compile(r"(?:[A-Z]\d*)+")
 _SYMPREC = 0.01
+_LONE = "a single element never passes screening"
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,14 @@ class Constraints(MSONable):
         """Check the constraints, alone and against each other.
 
         Raises:
-            InputError: if one makes no sense, or no crystal could meet all of them.
+            InputError: if one makes no sense, or no crystal of several elements could meet all of them.
         """
         for name in ("allowed", "required", "excluded"):  # also lists, as in JSON
             object.__setattr__(self, name, frozenset(getattr(self, name)))
         self._check_elements()
         if self.formula is not None:
             self._check_formula(self.formula)
+        self._check_choice()
         self._check_atoms()
         if self.crystal_system is not None and self.crystal_system not in get_args(CrystalSystem):
             msg = f"there is no crystal system {self.crystal_system!r}; there are {', '.join(get_args(CrystalSystem))}"
@@ -105,21 +107,31 @@ class Constraints(MSONable):
         if outside:
             msg = f"{', '.join(outside)} is required but not among the elements allowed; allow it"
             raise InputError(msg)
-        if self.allowed and self.allowed <= self.excluded:
+        if self.possible(symbols()[1:]) == frozenset():
             msg = "all elements that are allowed are excluded; allow others"
             raise InputError(msg)
 
     def _check_formula(self, formula: str) -> None:
-        if is_anonymous(formula):
-            if len(self.required) > len(_counts(formula)):
-                msg = f"{formula} has {len(_counts(formula))} elements, and {len(self.required)} are required"
-                raise InputError(msg)
-            return
+        if not is_anonymous(formula):
+            self._check_exact(formula)
+        count = len(_counts(formula))
+        if count == 1:
+            msg = f"{formula} is a formula of one element, and {_LONE}; give one of two or more"
+            raise InputError(msg)
+        if len(self.required) > count:
+            msg = (
+                f"{formula} has {count} elements, and {len(self.required)} are required "
+                f"({', '.join(sorted(self.required))}); require fewer, or leave the formula out"
+            )
+            raise InputError(msg)
+
+    def _check_exact(self, formula: str) -> None:
         try:
-            elements = {str(element) for element in Composition(formula).elements}
+            composition = Composition(formula)
         except ValueError as error:
             msg = f"{formula!r} is no formula ({error}); write SrTiO3, or ABX3 for any elements"
             raise InputError(msg) from error
+        elements = {str(element) for element in composition.elements}
         if not elements:
             msg = f"{formula!r} is no formula, as nothing is in it; write SrTiO3, or ABX3 for any elements"
             raise InputError(msg)
@@ -128,17 +140,37 @@ class Constraints(MSONable):
         if bad or not elements <= set(symbols()):
             msg = f"the formula {formula} does not go with what is said of {', '.join(bad) or 'its elements'}"
             raise InputError(msg)
+        if any(abs(amount - round(amount)) > Composition.amount_tolerance for amount in composition.values()):
+            msg = f"no crystal has the numbers of atoms of {formula}; write whole ones, as in LiCo2O4 for Li0.5CoO2"
+            raise InputError(msg)
+
+    def _check_choice(self) -> None:
+        few = self._too_few(symbols()[1:])
+        if few:
+            msg = f"the elements that may be there are {few}; allow more elements"
+            raise InputError(msg)
+
+    def _too_few(self, elements: Collection[str]) -> str | None:
+        """Return which of some elements may be there and why they are too few; None where they are enough."""
+        left = self.possible(elements)
+        count = 2 if self.formula is None else len(_counts(self.formula))
+        if left is None or len(left) >= count:
+            return None
+        why = _LONE if self.formula is None else f"{self.formula} has {count} elements"
+        return f"{'only ' if left else 'none'}{', '.join(sorted(left))}, and {why}"
 
     def _check_atoms(self) -> None:
-        if self.max_atoms is not None and self.max_atoms < 1:
-            msg = f"a cell has at least 1 atom, got {self.max_atoms} as the most"
+        count = max(2, len(self.required))
+        if self.max_atoms is not None and self.max_atoms < count:
+            why = f"{count} elements are required ({', '.join(sorted(self.required))})" if count > 2 else _LONE
+            msg = f"at most {self.max_atoms} atoms are asked for, and {why}; allow {count} or more"
             raise InputError(msg)
         if self.max_atoms is not None and self.min_atoms > self.max_atoms:
             msg = f"the number of atoms goes from {self.min_atoms} to {self.max_atoms}; give the lower end first"
             raise InputError(msg)
         if self.formula is None or self.max_atoms is None:
             return
-        unit = sum(_counts(self.formula)) if is_anonymous(self.formula) else _formula_unit(self.formula)
+        unit = sum(_counts(self.formula))
         if self.max_atoms // unit * unit < self.min_atoms:
             msg = (
                 f"{self.formula} has {unit} atoms or a multiple of it, and {self.min_atoms} to {self.max_atoms} are "
@@ -161,13 +193,17 @@ class Constraints(MSONable):
             where: What knows them, such as ``the model cubic``.
 
         Raises:
-            InputError: if an element that must be there, or all that may, are not among them.
+            InputError: if an element that must be there, or all that may, are not among them, or too few that may are.
         """
         lacking = sorted(self.needed - set(elements))
         if not lacking and self.allowed and not self.allowed & set(elements):
             lacking = sorted(self.allowed)
         if lacking:
             msg = f"{where} knows no {', '.join(lacking)}, which the constraints ask for; ask for other elements"
+            raise InputError(msg)
+        few = self._too_few(elements)
+        if few:
+            msg = f"of the elements that may be there {where} knows {few}; allow more elements"
             raise InputError(msg)
 
     def possible(self, elements: Collection[str]) -> frozenset[str] | None:
@@ -251,16 +287,13 @@ def is_anonymous(formula: str) -> bool:
 
 
 def _counts(formula: str) -> list[int]:
-    """Return the numbers of an anonymous formula without a common divisor, ascending."""
-    counts = [int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula)]
+    """Return the numbers of a formula, anonymous or of elements, without a common divisor, ascending."""
+    if is_anonymous(formula):
+        counts = [int(number or 1) for number in re.findall(r"[A-Z](\d*)", formula)]
+    else:
+        counts = [round(amount) for amount in Composition(formula).values()]
     divisor = math.gcd(*counts)
     return sorted(count // divisor for count in counts)
-
-
-def _formula_unit(formula: str) -> int:
-    """Return the number of atoms of a formula without a common divisor."""
-    amounts = [round(amount) for amount in Composition(formula).values()]
-    return sum(amounts) // math.gcd(*amounts)
 
 
 def matches(composition: Composition, formula: str) -> bool:

@@ -18,7 +18,7 @@ from icsg3d.crystals.symmetry import symmetrised
 from icsg3d.errors import InputError
 from icsg3d.progress import track
 from icsg3d.screening.constraints import Constraints
-from icsg3d.screening.judging import merit
+from icsg3d.screening.judging import ABOVE_HULL, merit
 from icsg3d.screening.repeats import BASE, Repeats
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ class Screening:
     constraints: Constraints = field(default_factory=Constraints)
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the numbers, alone and against the constraints.
+
+        Raises:
+            InputError: if one cannot be, or the distance above the hull is outside the range asked of it.
+        """
         if not 0 <= self.distance_ratio < 2:
             msg = f"the ratio of distances and radii must be between 0 and 2, got {self.distance_ratio}"
             raise InputError(msg)
@@ -77,6 +81,13 @@ class Screening:
             raise InputError(msg)
         if self.above_hull is not None and math.isnan(self.above_hull):
             msg = "the largest distance above the hull is a number in eV/atom, got nan"
+            raise InputError(msg)
+        lowest = self.constraints.ranges.get(ABOVE_HULL, (-math.inf, math.inf))[0]
+        if self.above_hull is not None and self.above_hull < lowest:
+            msg = (
+                f"the largest distance above the hull is {self.above_hull:g} eV/atom, and the range of {ABOVE_HULL} "
+                f"begins at {lowest:g}; leave one of the two out"
+            )
             raise InputError(msg)
 
 

@@ -93,6 +93,8 @@ def test_what_was_refused_may_pass_when_the_run_is_resumed_with_less_asked_for(r
         (("--keep", 0), "at least 1; got 0"),
         (("--phases", "none.csv"), "there is no file none.csv"),
         (("--atoms", "9:4"), "goes from 9 to 4"),
+        (("--formula", "ABX3", "--elements", "Sr,O"), "are only O, Sr, and ABX3 has 3 elements; allow more elements"),
+        (("--hull", -5, "--property", "energy_above_hull=0.5:1"), "is -5 eV/atom, and the range of energy_above_hull"),
     ],
 )
 def test_bad_constraints_end_in_one_sentence(run, tmp_path, crystals, options, expected):
@@ -112,6 +114,8 @@ def test_bad_constraints_end_in_one_sentence(run, tmp_path, crystals, options, e
         (("--keep", 30, "-n", 20), "30 candidates cannot be kept of 20 draws"),
         (("--require-elements", "Xe"), "the hull (Materials Project) knows no Xe"),
         (("--formula", "CsPbI3"), "the model tiny knows no Cs, I, Pb"),
+        (("--formula", "Cu"), "a single element never passes screening"),
+        (("--hull", -5, "--property", "energy_above_hull=0.5:1"), "is -5 eV/atom, and the range of energy_above_hull"),
     ],
 )
 def test_bad_options_of_generate_end_in_one_sentence(run, tmp_path, tiny_model, options, expected):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
+from icsg3d.crystals.elements import symbols
 from icsg3d.errors import InputError
 from icsg3d.screening.constraints import (
     Constraints,
@@ -19,6 +21,7 @@ from icsg3d.screening.constraints import (
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 TETRAGONAL = Structure.from_spacegroup("P4/mmm", Lattice.tetragonal(4, 4.3), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+LONE = "a single element never passes screening"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ TETRAGONAL = Structure.from_spacegroup("P4/mmm", Lattice.tetragonal(4, 4.3), ["N
         (Constraints(formula="AX2"), ["formula"]),
         (Constraints(formula="KCl"), ["formula"]),
         (Constraints(max_atoms=2), []),
-        (Constraints(max_atoms=1), ["atoms"]),
+        (Constraints(min_atoms=3), ["atoms"]),
         (Constraints(space_group=225), []),
         (Constraints(space_group=221), ["space group"]),
         (Constraints(crystal_system="tetragonal"), ["crystal system"]),
@@ -62,10 +65,13 @@ def test_several_at_once():
         ({"allowed": frozenset({"Sn"}), "excluded": frozenset({"Sn"})}, "all elements that are allowed are excluded"),
         ({"formula": "CsPbI3", "excluded": frozenset({"Pb"})}, "CsPbI3 does not go with what is said of Pb"),
         ({"formula": "CsSnI3", "required": frozenset({"Pb"})}, "does not go with what is said of Pb"),
-        ({"formula": "AX", "required": frozenset({"Pb", "I", "Cs"})}, "AX has 2 elements, and 3 are required"),
+        (
+            {"formula": "AX", "required": frozenset({"Pb", "I", "Cs"})},
+            r"AX has 2 elements, and 3 are required \(Cs, I, Pb\); require fewer, or leave the formula out",
+        ),
         ({"formula": "perovskite"}, "'perovskite' is no formula"),
         ({"formula": "X0Y0"}, "'X0Y0' is no formula"),
-        ({"max_atoms": 0}, "at least 1 atom"),
+        ({"max_atoms": 0}, "at most 0 atoms are asked for"),
         ({"space_group": 231}, "1 to 230, got 231"),
         ({"crystal_system": "round"}, "no crystal system 'round'"),
         ({"space_group": 221, "crystal_system": "hexagonal"}, "space group 221 is cubic, not hexagonal"),
@@ -76,6 +82,96 @@ def test_several_at_once():
 def test_contradictions_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Constraints(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "way_out"),
+    [
+        (
+            {"formula": "ABX3", "allowed": {"Sr", "O"}},
+            "the elements that may be there are only O, Sr, and ABX3 has 3 elements; allow more elements",
+            {"allowed": {"Sr", "O", "Ti"}},
+        ),
+        (
+            {"formula": "ABX3", "allowed": {"Sr", "O", "Ti"}, "excluded": {"Ti"}},
+            "the elements that may be there are only O, Sr, and ABX3 has 3 elements; allow more elements",
+            {"excluded": {"Ba"}},
+        ),
+        (
+            {"formula": "ABX3", "excluded": set(symbols()[1:]) - {"Sr", "O"}},
+            "the elements that may be there are only O, Sr, and ABX3 has 3 elements; allow more elements",
+            {"formula": "AX"},
+        ),
+        (
+            {"formula": "AX", "required": {"Sr", "Ti", "O"}},
+            "AX has 2 elements, and 3 are required (O, Sr, Ti); require fewer, or leave the formula out",
+            {"formula": None},
+        ),
+        (
+            {"allowed": {"Cu"}},
+            f"the elements that may be there are only Cu, and {LONE}; allow more elements",
+            {"allowed": {"Cu", "Zn"}},
+        ),
+        (
+            {"allowed": {"Cu", "Zn"}, "excluded": {"Zn"}},
+            f"the elements that may be there are only Cu, and {LONE}; allow more elements",
+            {"excluded": set()},
+        ),
+        (
+            {"excluded": set(symbols()[1:])},
+            "all elements that are allowed are excluded; allow others",
+            {"excluded": set(symbols()[3:])},
+        ),
+        *(
+            (
+                {"formula": formula},
+                f"{formula} is a formula of one element, and {LONE}; give one of two or more",
+                {"formula": other},
+            )
+            for formula, other in (("Cu", "CuO"), ("Cu4", "Cu3Zn"), ("A2", "A2X"))
+        ),
+        (
+            {"formula": "Li0.5CoO2"},
+            "no crystal has the numbers of atoms of Li0.5CoO2; write whole ones, as in LiCo2O4 for Li0.5CoO2",
+            {"formula": "(Li0.29Co0.71)100O200"},
+        ),
+        (
+            {"max_atoms": 1},
+            f"at most 1 atoms are asked for, and {LONE}; allow 2 or more",
+            {"max_atoms": 2},
+        ),
+        (
+            {"max_atoms": 2, "required": {"Sr", "Ti", "O"}},
+            "at most 2 atoms are asked for, and 3 elements are required (O, Sr, Ti); allow 3 or more",
+            {"max_atoms": 3},
+        ),
+        (
+            {"formula": "SrTiO3", "min_atoms": 6, "max_atoms": 9},
+            "SrTiO3 has 5 atoms or a multiple of it, and 6 to 9 are asked for; leave one of the two out",
+            {"max_atoms": 10},
+        ),
+    ],
+)
+def test_what_no_compound_meets_is_refused_and_its_way_out_is_not(arguments, message, way_out):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        Constraints(**arguments)
+    assert Constraints(**arguments | way_out) != Constraints()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known", "message"),
+    [
+        ({"allowed": {"Na", "Xe"}}, {"Na", "Cl"}, f"only Na, and {LONE}"),
+        ({"excluded": {"Na", "Cl"}}, {"Na", "Cl"}, f"none, and {LONE}"),
+        ({"allowed": {"Na", "Cl", "Xe"}, "formula": "ABX3"}, {"Na", "Cl"}, "only Cl, Na, and ABX3 has 3 elements"),
+    ],
+)
+def test_too_few_known_elements_are_refused(arguments, known, message):
+    asked = Constraints(**arguments)
+    whole = f"^of the elements that may be there the model spied knows {message}; allow more elements$"
+    with pytest.raises(InputError, match=whole):
+        asked.check_known(known, "the model spied")
+    asked.check_known(known | {"Xe", "K"}, "the model spied")
 
 
 def test_crystal_systems_begin_and_end_where_the_tables_say():
@@ -119,4 +215,4 @@ def test_possible_elements():
     assert Constraints().possible(known) is None
     assert Constraints(allowed={"Li", "O", "Cs"}).possible(known) == {"Li", "O"}
     assert Constraints(excluded={"F", "Cs"}).possible(known) == {"Li", "Na", "O"}
-    assert Constraints(allowed={"Li", "O"}, excluded={"O"}).possible(known) == {"Li"}
+    assert Constraints(allowed={"Li", "Na", "O"}, excluded={"O"}).possible(known) == {"Li", "Na"}

@@ -8,6 +8,7 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
+from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, with_symmetry
 
 
@@ -165,3 +166,16 @@ def test_candidates_are_refined_and_the_given_ones_left_alone():
 def test_criteria_that_mean_nothing_are_refused(wrong):
     with pytest.raises(InputError):
         Screening(**wrong)
+
+
+def test_a_hull_below_the_range_asked_of_it_is_refused():
+    asked = Constraints(ranges={"energy_above_hull": (0.5, 1.0)})
+    message = (
+        "the largest distance above the hull is -5 eV/atom, and the range of energy_above_hull begins at 0.5; "
+        "leave one of the two out"
+    )
+    with pytest.raises(InputError, match=f"^{message}$"):
+        Screening(above_hull=-5, constraints=asked)
+    for both_can_be in (0.5, 2.0, None):
+        assert Screening(above_hull=both_can_be, constraints=asked).constraints == asked
+    assert Screening(above_hull=-5, constraints=Constraints(ranges={"band_gap": (0.5, 1.0)})).above_hull == -5

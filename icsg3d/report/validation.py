@@ -111,6 +111,7 @@ def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFram
     for row, doc in zip(rows, summary.rows, strict=True):
         row |= {
             "candidate": doc.candidate.index,
+            "above_hull_predicted_std": _known(doc.candidate.predictions.get("energy_above_hull_std")),
             "scaled_by": doc.candidate.screening.get("scaled_by"),
             "reason": doc.reason,
             "delta_cell_percent": doc.delta_cell_percent,
@@ -126,6 +127,11 @@ def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFram
         "engine": summary.engine.model_dump(mode="json"),
         "screened_out": len(summary.screened_out),
     }
+
+
+def _known(value: float | None) -> float | None:
+    """Return a number that JSON can hold, None where it is missing or NaN."""
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _sections(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from jobflow import OutputReference
 from monty.json import MontyEncoder, jsanitize
 
 from icsg3d.crystals.structures import read_structure
@@ -22,13 +23,14 @@ from icsg3d.files import saving, write_atomically
 from icsg3d.progress import task
 from icsg3d.report.folders import REPORT_FILE, SUBMITTED_FILE, read_candidates_or_crystals, write_cif
 from icsg3d.report.page import write_report
-from icsg3d.report.validation import averages, table_s1, write_tables
+from icsg3d.report.validation import averages, table_s1, write_rows, write_tables
 from icsg3d.run_folders import run_folder
 from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.jobs import ScreenMaker
+from icsg3d.workflows.jobs import summary as summary_of
 from icsg3d.workflows.local import run_flow
-from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationSummaryDoc
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationDoc, ValidationSummaryDoc
 from icsg3d.workflows.stores import chosen_store
 
 if TYPE_CHECKING:
@@ -109,12 +111,14 @@ def validate(
     scale_cells: bool = True,
     novel: bool = False,
     elements: Sequence[Path] = (),
-    shard_size: int = 100,
+    shard_size: int = 1,
     device: str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
 ) -> Validated:
     """Relax candidates with an engine and compare its formation energies with the predicted ones.
+
+    The tables of the folder hold each row as soon as it is finished.
 
     Args:
         candidates: Files of candidates, or any crystals.
@@ -126,7 +130,7 @@ def validate(
         scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
-        shard_size: Candidates of one job.
+        shard_size: Candidates of one job. Their rows are written together, as their calculations go step by step.
         device: Where the networks run.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
@@ -264,12 +268,14 @@ def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalR
     screening = next(job for job in flow.jobs if job.name == maker.screen_maker.name)
     prefix = f"{maker.validation_maker.name} "
     here = out.absolute()  # jobs run in folders of their own
+    rows = _RowsSoFar(here)
     with task("validating", total=count) as running:
 
-        def finished(job: str) -> None:
-            if job == screening.name:  # before the first relaxation begins
-                _write_screened(screening.output.resolve(store), maker.top, here)
+        def finished(job: str, uuid: str) -> None:
+            if uuid == screening.uuid:  # before the first relaxation begins
+                rows.chosen = _write_screened(screening.output.resolve(store), maker.top, here)
             if job.startswith(prefix) and "#" in job:
+                rows.add(OutputReference(uuid).resolve(store))
                 running.advance()
                 _log.info("%s is finished", job.removeprefix(prefix))
 
@@ -278,11 +284,43 @@ def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalR
     return run
 
 
-def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> None:
-    """Write ``screening.csv`` of what is going to be validated, and of what is not."""
+class _RowsSoFar:
+    """The tables of a run while it goes on: a run that is killed leaves the rows that were finished.
+
+    Args:
+        folder: Of the run.
+
+    Attributes:
+        chosen: Indices of the candidates that are validated, in the order of their rows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.chosen: list[int] = []
+        self._folder = folder
+        self._rows: list[ValidationDoc] = []
+        table = folder / "table_s1.csv"
+        # A resumed run goes through what it has anew; until it is as far, the tables of the earlier one tell more.
+        self._there = len(table.read_bytes().splitlines()) - 1 if table.is_file() else 0
+
+    def add(self, row: ValidationDoc) -> None:
+        """Write the tables with a row that is finished; what cannot be written now is tried again with the next."""
+        self._rows.append(row)
+        if len(self._rows) < self._there:
+            return
+        self._rows.sort(key=lambda each: self.chosen.index(each.candidate.index))
+        left = len(self.chosen) - len(self._rows)
+        try:
+            write_rows(summary_of(self._rows, row.engine), self._folder, left)
+        except OSError as error:  # not the fault of the candidate
+            _log.warning("%s: the tables cannot be written yet (%s)", self._folder, error.strerror or error)
+
+
+def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> list[int]:
+    """Write ``screening.csv`` of what is going to be validated, and of what is not; return the indices of the first."""
     passed = [each for each in screened.candidates if each.screening.get("passed")]
     rest = [each for each in screened.candidates if not each.screening.get("passed")]
     _write_table([*passed, *rest], min(top, len(passed)), out)
+    return [each.index for each in passed[:top]]
 
 
 def write_results(run: LocalRun, out: Path) -> None:

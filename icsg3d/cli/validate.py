@@ -9,6 +9,7 @@ import typer
 
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, bold, check_device, needs, say
+from icsg3d.cli.constraints import PhasesOption
 from icsg3d.cli.submitting import ProjectOption, SubmitOption, WorkerOption, check_submission, submission_of
 
 EngineOption = Annotated[
@@ -41,6 +42,7 @@ def validate(
     element: Annotated[
         list[Path] | None, typer.Option(help="Crystal of an element, as its reference; repeatable.")
     ] = None,
+    phases: PhasesOption = None,
     shard_size: Annotated[
         int | None,
         typer.Option(min=1, help="Candidates of one job, which finish together: 1, with --submit 100."),
@@ -74,7 +76,7 @@ def validate(
         from icsg3d.runs.validate import validate as run
 
     options: dict[str, Any] = {"engine": engine, "top": top, "fixed": fixed, "screen": screen, "novel": novel}
-    options |= {"scale_cells": scale_cells, "elements": element or []}
+    options |= {"scale_cells": scale_cells, "elements": element or [], "phases": phases or []}
     options |= {"device": device, "overwrite": overwrite}
     submission = submission_of(submit, shard_size or 100, worker, project)
     if submission is not None:

@@ -20,6 +20,7 @@ from monty.json import MontyEncoder, jsanitize
 from icsg3d.crystals.structures import read_structure
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
+from icsg3d.hull import read_phases
 from icsg3d.progress import task
 from icsg3d.report.folders import REPORT_FILE, SUBMITTED_FILE, read_candidates_or_crystals, write_cif
 from icsg3d.report.page import write_report
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from jobflow import Flow
 
     from icsg3d.generation.candidates import Candidate
+    from icsg3d.hull import Phase
     from icsg3d.workflows.formation import FormationEnergyMaker
     from icsg3d.workflows.local import LocalRun
 
@@ -111,6 +113,7 @@ def validate(
     scale_cells: bool = True,
     novel: bool = False,
     elements: Sequence[Path] = (),
+    phases: Sequence[Path] = (),
     shard_size: int = 1,
     device: str = "cpu",
     resume: bool = False,
@@ -130,6 +133,7 @@ def validate(
         scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
+        phases: Files of phases to add to the hull.
         shard_size: Candidates of one job. Their rows are written together, as their calculations go step by step.
         device: Where the networks run.
         resume: Take up what an interrupted run left.
@@ -140,7 +144,7 @@ def validate(
         Interrupted: on Ctrl-C; finished calculations are kept.
     """
     ways = {"fixed": fixed, "screen": screen, "scale": scale_cells, "novel": novel}
-    planned = plan(candidates, engine, top, elements, shard_size, device, **ways)
+    planned = plan(candidates, engine, top, elements, shard_size, device, phases=phases, **ways)
     maker, count = planned.maker, min(top, planned.count)
     with run_folder(out, OWN, planned.settings, holds=HOLDS, resume=resume, overwrite=overwrite):
         run = _summarised(planned.flow, maker, out, count)
@@ -176,6 +180,7 @@ def plan(
     shard_size: int,
     device: str,
     *,
+    phases: Sequence[Path] = (),
     fixed: bool,
     screen: bool,
     scale: bool,
@@ -188,19 +193,22 @@ def plan(
     """
     found = _read([candidates] if isinstance(candidates, Path) else candidates)
     energies = _engine(engine, elements, fixed=fixed)
+    added = [phase for path in phases for phase in read_phases(Path(path))]
+    files = [str(Path(path).resolve()) for path in phases]  # jobs run in folders of their own
     maker = ScreeningFlowMaker(
         screen_maker=ScreenMaker(
             screening={"novel": novel} | ({} if screen else _NO_SCREENING),
             scale_cells=scale and not fixed,
             symmetry_tolerance=0.0 if fixed else 0.1,
             device=device,
+            phases=files,
         ),
         validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
         top=top,
         shard_size=shard_size,
     )
     flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
-    return Plan(maker, flow, len(found), _settings(found, energies, maker))
+    return Plan(maker, flow, len(found), _settings(found, energies, maker, added))
 
 
 def _read(paths: Sequence[Path]) -> list[Candidate]:
@@ -227,8 +235,10 @@ def _engine(name: str, element_files: Sequence[Path], *, fixed: bool) -> Formati
     return dataclasses.replace(maker, relax_maker=None)
 
 
-def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker) -> dict[str, Any]:
-    return {
+def _settings(
+    found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker, phases: Sequence[Phase]
+) -> dict[str, Any]:
+    settings = {
         "candidates": _digest([candidate.as_dict() for candidate in found]),
         "elements": _digest({symbol: crystal.as_dict() for symbol, crystal in energies.elements.items()}),
         "engine": energies.document().settings,
@@ -237,6 +247,7 @@ def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker:
         "screening": maker.screen_maker.screening,
         "scale_cells": maker.screen_maker.scale_cells,
     }
+    return settings | ({"phases": _digest(sorted(phases))} if phases else {})
 
 
 def _digest(content: Any) -> str:

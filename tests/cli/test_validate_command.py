@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -81,6 +82,26 @@ def test_what_is_screened_out_is_told_before_anything_is_relaxed(run, crystals, 
     for name in validated["formula"]:
         assert f"{name} #" in said
     assert said.count("is finished") == len(validated)
+
+
+def test_phases_of_ones_own_are_part_of_the_hull_and_of_the_run(run, crystals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # jobs run in other folders
+    command = ("validate", crystals / "CuAu.cif", *ENGINE, "--no-screen", "--no-scale-cells")
+    Path("own.csv").write_text("formula,formation_energy_per_atom\nAuCu,-1.0\n")
+    assert run(*command, "--out", "plain")[0] == 0
+    assert run(*command, "--phases", "own.csv", "--out", "out")[0] == 0
+    plain, lower = (pd.read_csv(Path(name) / "table_s1.csv").iloc[0] for name in ("plain", "out"))
+    assert lower["above_hull_predicted"] == pytest.approx(lower["e_form_predicted"] + 1.0, abs=2e-4)
+    assert plain["above_hull_predicted"] < 0.2
+    (row,) = json.loads(gzip.decompress(Path("out/validation.json.gz").read_bytes()))["rows"]
+    assert row["energy_above_hull"] is None  # the engine's energies are on another scale
+    assert run(*command, "--phases", "own.csv", "--out", "out", "--resume")[0] == 0
+    for folder, options in (("out", ()), ("plain", ("--phases", "own.csv"))):
+        code, said = run(*command, *options, "--out", folder, "--resume")
+        assert code == 2
+        assert "was begun with another phases" in said
+    Path("own.csv").write_text("formula,formation_energy_per_atom\nAuCu,-2.0\n")
+    assert "another phases" in run(*command, "--phases", "own.csv", "--out", "out", "--resume")[1]
 
 
 TABLES = ("table_s1.csv", "table_s1.json", "table_s1.md", "table_s1.html", "table_s3.csv")
@@ -222,6 +243,7 @@ def test_a_maker_of_the_working_folder_is_found(run, crystals, tmp_path, monkeyp
         (("CuAu.cif", *ENGINE, "--fixed", "--out", "out"), "can only relax"),
         (("CuAu.cif", "--element", "CuAu.cif", "--out", "out"), "not an element"),
         (("CuAu.cif", *ENGINE, "--out", "CuAu.cif"), "cannot be written"),
+        (("CuAu.cif", *ENGINE, "--phases", "none.csv", "--out", "out"), "there is no file none.csv; give a CSV table"),
     ],
 )
 def test_bad_input_is_one_sentence(run, crystals, monkeypatch, arguments, message):

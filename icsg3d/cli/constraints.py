@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from icsg3d.runs.judged import Judging
 
 _PANEL = "What candidates have to meet"
+_PHASES = "CSV table or JSON entries of phases to add to the hull; repeatable."
+
+PhasesOption = Annotated[list[Path] | None, typer.Option(help=_PHASES)]
+"""Of commands that tell the distance from the hull without judging by it."""
 
 
 def _option(kind: Any, help_: str, name: str | None = None, metavar: str | None = None, **more: Any) -> Any:
@@ -43,7 +47,7 @@ _OPTIONS: dict[str, Any] = {
     "hull": _option(float | None, "Largest energy above the hull in eV/atom: 0.1.", metavar="EV"),
     "novel": _option(bool, "Leave out compositions of the training crystals and of the hull.", "--novel"),
     "keep": _option(int | None, "How many candidates to keep, the best first."),
-    "phases": _option(list[Path] | None, "CSV table or JSON entries of phases to add to the hull; repeatable."),
+    "phases": _option(list[Path] | None, _PHASES),
     "also": _option(
         list[str] | None,
         "Also write what is kept as extxyz (frames of extended XYZ) or db (ASE database); repeatable.",

@@ -9,6 +9,7 @@ import typer
 
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, ResumeOption, bold, check_device, say
+from icsg3d.cli.constraints import PhasesOption
 
 
 def predict(
@@ -23,6 +24,7 @@ def predict(
             help="Shipped property or folder of a trained model; repeatable, or all.",
         ),
     ] = None,
+    phases: PhasesOption = None,
     device: DeviceOption = "cpu",
     resume: ResumeOption = False,
 ) -> None:
@@ -39,5 +41,5 @@ def predict(
     from icsg3d.runs.predict import predict as run
 
     check_device(device)
-    found = run(data, out, property_, device=device, resume=resume)
+    found = run(data, out, property_, phases=phases or [], device=device, resume=resume)
     say(f"{found} are in {bold(out)}")

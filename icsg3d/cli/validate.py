@@ -9,6 +9,7 @@ import typer
 
 from icsg3d.cli import completion
 from icsg3d.cli.console import DeviceOption, OverwriteOption, ResumeOption, bold, check_device, needs, say
+from icsg3d.cli.constraints import PhasesOption
 from icsg3d.cli.submitting import ProjectOption, SubmitOption, WorkerOption, check_submission, submission_of
 
 EngineOption = Annotated[
@@ -41,7 +42,11 @@ def validate(
     element: Annotated[
         list[Path] | None, typer.Option(help="Crystal of an element, as its reference; repeatable.")
     ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Candidates of one job.")] = 100,
+    phases: PhasesOption = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Candidates of one job, which finish together: 1, with --submit 100."),
+    ] = None,
     device: DeviceOption = "cpu",
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -52,7 +57,8 @@ def validate(
     """Relax candidates with an engine and compare its formation energies with the predicted ones: Table S1.
 
     Writes `table_s1.csv`, `.json`, `.md` and `.html`, `table_s3.csv`, `screening.csv`, `validation.json.gz`,
-    `validation.png` and the relaxed crystals. Every candidate that is calculated has a row; a failed one says why.
+    `validation.png` and the relaxed crystals. Every candidate that is calculated has a row as soon as it is finished;
+    a failed one says why.
 
     **Examples**
 
@@ -70,8 +76,9 @@ def validate(
         from icsg3d.runs.validate import validate as run
 
     options: dict[str, Any] = {"engine": engine, "top": top, "fixed": fixed, "screen": screen, "novel": novel}
-    options |= {"scale_cells": scale_cells, "elements": element or [], "device": device, "overwrite": overwrite}
-    submission = submission_of(submit, shard_size, worker, project)
+    options |= {"scale_cells": scale_cells, "elements": element or [], "phases": phases or []}
+    options |= {"device": device, "overwrite": overwrite}
+    submission = submission_of(submit, shard_size or 100, worker, project)
     if submission is not None:
         from icsg3d.runs.submit import submit_validation
 
@@ -79,6 +86,6 @@ def validate(
         say(str(submit_validation(candidates, out, submission, **options)))
         return
     check_device(device)
-    found = run(candidates, out, **options, shard_size=shard_size, resume=resume)
+    found = run(candidates, out, **options, shard_size=shard_size or 1, resume=resume)
     if found.summary.rows:
         say(f"{found} (Table S1 in {bold(out)})")

@@ -7,12 +7,13 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 from icsg3d.errors import InputError
-from icsg3d.hull.phases import Phase, composition_of, shipped_phases, symbols_of
+from icsg3d.hull.phases import Phase, composition_of, read_phases, shipped_phases, symbols_of
 from icsg3d.hull.systems import subsystems
 
 if TYPE_CHECKING:
@@ -106,6 +107,18 @@ class ReferenceHull:
         """
         names = ", ".join(name for name in (self.source, source) if name)
         return ReferenceHull([*self._phases.values(), *phases], names)
+
+    def with_files(self, files: Sequence[str | Path]) -> ReferenceHull:
+        """Return a hull to which the phases of files were added; this one where there are no files.
+
+        Args:
+            files: Tables or entries (:func:`~icsg3d.hull.phases.read_phases`).
+
+        Raises:
+            InputError: if a file is missing, or holds no phases.
+        """
+        added = tuple(phase for file in files for phase in read_phases(Path(file)))
+        return _extended(self, added, ", ".join(map(str, files))) if added else self
 
     @property
     def formulas(self) -> frozenset[str]:
@@ -229,6 +242,12 @@ class ReferenceHull:
 
 def _symbols(composition: Composition) -> Symbols:
     return frozenset(element.symbol for element in composition.elements)
+
+
+@lru_cache(maxsize=2)
+def _extended(hull: ReferenceHull, phases: tuple[Phase, ...], source: str) -> ReferenceHull:
+    """Return a hull with more phases; it is kept with its diagrams, as jobs ask for the same one again and again."""
+    return hull.with_phases(phases, source)
 
 
 @cache

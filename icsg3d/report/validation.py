@@ -91,26 +91,42 @@ def write_tables(summary: ValidationSummaryDoc, folder: Path) -> list[str]:
     Returns:
         The names of the files.
     """
+    names = write_rows(summary, folder)
+    draw_validation(summary, folder / "validation.png")
+    return [*names, "validation.png"]
+
+
+def write_rows(summary: ValidationSummaryDoc, folder: Path, left: int = 0) -> list[str]:
+    """Write what :func:`write_tables` does but for the picture, also while candidates are still calculated.
+
+    Args:
+        summary: Of those that are done.
+        folder: Where.
+        left: How many are not; the tables that are more than rows say so.
+
+    Returns:
+        The names of the files.
+    """
     first, third = table_s1(summary), table_s3(summary)
-    sections = _sections(summary, first, third)
+    sections = _sections(summary, first, third, left)
     contents = {
         "table_s1.csv": first.to_csv(index=False, float_format="%.4f"),
         "table_s3.csv": third.to_csv(index=False, float_format="%.4f"),
-        "table_s1.json": json.dumps(_json(summary, first, third), indent=1, allow_nan=False) + "\n",
+        "table_s1.json": json.dumps(_json(summary, first, third, left), indent=1, allow_nan=False) + "\n",
         "table_s1.md": "\n\n".join(_markdown(section) for section in sections) + "\n",
         "table_s1.html": _page(sections),
     }
     for name, text in contents.items():
         write_atomically(folder / name, text.encode())
-    draw_validation(summary, folder / "validation.png")
-    return [*contents, "validation.png"]
+    return list(contents)
 
 
-def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFrame) -> dict[str, Any]:
+def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFrame, left: int) -> dict[str, Any]:
     rows = json.loads(first.to_json(orient="records", double_precision=6))
     for row, doc in zip(rows, summary.rows, strict=True):
         row |= {
             "candidate": doc.candidate.index,
+            "above_hull_predicted_std": _known(doc.candidate.predictions.get("energy_above_hull_std")),
             "scaled_by": doc.candidate.screening.get("scaled_by"),
             "reason": doc.reason,
             "delta_cell_percent": doc.delta_cell_percent,
@@ -125,11 +141,16 @@ def _json(summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFram
         "table_s3": json.loads(third.to_json(orient="records", double_precision=6)),
         "engine": summary.engine.model_dump(mode="json"),
         "screened_out": len(summary.screened_out),
-    }
+    } | ({"left": left} if left else {})
+
+
+def _known(value: float | None) -> float | None:
+    """Return a number that JSON can hold, None where it is missing or NaN."""
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _sections(
-    summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFrame
+    summary: ValidationSummaryDoc, first: pd.DataFrame, third: pd.DataFrame, left: int
 ) -> list[tuple[str, list[str], pd.DataFrame | None]]:
     """Return headings, paragraphs and tables of the report."""
     versions = ", ".join(f"{name} {version}" for name, version in summary.engine.versions.items())
@@ -143,6 +164,8 @@ def _sections(
         _sentence("Without the compounds of Table S3", plain),
         _sentence("The paper's Table S1", paper),
     ]
+    if left:
+        text.insert(0, f"{len(first)} of {len(first) + left} candidates so far.")
     if resized:
         text.append(
             f"{len(resized)} cells were brought to their equilibrium volume before they went to the engine "

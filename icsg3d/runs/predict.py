@@ -42,6 +42,7 @@ def predict(
     out: Path,
     properties: Sequence[str] | None = None,
     *,
+    phases: Sequence[Path] = (),
     device: str = "cpu",
     resume: bool = False,
 ) -> Predicted:
@@ -54,6 +55,7 @@ def predict(
         data: One or several sources of crystals.
         out: Table to write, ``.csv`` or ``.parquet``.
         properties: Shipped properties or folders of trained models; all that are shipped without any, or with ``all``.
+        phases: Files of phases to add to the hull that the distances are from.
         device: Where the networks run.
         resume: Take up what an interrupted run left.
 
@@ -63,25 +65,31 @@ def predict(
     """
     out = Path(out)
     check_ending(out, NUMBER_ENDINGS)
+    hull = ReferenceHull.shipped().with_files(phases)
     predictors = _predictors(None if properties and "all" in properties else properties, device)
+    if phases and all(predictor.property.name != ENERGY for predictor in predictors):
+        raise InputError(
+            f"phases of a hull go with the formation energy; add --property {ENERGY}, or leave out --phases"
+        )
 
     def work(table: CrystalTable) -> tuple[pd.DataFrame, dict[str, str]]:
         frame, skipped = predict_table(table.structures, predictors, table.ids)
-        return with_hull(frame), skipped
+        return with_hull(frame, hull), skipped
 
-    models = [predictor.digest for predictor in predictors]
-    written = write_rows_of(data, out, {"models": models}, work, "predicting", "predicted", resume=resume)
+    key = {"models": [predictor.digest for predictor in predictors]} | ({"hull": hull.digest} if phases else {})
+    written = write_rows_of(data, out, key, work, "predicting", "predicted", resume=resume)
     guessed = written.told.get("unseen_elements", 0)
     if guessed:
         _log.warning("%d crystals hold elements that a model never saw: see the column unseen_elements", guessed)
     return Predicted(out, written.count, [predictor.property.label for predictor in predictors])
 
 
-def with_hull(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of predictions with distances from the shipped hull beside the formation energies, if it has them.
+def with_hull(frame: pd.DataFrame, hull: ReferenceHull | None = None) -> pd.DataFrame:
+    """Return a table of predictions with distances from a hull beside the formation energies, if it has them.
 
     Args:
         frame: With ``formula`` and perhaps ``formation_energy_per_atom`` and its ``_std`` (eV/atom).
+        hull: Of known phases; by default the shipped one.
 
     Returns:
         A copy with ``energy_above_hull`` and ``energy_above_hull_std`` after them (eV/atom, NaN where the hull lacks an
@@ -89,7 +97,7 @@ def with_hull(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if ENERGY not in frame:
         return frame
-    found = ReferenceHull.shipped().place_all(
+    found = (ReferenceHull.shipped() if hull is None else hull).place_all(
         [Composition(formula) for formula in frame["formula"]],
         frame[ENERGY].to_list(),
         frame[f"{ENERGY}_std"].to_list(),

@@ -196,6 +196,7 @@ def submit_validation(
     scale_cells: bool = True,
     novel: bool = False,
     elements: Sequence[Path] = (),
+    phases: Sequence[Path] = (),
     device: str = "cpu",
     overwrite: bool = False,
 ) -> Submitted:
@@ -212,6 +213,7 @@ def submit_validation(
         scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
+        phases: Files of phases to add to the hull, which must have the same path on all machines.
         device: Where the networks run, on those machines.
         overwrite: Replace what an earlier run left.
 
@@ -221,9 +223,8 @@ def submit_validation(
     """
     _check_manager(submission)
     size = submission.shard_size
-    planned = plan(
-        candidates, engine, top, elements, size, device, fixed=fixed, screen=screen, scale=scale_cells, novel=novel
-    )
+    ways = {"fixed": fixed, "screen": screen, "scale": scale_cells, "novel": novel}
+    planned = plan(candidates, engine, top, elements, size, device, phases=phases, **ways)
     with run_folder(out, OWN, planned.settings, holds=HOLDS, resume=False, overwrite=overwrite):
         return _submit(planned.flow, out, submission, "validation")
 

@@ -14,21 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from jobflow import OutputReference
 from monty.json import MontyEncoder, jsanitize
 
 from icsg3d.crystals.structures import read_structure
 from icsg3d.errors import InputError, Interrupted
 from icsg3d.files import saving, write_atomically
+from icsg3d.hull import read_phases
 from icsg3d.progress import task
 from icsg3d.report.folders import REPORT_FILE, SUBMITTED_FILE, read_candidates_or_crystals, write_cif
 from icsg3d.report.page import write_report
-from icsg3d.report.validation import averages, table_s1, write_tables
+from icsg3d.report.validation import averages, table_s1, write_rows, write_tables
 from icsg3d.run_folders import run_folder
 from icsg3d.workflows.engines import engine_named
 from icsg3d.workflows.flows import CandidateValidationMaker, ScreeningFlowMaker
 from icsg3d.workflows.jobs import ScreenMaker
+from icsg3d.workflows.jobs import summary as summary_of
 from icsg3d.workflows.local import run_flow
-from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationSummaryDoc
+from icsg3d.workflows.schemas import CandidateDoc, CandidatesDoc, ValidationDoc, ValidationSummaryDoc
 from icsg3d.workflows.stores import chosen_store
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from jobflow import Flow
 
     from icsg3d.generation.candidates import Candidate
+    from icsg3d.hull import Phase
     from icsg3d.workflows.formation import FormationEnergyMaker
     from icsg3d.workflows.local import LocalRun
 
@@ -109,12 +113,15 @@ def validate(
     scale_cells: bool = True,
     novel: bool = False,
     elements: Sequence[Path] = (),
-    shard_size: int = 100,
+    phases: Sequence[Path] = (),
+    shard_size: int = 1,
     device: str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
 ) -> Validated:
     """Relax candidates with an engine and compare its formation energies with the predicted ones.
+
+    The tables of the folder hold each row as soon as it is finished.
 
     Args:
         candidates: Files of candidates, or any crystals.
@@ -126,7 +133,8 @@ def validate(
         scale_cells: First bring each cell to its predicted equilibrium volume.
         novel: Also leave out compositions that the generator has learned.
         elements: Crystals of elements, as their references.
-        shard_size: Candidates of one job.
+        phases: Files of phases to add to the hull.
+        shard_size: Candidates of one job. Their rows are written together, as their calculations go step by step.
         device: Where the networks run.
         resume: Take up what an interrupted run left.
         overwrite: Replace what an earlier run left.
@@ -136,7 +144,7 @@ def validate(
         Interrupted: on Ctrl-C; finished calculations are kept.
     """
     ways = {"fixed": fixed, "screen": screen, "scale": scale_cells, "novel": novel}
-    planned = plan(candidates, engine, top, elements, shard_size, device, **ways)
+    planned = plan(candidates, engine, top, elements, shard_size, device, phases=phases, **ways)
     maker, count = planned.maker, min(top, planned.count)
     with run_folder(out, OWN, planned.settings, holds=HOLDS, resume=resume, overwrite=overwrite):
         run = _summarised(planned.flow, maker, out, count)
@@ -172,6 +180,7 @@ def plan(
     shard_size: int,
     device: str,
     *,
+    phases: Sequence[Path] = (),
     fixed: bool,
     screen: bool,
     scale: bool,
@@ -184,19 +193,22 @@ def plan(
     """
     found = _read([candidates] if isinstance(candidates, Path) else candidates)
     energies = _engine(engine, elements, fixed=fixed)
+    added = [phase for path in phases for phase in read_phases(Path(path))]
+    files = [str(Path(path).resolve()) for path in phases]  # jobs run in folders of their own
     maker = ScreeningFlowMaker(
         screen_maker=ScreenMaker(
             screening={"novel": novel} | ({} if screen else _NO_SCREENING),
             scale_cells=scale and not fixed,
             symmetry_tolerance=0.0 if fixed else 0.1,
             device=device,
+            phases=files,
         ),
         validation_maker=CandidateValidationMaker(formation_energy_maker=energies),
         top=top,
         shard_size=shard_size,
     )
     flow = maker.make(candidates=[CandidateDoc.from_candidate(candidate) for candidate in found])
-    return Plan(maker, flow, len(found), _settings(found, energies, maker))
+    return Plan(maker, flow, len(found), _settings(found, energies, maker, added))
 
 
 def _read(paths: Sequence[Path]) -> list[Candidate]:
@@ -223,8 +235,10 @@ def _engine(name: str, element_files: Sequence[Path], *, fixed: bool) -> Formati
     return dataclasses.replace(maker, relax_maker=None)
 
 
-def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker) -> dict[str, Any]:
-    return {
+def _settings(
+    found: Sequence[Candidate], energies: FormationEnergyMaker, maker: ScreeningFlowMaker, phases: Sequence[Phase]
+) -> dict[str, Any]:
+    settings = {
         "candidates": _digest([candidate.as_dict() for candidate in found]),
         "elements": _digest({symbol: crystal.as_dict() for symbol, crystal in energies.elements.items()}),
         "engine": energies.document().settings,
@@ -233,6 +247,7 @@ def _settings(found: Sequence[Candidate], energies: FormationEnergyMaker, maker:
         "screening": maker.screen_maker.screening,
         "scale_cells": maker.screen_maker.scale_cells,
     }
+    return settings | ({"phases": _digest(sorted(phases))} if phases else {})
 
 
 def _digest(content: Any) -> str:
@@ -264,12 +279,14 @@ def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalR
     screening = next(job for job in flow.jobs if job.name == maker.screen_maker.name)
     prefix = f"{maker.validation_maker.name} "
     here = out.absolute()  # jobs run in folders of their own
+    rows = _RowsSoFar(here)
     with task("validating", total=count) as running:
 
-        def finished(job: str) -> None:
-            if job == screening.name:  # before the first relaxation begins
-                _write_screened(screening.output.resolve(store), maker.top, here)
+        def finished(job: str, uuid: str) -> None:
+            if uuid == screening.uuid:  # before the first relaxation begins
+                rows.chosen = _write_screened(screening.output.resolve(store), maker.top, here)
             if job.startswith(prefix) and "#" in job:
+                rows.add(OutputReference(uuid).resolve(store))
                 running.advance()
                 _log.info("%s is finished", job.removeprefix(prefix))
 
@@ -278,11 +295,43 @@ def _run(flow: Flow, maker: ScreeningFlowMaker, out: Path, count: int) -> LocalR
     return run
 
 
-def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> None:
-    """Write ``screening.csv`` of what is going to be validated, and of what is not."""
+class _RowsSoFar:
+    """The tables of a run while it goes on: a run that is killed leaves the rows that were finished.
+
+    Args:
+        folder: Of the run.
+
+    Attributes:
+        chosen: Indices of the candidates that are validated, in the order of their rows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.chosen: list[int] = []
+        self._folder = folder
+        self._rows: list[ValidationDoc] = []
+        table = folder / "table_s1.csv"
+        # A resumed run goes through what it has anew; until it is as far, the tables of the earlier one tell more.
+        self._there = len(table.read_bytes().splitlines()) - 1 if table.is_file() else 0
+
+    def add(self, row: ValidationDoc) -> None:
+        """Write the tables with a row that is finished; what cannot be written now is tried again with the next."""
+        self._rows.append(row)
+        if len(self._rows) < self._there:
+            return
+        self._rows.sort(key=lambda each: self.chosen.index(each.candidate.index))
+        left = len(self.chosen) - len(self._rows)
+        try:
+            write_rows(summary_of(self._rows, row.engine), self._folder, left)
+        except OSError as error:  # not the fault of the candidate
+            _log.warning("%s: the tables cannot be written yet (%s)", self._folder, error.strerror or error)
+
+
+def _write_screened(screened: CandidatesDoc, top: int, out: Path) -> list[int]:
+    """Write ``screening.csv`` of what is going to be validated, and of what is not; return the indices of the first."""
     passed = [each for each in screened.candidates if each.screening.get("passed")]
     rest = [each for each in screened.candidates if not each.screening.get("passed")]
     _write_table([*passed, *rest], min(top, len(passed)), out)
+    return [each.index for each in passed[:top]]
 
 
 def write_results(run: LocalRun, out: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from icsg3d.crystals.display import CrystalList
 from icsg3d.errors import InputError
 from icsg3d.generation.aflow import prototype_name
-from icsg3d.hull.phases import read_phases
 from icsg3d.hull.reference import ReferenceHull
 from icsg3d.progress import track
 from icsg3d.properties.predictor import PropertyPredictor
@@ -25,6 +23,7 @@ from icsg3d.screening.screen import Screening, checked, unscreened, usable, with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pymatgen.core import Structure
 
@@ -107,7 +106,7 @@ class Judge:
         ]
         named = {each.property.name for _, each in asked}
         more = [PropertyPredictor.from_pretrained(name, device) for name in told]
-        known = _known(hull, phases)
+        known = ReferenceHull.shipped().with_files(phases) if hull else None
         if known is None and (screening.above_hull is not None or ABOVE_HULL in screening.constraints.ranges):
             msg = "a limit on the energy above the hull needs a hull; leave one of the two out"
             raise InputError(msg)
@@ -324,14 +323,6 @@ def _predicted(
             new = {key: float(value), f"{key}_std": float(std)} if np.isfinite(value) else {}
             found[row] = dataclasses.replace(found[row], predictions=known | new)
     return found
-
-
-def _known(wanted: bool, phases: Sequence[str | Path]) -> ReferenceHull | None:  # noqa: FBT001 (one caller)
-    if not wanted:
-        return None
-    hull = ReferenceHull.shipped()
-    added = [phase for path in phases for phase in read_phases(Path(path))]
-    return hull.with_phases(added, ", ".join(map(str, phases))) if added else hull
 
 
 def _renamed(screening: Screening, names: dict[str, str]) -> Screening:

@@ -17,6 +17,7 @@ from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.errors import InputError
+from icsg3d.workflows.oxidation import runs_vasp, with_oxidation_states
 from icsg3d.workflows.schemas import ElementDoc, EngineDoc, FormationEnergyDoc
 
 if TYPE_CHECKING:
@@ -91,19 +92,23 @@ def calculate(
     So a workflow that was cut off, or another with the same engine, does not compute anything twice. The store must be
     open to the job (``expose_store``), as :func:`calculation` sees to.
 
+    VASP gets the crystal with its oxidation states (:mod:`icsg3d.workflows.oxidation`), by which its input sets choose
+    magnetic moments; every other engine gets it as it is.
+
     Args:
         maker: Any atomate2 maker whose ``make`` takes a structure and ``prev_dir``.
         structure: The crystal.
         prev_dir: Where an earlier calculation of it ran.
         packages: Distributions whose versions matter for the result.
     """
-    key = calculation_key(maker, structure, packages or ())
+    given = with_oxidation_states(structure) if runs_vasp(maker) else structure
+    key = calculation_key(maker, given, packages or ())
     found = _finished(CURRENT_JOB.store, key)
     if found is not None:
         return Response(output=found)
     # The document of the calculation takes over the metadata of this job, and with them the key.
     CURRENT_JOB.job.metadata[_KEY] = key
-    new = maker.make(structure, prev_dir=prev_dir)
+    new = maker.make(given, prev_dir=prev_dir)
     new.append_name(f" {structure.composition.reduced_formula}")
     return Response(replace=new)
 

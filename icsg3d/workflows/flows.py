@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -31,10 +32,13 @@ class CandidateValidationMaker(Maker):
     Args:
         name: Of the flow.
         formation_energy_maker: The engine.
+        phases: Files of phases to add to the shipped hull (:func:`icsg3d.hull.phases.read_phases`), of which the
+            distance is told; the same path on all machines.
     """
 
     name: str = "validate"
     formation_energy_maker: FormationEnergyMaker = field(default_factory=FormationEnergyMaker)
+    phases: list[str] = field(default_factory=list)
 
     @classmethod
     def from_engine(cls, engine: str) -> Self:
@@ -76,7 +80,7 @@ class CandidateValidationMaker(Maker):
             msg = f"candidate {candidate.index} has no crystal ({candidate.reason}), so it cannot be validated"
             raise InputError(msg)
         energy = self.formation_energy_maker.make(candidate.structure, prev_dir, element_energies)
-        compared = tolerant(compare(candidate, energy.output, self.formation_energy_maker))
+        compared = tolerant(compare(candidate, energy.output, self.formation_energy_maker, self.phases))
         name = f"{self.name} {candidate.structure.composition.reduced_formula} #{candidate.index}"
         compared.name = name
         return Flow([energy, compared], output=compared.output, name=name)
@@ -179,7 +183,7 @@ class ScreeningFlowMaker(Maker):
         name: Of the flow.
         generate_maker: Draws candidates.
         screen_maker: Screens and ranks them.
-        validation_maker: Validates one, with the engine.
+        validation_maker: Validates one, with the engine; against the phases of the screening where it has none itself.
         summary_maker: Sums up.
         draws: Candidates to draw where none are given.
         top: How many of those that passed the screening are validated, nearest to the hull of known phases first.
@@ -237,7 +241,10 @@ class ScreeningFlowMaker(Maker):
             msg = "there is a base to draw around, and there are candidates instead; give one of the two"
             raise InputError(msg)
         screened = self._drawn(base_structure) if candidates is None else self._given(candidates)
-        validated = validate_all(screened.output, self.validation_maker, self.summary_maker, self.top, self.shard_size)
+        validation = self.validation_maker
+        if self.screen_maker.phases and not validation.phases:
+            validation = dataclasses.replace(validation, phases=list(self.screen_maker.phases))
+        validated = validate_all(screened.output, validation, self.summary_maker, self.top, self.shard_size)
         validated.name = "validate"
         return Flow([screened, validated], output=validated.output, name=self.name)
 

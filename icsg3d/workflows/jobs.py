@@ -210,18 +210,23 @@ class ScreenMaker(Maker):
 
 
 @job(output_schema=ValidationDoc)
-def compare(candidate: CandidateDoc, energy: FormationEnergyDoc | None, maker: Any) -> ValidationDoc:
+def compare(
+    candidate: CandidateDoc, energy: FormationEnergyDoc | None, maker: Any, phases: Sequence[str] = ()
+) -> ValidationDoc:
     """Return a candidate beside its formation energy by an engine; the job runs also where there is none.
 
     Args:
         candidate: With the predicted formation energy.
         energy: What the engine found; None where its jobs failed altogether.
         maker: The :class:`~icsg3d.workflows.formation.FormationEnergyMaker` behind it.
+        phases: Files of phases to add to the shipped hull.
     """
-    return validation(candidate, energy, maker.document())
+    return validation(candidate, energy, maker.document(), phases)
 
 
-def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc) -> ValidationDoc:
+def validation(
+    candidate: CandidateDoc, energy: FormationEnergyDoc | None, engine: EngineDoc, phases: Sequence[str] = ()
+) -> ValidationDoc:
     """Return the document of :func:`compare`."""
     generated = candidate.structure
     if generated is None:
@@ -252,7 +257,7 @@ def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engin
         meta_structure=relaxed,
         relaxed=relaxed,
         delta_e_form=None if predicted is None or found is None else abs(found - predicted),
-        energy_above_hull=None if found is None else _above_hull(relaxed, found, engine),
+        energy_above_hull=None if found is None else _above_hull(relaxed, found, engine, phases),
         delta_bonds_percent=None if change is None else change.bonds,
         delta_cell_percent=None if change is None else change.cell,
         delta_volume_percent=None if change is None else change.volume,
@@ -260,12 +265,13 @@ def validation(candidate: CandidateDoc, energy: FormationEnergyDoc | None, engin
     )
 
 
-def _above_hull(crystal: Structure, energy: float, engine: EngineDoc) -> float | None:
-    """Return the distance from the shipped hull of an energy of an engine that is on the hull's scale, else None."""
+def _above_hull(crystal: Structure, energy: float, engine: EngineDoc, phases: Sequence[str]) -> float | None:
+    """Return the distance from the hull of an energy of an engine that is on the scale of the hull, else None."""
     if engine.name != "chgnet" and engine.correction != MP2020:
         return None
+    hull = ReferenceHull.shipped().with_files(phases)
     try:
-        return ReferenceHull.shipped().place(crystal.composition.remove_charges(), energy).energy_above_hull
+        return hull.place(crystal.composition.remove_charges(), energy).energy_above_hull
     except InputError:  # the hull lacks an element
         return None
 

@@ -43,7 +43,7 @@ class LocalRun:
 class _Listener(logging.Handler):
     """Reads from jobflow's log, its only word on single jobs, which began, ended or failed, and why."""
 
-    def __init__(self, started: Callable[[str], None], finished: Callable[[str], None]) -> None:
+    def __init__(self, started: Callable[[str], None], finished: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
         self._started, self._finished = started, finished
         self._current = ""
@@ -59,7 +59,7 @@ class _Listener(logging.Handler):
             self._current = found["uuid"]
             self._started(found["name"])
         elif found := _FINISHED.match(text):
-            self._finished(found["name"])
+            self._finished(found["name"], found["uuid"])
         elif found := _FAILED.match(text):
             self.failures[self._current] = f"{found['name']}: {_cause(found['trace'])}"
 
@@ -92,7 +92,7 @@ def run_flow(
     store: JobStore,
     folder: Path,
     started: Callable[[str], None] = lambda _: None,
-    finished: Callable[[str], None] = lambda _: None,
+    finished: Callable[[str, str], None] = lambda *_: None,
 ) -> LocalRun:
     """Run a flow here. What it calculated is in the store, so that running it again takes up where it stopped.
 
@@ -101,7 +101,7 @@ def run_flow(
         store: Where results are kept.
         folder: In which each job gets a folder of its own.
         started: Called with the name of each job that begins.
-        finished: Called with the name of each job that ends well.
+        finished: Called with the name and the uuid of each job that ends well, once its output is in the store.
     """
     listener = _Listener(started, finished)
     folder.mkdir(parents=True, exist_ok=True)

@@ -231,7 +231,7 @@ class ValidationDoc(StructureMetadata):
     formation_energy_per_atom: float | None = Field(None, description="By the engine, eV/atom")
     energy_above_hull: float | None = Field(
         None,
-        description="By the engine against the shipped hull, eV/atom; None where its energies are on another scale",
+        description="By the engine, from known phases, eV/atom; None where its energies are on another scale",
     )
     predicted_formation_energy_per_atom: float | None = Field(None, description="By the graph network, eV/atom")
     delta_e_form: float | None = Field(None, description="Absolute difference of the two, eV/atom")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.data import load_structures
 from icsg3d.files import write_atomically
+from icsg3d.report import validation
+from tests.workflows.emt_makers import CountingMaker
 
 ENGINE = ("--engine", "tests.workflows.emt_makers:CountingMaker")
 
@@ -79,6 +82,87 @@ def test_what_is_screened_out_is_told_before_anything_is_relaxed(run, crystals, 
     for name in validated["formula"]:
         assert f"{name} #" in said
     assert said.count("is finished") == len(validated)
+
+
+def test_phases_of_ones_own_are_part_of_the_hull_and_of_the_run(run, crystals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # jobs run in other folders
+    command = ("validate", crystals / "CuAu.cif", *ENGINE, "--no-screen", "--no-scale-cells")
+    Path("own.csv").write_text("formula,formation_energy_per_atom\nAuCu,-1.0\n")
+    assert run(*command, "--out", "plain")[0] == 0
+    assert run(*command, "--phases", "own.csv", "--out", "out")[0] == 0
+    plain, lower = (pd.read_csv(Path(name) / "table_s1.csv").iloc[0] for name in ("plain", "out"))
+    assert lower["above_hull_predicted"] == pytest.approx(lower["e_form_predicted"] + 1.0, abs=2e-4)
+    assert plain["above_hull_predicted"] < 0.2
+    (row,) = json.loads(gzip.decompress(Path("out/validation.json.gz").read_bytes()))["rows"]
+    assert row["energy_above_hull"] is None  # the engine's energies are on another scale
+    assert run(*command, "--phases", "own.csv", "--out", "out", "--resume")[0] == 0
+    for folder, options in (("out", ()), ("plain", ("--phases", "own.csv"))):
+        code, said = run(*command, *options, "--out", folder, "--resume")
+        assert code == 2
+        assert "was begun with another phases" in said
+    Path("own.csv").write_text("formula,formation_energy_per_atom\nAuCu,-2.0\n")
+    assert "another phases" in run(*command, "--phases", "own.csv", "--out", "out", "--resume")[1]
+
+
+TABLES = ("table_s1.csv", "table_s1.json", "table_s1.md", "table_s1.html", "table_s3.csv")
+
+
+def test_an_interrupted_run_leaves_the_rows_that_are_finished(run, crystals, tmp_path, monkeypatch):
+    more = Structure(Lattice.cubic(3.1), ["Pd", "Au"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    more.to(str(crystals / "PdAu.cif"))
+    command = ("validate", crystals, *ENGINE, "--no-screen", "--no-scale-cells")
+    assert run(*command, "--out", tmp_path / "whole")[0] == 0
+    whole = pd.read_csv(tmp_path / "whole" / "table_s1.csv")
+    assert len(whole) == 4
+    relax, calculated, stop_at = CountingMaker.run_ase, [], 3
+
+    def stopped(self, crystal, prev_dir=None):
+        if len(crystal.composition) > 1:
+            calculated.append(crystal.composition.reduced_formula)
+            if len(calculated) == stop_at:
+                raise KeyboardInterrupt
+        return relax(self, crystal, prev_dir)
+
+    monkeypatch.setattr(CountingMaker, "run_ase", stopped)
+    monkeypatch.chdir(tmp_path)  # jobs run in other folders
+    out = tmp_path / "out"
+    assert run(*command, "--out", "out")[0] == 130
+    rows = whole[whole["formula"].isin(calculated[:2])].reset_index(drop=True)  # in the order of the whole table
+    pd.testing.assert_frame_equal(pd.read_csv(out / "table_s1.csv"), rows)
+    report = json.loads((out / "table_s1.json").read_text())
+    assert (len(report["rows"]), report["left"]) == (2, 2)
+    assert "2 of 4 candidates so far." in (out / "table_s1.md").read_text()
+    assert "2 of 4 candidates so far." in (out / "table_s1.html").read_text()
+    assert not (out / "validation.json.gz").exists()
+
+    # Until a resumed run is as far as the one before it, the tables stay.
+    counts, write = [], validation.write_rows
+
+    def counting(summary, folder, left=0):
+        counts.append(len(summary.rows))
+        return write(summary, folder, left)
+
+    monkeypatch.setattr("icsg3d.runs.validate.write_rows", counting)
+    stop_at = -1
+    assert run(*command, "--out", "out", "--resume")[0] == 0
+    assert counts == [2, 3, 4]
+    for name in TABLES:
+        old, new = ((tmp_path / folder / name).read_text() for folder in ("whole", "out"))
+        if name.endswith(".json"):  # names of jobs are drawn anew
+            old, new = (json.dumps([row | {"task_ids": {}} for row in json.loads(each)["rows"]]) for each in (old, new))
+        assert old == new
+        assert "so far" not in new
+
+
+def test_tables_that_cannot_be_written_yet_are_no_failure(run, crystals, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("icsg3d.runs.validate.write_rows", full)
+    code, said = run("validate", crystals / "CuAu.cif", *ENGINE, "--no-screen", "--no-scale-cells", "--out", tmp_path)
+    assert code == 0, said
+    assert "the tables cannot be written yet (No space left on device)" in said
+    assert pd.read_csv(tmp_path / "table_s1.csv")["state"].tolist() == ["finished"]
 
 
 def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):
@@ -159,6 +243,7 @@ def test_a_maker_of_the_working_folder_is_found(run, crystals, tmp_path, monkeyp
         (("CuAu.cif", *ENGINE, "--fixed", "--out", "out"), "can only relax"),
         (("CuAu.cif", "--element", "CuAu.cif", "--out", "out"), "not an element"),
         (("CuAu.cif", *ENGINE, "--out", "CuAu.cif"), "cannot be written"),
+        (("CuAu.cif", *ENGINE, "--phases", "none.csv", "--out", "out"), "there is no file none.csv; give a CSV table"),
     ],
 )
 def test_bad_input_is_one_sentence(run, crystals, monkeypatch, arguments, message):

@@ -135,3 +135,16 @@ def test_shipped_hull_gives_the_published_distances(data_folder):
 
 def _symbols(formula):
     return {element.symbol for element in Composition(formula).elements}
+
+
+def test_phases_of_files_are_added_once(tmp_path):
+    hull = ReferenceHull([Phase.of("Na", 0.0), Phase.of("Cl2", 0.0)], "made up")
+    assert hull.with_files([]) is hull
+    path = tmp_path / "own.csv"
+    path.write_text("formula,formation_energy_per_atom\nNaCl,-2.0\n")
+    more = hull.with_files([path])
+    assert more.place("NaCl", -1.5).energy_above_hull == pytest.approx(0.5)
+    assert more.source == f"made up, {path}"
+    assert hull.with_files([str(path)]) is more  # kept with its diagrams
+    path.write_text("formula,formation_energy_per_atom\nNaCl,-2.5\n")
+    assert hull.with_files([path]).place("NaCl", -1.5).energy_above_hull == pytest.approx(1.0)

@@ -83,6 +83,29 @@ def test_distances_from_the_hull_by_the_engine_and_as_predicted(engine, told):
         assert pd.isna(row["above_hull_engine"])
 
 
+def test_phases_of_ones_own_lower_the_hull_of_the_engine(tmp_path):
+    salt = -ReferenceHull.shipped().place("NaCl", 0.0).energy_above_hull
+    own = tmp_path / "own.csv"
+    own.write_text(f"formula,formation_energy_per_atom\nNaCl,{salt - 0.3}\n")
+    crystal = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    engine = EngineDoc(name="chgnet")
+    found = FormationEnergyDoc(structure=crystal, formation_energy_per_atom=salt, state="finished", engine=engine)
+    candidate = CandidateDoc.from_candidate(Candidate(0, crystal))
+    assert validation(candidate, found, engine).energy_above_hull == pytest.approx(0.0)
+    assert validation(candidate, found, engine, [str(own)]).energy_above_hull == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("std", "expected"), [(0.02, 0.02), (float("nan"), None), (None, None)])
+def test_the_predicted_distance_from_the_hull_has_its_uncertainty_in_json(tmp_path, std, expected):
+    crystal = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    predictions = {"energy_above_hull": 0.07} | ({} if std is None else {"energy_above_hull_std": std})
+    candidate = CandidateDoc.from_candidate(Candidate(0, crystal, predictions=predictions))
+    write_tables(summary([validation(candidate, None, ENGINE)], ENGINE), tmp_path)
+    row = json.loads((tmp_path / "table_s1.json").read_text())["rows"][0]
+    assert (row["above_hull_predicted"], row["above_hull_predicted_std"]) == (0.07, expected)
+    assert list(pd.read_csv(tmp_path / "table_s1.csv")) == list(S1_COLUMNS)
+
+
 def test_table_s3_lists_the_delocalised_apart(result):
     table = table_s3(result)
     assert table["formula"].tolist() == ["TiSe"]

@@ -56,6 +56,19 @@ def test_candidates_are_validated_in_order_of_their_distance_from_the_hull(flow_
     assert found.mean_delta_e_form == pytest.approx(sum(row.delta_e_form for row in found.rows) / 3)
 
 
+def test_phases_of_the_screening_are_those_of_the_comparison(flow_maker, candidates, tmp_path):
+    def phases(maker):
+        (handed,) = [job for job in maker.make(candidates=candidates).jobs if job.name == "validate"]
+        return handed.function_args[1].phases
+
+    assert phases(flow_maker) == []
+    flow_maker.screen_maker.phases = ["a.csv"]
+    assert phases(flow_maker) == ["a.csv"]
+    assert flow_maker.validation_maker.phases == []  # it is left as it was
+    flow_maker.validation_maker.phases = ["b.csv"]
+    assert phases(flow_maker) == ["b.csv"]
+
+
 def test_only_the_best_are_validated_and_the_rest_is_named(flow_maker, candidates, store, tmp_path):
     flow_maker.top = 1
     found = outcome(flow_maker, store, tmp_path, candidates=candidates)

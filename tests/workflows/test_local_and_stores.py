@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from jobflow import SETTINGS, Flow, JobStore, job
 from maggma.stores import JSONStore, MemoryStore
@@ -86,11 +87,15 @@ def test_settings_that_lead_nowhere_are_refused(tmp_path, monkeypatch):
 def test_failures_are_told_and_the_rest_goes_on(store, tmp_path):
     good, bad = double(2), broken(3)
     started, finished = [], []
-    run = run_flow(Flow([bad, good], output=good.output), store, tmp_path, started.append, finished.append)
+
+    def ended(*job):
+        finished.append((*job, store.get_output(job[1])))
+
+    run = run_flow(Flow([bad, good], output=good.output), store, tmp_path, started.append, ended)
     assert run.output == 4
     assert run.failures == {bad.uuid: "broken: ValueError: cannot take 3"}
     assert started == ["broken", "double"]
-    assert finished == ["double"]
+    assert finished == [("double", good.uuid, 4)]
     alone = broken(1)
     assert run_flow(Flow([alone], output=alone.output), store, tmp_path).output is None
 
@@ -119,13 +124,15 @@ def test_a_killed_validation_goes_on_where_it_was(tmp_path, crystal):
     command = validate_command(crystals, out)
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 120
-        while not (log.exists() and len(log.read_text().split()) >= 4):
+        while not (log.exists() and len(log.read_text().split()) >= 8):  # six elements, one candidate, the next
             assert time.monotonic() < end
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     before = log.read_text().split()
-    assert not (out / "table_s1.csv").exists()
+    rows = pd.read_csv(out / "table_s1.csv")
+    assert rows["formula"].tolist() == [before[6]]
+    assert rows["state"].tolist() == ["finished"]
 
     environment["COUNT_SECONDS"] = "0"
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)

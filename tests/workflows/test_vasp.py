@@ -10,19 +10,38 @@ import pytest
 from atomate2.utils.testing.vasp import monkeypatch_vasp
 from atomate2.vasp.jobs import base
 from emmet.core.tasks import TaskDoc
-from pymatgen.core import SETTINGS, Structure
+from pymatgen.core import SETTINGS, Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry
 from pymatgen.io.vasp import Incar, Kpoints, Poscar, sets
 
 from icsg3d.data.elemental import elemental_ground_states
 from icsg3d.generation.prototypes import prototype_structure
+from icsg3d.workflows.calculations import calculation_key
 from icsg3d.workflows.engines import engine_named
+from icsg3d.workflows.formation import force_field_relax
 from icsg3d.workflows.local import run_flow
+from icsg3d.workflows.oxidation import runs_vasp, with_oxidation_states
 
-TITELS = {"Mg": "PAW_PBE Mg_pv 13Apr2007", "O": "PAW_PBE O 08Apr2002"}
-SPECS = {"Mg": "Mg_pv", "O": "O"}
-# eV per atom of magnesium and of oxygen, eV per formula of MgO: numbers of this test alone.
-ENERGIES = {"Mg": -1.5, "O2": -4.9, "MgO": -12.0}
+TITELS = {"Mg": "PAW_PBE Mg_pv 13Apr2007", "Mn": "PAW_PBE Mn_pv 02Aug2007", "O": "PAW_PBE O 08Apr2002"}
+SPECS = {"Mg": "Mg_pv", "Mn": "Mn_pv", "O": "O"}
+# eV per atom of the elements, eV per formula of the oxides: numbers of this test alone.
+ENERGIES = {"Mg": -1.5, "Mn": -9.0, "O2": -4.9, "MgO": -12.0, "MnO2": -24.0}
+ATOMS = {"MgO": 2, "MnO2": 3}
+
+CELLS = {
+    "LiMnO2": (["Li", "Mn", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]]),
+    "BaMnO3": (["Ba", "Mn", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+    "MnO2": (["Mn", "O", "O"], [[0, 0, 0], [0.3, 0.3, 0], [0.7, 0.7, 0]]),
+    "Mn2O3": (["Mn", "Mn", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+    "Mn3O4": (["Mn"] * 3 + ["O"] * 4, [[number / 7, 0.3 * number, 0.5 * number] for number in range(7)]),
+    "MnAl": (["Mn", "Al"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    "EuO": (["Eu", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+}
+
+
+def cell(formula: str) -> Structure:
+    """Return a cell of a formula; sites are of no matter here."""
+    return Structure(Lattice.cubic(4.2), *CELLS[formula])
 
 
 def reference(folder: Path, structure: Structure, *, static: bool) -> Path:
@@ -38,7 +57,7 @@ def reference(folder: Path, structure: Structure, *, static: bool) -> Path:
     (inputs / "POTCAR.spec").write_text("\n".join(SPECS[symbol] for symbol in symbols))
     formula = structure.composition.reduced_formula
     per_formula = ENERGIES[formula]
-    units = len(structure) if formula != "MgO" else len(structure) / 2
+    units = len(structure) / ATOMS.get(formula, 1)
     (folder / "outputs" / "result.json").write_text(json.dumps({"energy": per_formula * units}))
     Poscar(structure).write_file(folder / "outputs" / "POSCAR")
     Poscar(structure).write_file(folder / "outputs" / "CONTCAR")
@@ -108,3 +127,92 @@ def test_kpoints_are_written(vasp, tmp_path, monkeypatch):
     assert isinstance(inputs["KPOINTS"], Kpoints)
     assert inputs["INCAR"]["GGA"] == "Pe"
     assert inputs["POTCAR.spec"].split() == ["Mg_pv", "O"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "element", "moment", "plain"),
+    [
+        ("LiMnO2", "Mn", 4, 5),
+        ("Mn2O3", "Mn", 4, 5),
+        ("BaMnO3", "Mn", 3, 5),
+        ("MnO2", "Mn", 3, 5),
+        ("EuO", "Eu", 7, 10),
+        ("Mn3O4", "Mn", 5, 5),  # mixed valence: nothing tells which site is which
+        ("MnAl", "Mn", 5, 5),  # a metal
+    ],
+)
+def test_moments_are_those_of_the_oxidation_states(vasp, formula, element, moment, plain):
+    structure = cell(formula)
+    decorated = with_oxidation_states(structure)
+    assert structure == cell(formula)  # left as it is
+    found = []
+    for each in (structure, decorated):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(engine_named("vasp").relax_maker.input_set_generator.get_input_set(each))
+    for inputs, expected in zip(found, (plain, moment), strict=True):
+        symbols = [site.specie.symbol for site in inputs["POSCAR"].structure]
+        moments = {m for symbol, m in zip(symbols, inputs["INCAR"]["MAGMOM"], strict=True) if symbol == element}
+        assert moments == {expected}
+    ours, theirs = ({k: v for k, v in each["INCAR"].items() if k != "MAGMOM"} for each in found)
+    assert ours == theirs
+    assert str(found[0]["KPOINTS"]) == str(found[1]["KPOINTS"])
+    assert found[0]["POTCAR.spec"] == found[1]["POTCAR.spec"]
+    assert decorated.composition.reduced_formula == structure.composition.reduced_formula
+    assert (decorated is structure) == (formula in {"Mn3O4", "MnAl"})
+
+
+def test_states_that_are_given_are_kept():
+    given = cell("MnO2")
+    given.add_oxidation_state_by_element({"Mn": 2, "O": -1})
+    assert with_oxidation_states(given) is given
+    mixed = cell("MnO2")
+    mixed[0] = {"Mn": 0.5, "Fe": 0.5}
+    assert with_oxidation_states(mixed) is mixed
+
+
+def test_vasp_alone_gets_oxidation_states(vasp):
+    from atomate2.vasp.flows.core import DoubleRelaxMaker
+
+    from icsg3d.workflows.gpaw import GpawRelaxMaker
+
+    assert runs_vasp(engine_named("vasp").relax_maker)
+    assert runs_vasp(DoubleRelaxMaker())
+    assert runs_vasp(engine_named("vasp"))  # a maker among its arguments
+    assert not runs_vasp(GpawRelaxMaker())
+    assert not runs_vasp(force_field_relax("CHGNet"))
+
+
+def test_documents_have_no_charges(vasp, tmp_path, store, monkeypatch):
+    energies = engine_named("vasp")
+    energies.relax_elements, energies.correction = False, None
+    crystal = cell("MnO2")
+    given = {"MnO2": crystal} | {symbol: elemental_ground_states()[symbol] for symbol in ("Mn", "O")}
+    references = {}
+    for formula, structure in given.items():
+        for step in ("relax", "static") if formula == "MnO2" else ("static",):
+            folder = reference(tmp_path / f"{formula}-{step}", structure, static=step == "static")
+            references[f"MP GGA {step} {structure.composition.reduced_formula}"] = folder.name
+    vasp(references, {name: {"check_inputs": ["poscar", "potcar"]} for name in references})
+    inputs, write = [], base.write_vasp_input_set
+
+    def written(structure, *arguments, **options):
+        inputs.append(" ".join(dict.fromkeys(site.species_string for site in structure)))
+        write(structure, *arguments, **options)
+
+    monkeypatch.setattr(base, "write_vasp_input_set", written)
+    run = run_flow(energies.make(crystal), store, tmp_path / "jobs")
+    assert not run.failures
+    assert sorted(inputs) == ["Mn", "Mn4+ O2-", "Mn4+ O2-", "O"]
+    found = run.output
+    assert found.state == "finished"
+    assert (found.formula_pretty, found.structure.formula) == ("MnO2", "Mn1 O2")
+    assert found.formation_energy_per_atom == pytest.approx((-24.0 + 9.0 + 2 * 4.9) / 3)
+    documents = list(store.query({}, load=True))
+    names = {document["name"] for document in documents}
+    assert {"MP GGA relax MnO2", "MP GGA static MnO2"} <= names
+    for document in documents:  # a site with a charge has its oxidation state in its dictionary
+        assert "oxidation_state" not in json.dumps(document["output"], default=str)
+    done = next(each for each in documents if each["name"] == "MP GGA relax MnO2")
+    key = calculation_key(energies.relax_maker, with_oxidation_states(crystal), energies.packages)
+    assert done["metadata"]["icsg3d_calculation"] == key != calculation_key(energies.relax_maker, crystal)

@@ -116,7 +116,7 @@ def generation(
     jobs: JobsOption = -1,
     resume: ResumeOption = False,
 ) -> None:
-    """Judge generated crystals: validity, coverage, distributions of density and elements, uniqueness, novelty.
+    """Judge generated crystals: validity, coverage, distributions of density, elements and energy, uniqueness, novelty.
 
     **Examples**
 

@@ -11,7 +11,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from icsg3d.arguments import job_count, whole_number
-from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
+from icsg3d.crystals.structures import structure_from_dict, to_arrays
 from icsg3d.data import load_structures
 from icsg3d.data.sources import digest_of
 from icsg3d.defaults import GENERATOR
@@ -95,6 +95,9 @@ def evaluate_reconstruction(
 ) -> dict[str, Any]:
     """Encode crystals, decode them again, and compare; what cannot be encoded or decoded is a miss.
 
+    Entries of the data that hold no crystal, or none that can be read, have nothing to be compared with: the figures
+    tell their number (``unread``), and rates are over all others.
+
     Args:
         data: Crystals that the model was not trained on.
         out: Folder of ``reconstruction.json``, ``.csv`` and ``.png``.
@@ -125,12 +128,13 @@ def evaluate_reconstruction(
             delayed(reconstruction.compare)(true, made) for true, made in pairs
         )
         results = list(track(compared, "comparing", len(found)))
-        sizes = [len(primitive_cell(structure)[0]) for structure in crystals.structures]
+        sizes = [reconstruction.primitive_size(structure) for structure in crystals.structures]
         figures = reconstruction.summarise(results) | reconstruction.match_rates_by_size(results, sizes)
         formulas = [structure.composition.reduced_formula for structure in crystals.structures]
         table = reconstruction.table(crystals.ids, formulas, results)
         write_results(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
         pictures.draw_reconstruction(table, out / "reconstruction.png")
+        figures |= {"unread": len(crystals.skipped)}
     return figures
 
 

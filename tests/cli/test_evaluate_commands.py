@@ -131,8 +131,23 @@ def test_reconstruction_compares_what_was_rebuilt(run, tmp_path, rebuilt):
         "position_error_found": 0.05 / 3,
         "match_rate_1_to_4_atoms": 1 / 3,  # caesium chloride of three crystals of two atoms
         "match_rate_5_to_8_atoms": 1.0,  # the perovskite
+        "unread": 0,
     }
     assert figures == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_disordered_crystals_are_misses_and_what_is_unread_is_counted(run, tmp_path):
+    disordered = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    data = write(tmp_path / "true.json", [TRUE[0], None, disordered, None, TRUE[2]])
+    made = write(tmp_path / "made.json", [TRUE[0], None, None, None, TRUE[2]])
+    out = tmp_path / "out"
+    code, said = run("reconstruction", "--data", data, "--rebuilt", made, "--out", out, "--jobs", 1)
+    assert code == 0, said
+    figures, rows = written(out, "reconstruction")
+    assert (figures["crystals"], figures["unread"]) == (3, 2)
+    assert figures["match_rate"] == figures["decoded"] == pytest.approx(2 / 3)
+    assert (figures["match_rate_1_to_4_atoms"], figures["match_rate_5_to_8_atoms"]) == (0.5, 1.0)  # two sites
+    assert [row["matched"] for row in rows] == ["True", "False", "True"]
 
 
 def test_crystals_are_paired_by_name_and_not_by_place(run, tmp_path):

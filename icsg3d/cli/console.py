@@ -34,6 +34,7 @@ JobsOption = Annotated[
     int | None,
     typer.Option(help="Processes that share the work, by default as many as there are processors. Same result."),
 ]
+ProcessesOption = Annotated[int, typer.Option("--jobs", help="Processes; -1 for one for each core.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Take up an interrupted run where it stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")]
 SymmetryOption = Annotated[

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from icsg3d.cli import completion
-from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, bold, check_device, say
+from icsg3d.cli.console import DeviceOption, ModelOption, ProcessesOption, ResumeOption, bold, check_device, say
 from icsg3d.defaults import GENERATOR
 
 app = typer.Typer(no_args_is_help=True, help="Measure how well crystals are found, rebuilt and generated.")
 
-JobsOption = Annotated[int, typer.Option(help="Processes; -1 for one for each core.")]
 SearcherOption = Annotated[
     str,
     typer.Option(
@@ -66,7 +65,7 @@ def reconstruction(
     model: ModelOption = GENERATOR,
     device: DeviceOption = "cpu",
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first crystals.")] = None,
-    jobs: JobsOption = -1,
+    jobs: ProcessesOption = -1,
     resume: ResumeOption = False,
 ) -> None:
     """Encode crystals, decode them again, and compare: match rate, displacement, lattice and position errors.
@@ -113,10 +112,10 @@ def generation(
     model: ModelOption = "perovskites",
     seed: Annotated[int, typer.Option(help="Of the draws, and of the choice of 1,000 valid ones.")] = 0,
     device: DeviceOption = "cpu",
-    jobs: JobsOption = -1,
+    jobs: ProcessesOption = -1,
     resume: ResumeOption = False,
 ) -> None:
-    """Judge generated crystals: validity, coverage, distributions of density and elements, uniqueness, novelty.
+    """Judge generated crystals: validity, coverage, distributions of density, elements and energy, uniqueness, novelty.
 
     **Examples**
 

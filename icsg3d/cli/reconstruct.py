@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from icsg3d.cli.console import DeviceOption, ModelOption, ResumeOption, SymmetryOption, bold, check_device, say
+from icsg3d.cli.console import (
+    DeviceOption,
+    ModelOption,
+    ProcessesOption,
+    ResumeOption,
+    SymmetryOption,
+    bold,
+    check_device,
+    say,
+)
 from icsg3d.defaults import GENERATOR
 
 
@@ -18,6 +27,7 @@ def reconstruct(
     device: DeviceOption = "cpu",
     symmetry: SymmetryOption = 0.25,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first crystals.")] = None,
+    jobs: ProcessesOption = -1,
     resume: ResumeOption = False,
 ) -> None:
     """Encode crystals and decode them again.
@@ -34,5 +44,5 @@ def reconstruct(
     from icsg3d.runs.reconstruct import reconstruct as run
 
     check_device(device)
-    made = run(data, out, model=model, device=device, symmetry=symmetry, limit=limit, resume=resume)
+    made = run(data, out, model=model, device=device, symmetry=symmetry, limit=limit, jobs=jobs, resume=resume)
     say(f"{made}, in {bold(out)}; icsg3d evaluate reconstruction --rebuilt says how like them they are")

@@ -17,6 +17,7 @@ from scipy.stats import wasserstein_distance
 
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
+from icsg3d.progress import task
 from icsg3d.screening.validity import composition_valid, structure_valid
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from icsg3d.evaluation.fingerprints import Fingerprint
+    from icsg3d.properties.predictor import PropertyPredictor
 
 _CHUNK = 1000
-"""Fingerprints whose distances to all others are held at once."""
+"""Fingerprints whose distances to all others are held at once, and crystals whose energies are predicted together."""
 
 _CHOICES = 20
 """Choices of valid crystals over which distances of distributions are averaged."""
@@ -139,10 +141,70 @@ def _repeats_in_group(structures: Sequence[Structure], others: Sequence[Structur
     return rows
 
 
+@dataclass(frozen=True)
+class Energies:
+    """Formation energies that one network predicts of crystals, in eV/atom; NaN where it cannot take a crystal.
+
+    Attributes:
+        generated: Of generated crystals; NaN also for those that are not valid.
+        real: Of real ones.
+        left_out: Valid generated crystals that the network cannot take.
+        model: SHA-256 of the network's weights.
+    """
+
+    generated: np.ndarray
+    real: np.ndarray
+    left_out: int
+    model: str = ""
+
+    def figures(self) -> dict[str, Any]:
+        """Return what ``generation.json`` tells of them beside their distance."""
+        return {
+            "energy_left_out": self.left_out,
+            "energy_left_out_real": int(np.isnan(self.real).sum()),
+            "energy_model": self.model,
+        }
+
+
+def predicted_energies(
+    predictor: PropertyPredictor, generated: Sequence[Structure], valid: Sequence[Validity], real: Sequence[Structure]
+) -> Energies:
+    """Return the energies of valid generated crystals and of real ones.
+
+    Args:
+        predictor: Of the formation energy.
+        generated: Crystals.
+        valid: Of each.
+        real: Crystals that they are compared with.
+    """
+    rows = [row for row, each in enumerate(valid) if each.both]
+    values = np.full(len(generated), np.nan)
+    values[rows] = _energies(predictor, [generated[row] for row in rows], "energies of generated crystals")
+    known = _energies(predictor, real, "energies of real crystals")
+    return Energies(values, known, int(np.isnan(values[rows]).sum()), predictor.digest)
+
+
+def _energies(predictor: PropertyPredictor, structures: Sequence[Structure], text: str) -> np.ndarray:
+    values = np.empty(len(structures))
+    with task(text, len(structures)) as running:
+        for start in range(0, len(structures), _CHUNK):
+            chunk = structures[start : start + _CHUNK]
+            values[start : start + _CHUNK] = predictor.predict_possible(chunk).values
+            running.advance(len(chunk))
+    return values
+
+
 def distances_of_distributions(
-    generated: Sequence[Structure], valid: Sequence[Validity], real: Sequence[Structure], n: int = 1000, seed: int = 0
+    generated: Sequence[Structure],
+    valid: Sequence[Validity],
+    real: Sequence[Structure],
+    n: int = 1000,
+    seed: int = 0,
+    energies: Energies | None = None,
 ) -> dict[str, float | None]:
-    """Return Wasserstein distances of density (g/cm^3) and number of elements.
+    """Return Wasserstein distances of density (g/cm^3), number of elements and, where given, energies (eV/atom).
+
+    Each is None where there is no crystal to compare.
 
     Args:
         generated: Crystals.
@@ -150,29 +212,43 @@ def distances_of_distributions(
         real: All of these count.
         n: Valid generated crystals that are taken; fewer if there are not so many.
         seed: Of their choice.
+        energies: Of all crystals; of those chosen and of the real ones the unknown are left out.
     """
-    rows = np.flatnonzero([each.both for each in valid])
-    chosen = [generated[i] for i in np.random.default_rng(seed).permutation(rows)[:n]]
-    if not chosen:
-        return {"wdist_density": None, "wdist_num_elements": None}
-    return {
-        "wdist_density": float(wasserstein_distance([s.density for s in chosen], [s.density for s in real])),
-        "wdist_num_elements": float(
-            wasserstein_distance(
-                [len(set(s.atomic_numbers)) for s in chosen], [len(set(s.atomic_numbers)) for s in real]
-            )
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero([each.both for each in valid]))[:n]
+    chosen = [generated[row] for row in rows]
+    found = {
+        "wdist_density": _distance([s.density for s in chosen], [s.density for s in real]),
+        "wdist_num_elements": _distance(
+            [len(set(s.atomic_numbers)) for s in chosen], [len(set(s.atomic_numbers)) for s in real]
         ),
     }
+    if energies is not None:
+        found["wdist_energy"] = _distance(energies.generated[rows], energies.real)
+    return found
+
+
+def _distance(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float | None:
+    """Return the Wasserstein distance of two sets of numbers without those that are NaN; None where one is empty."""
+    known = [np.asarray(values, dtype=float) for values in (first, second)]
+    known = [values[~np.isnan(values)] for values in known]
+    return float(wasserstein_distance(*known)) if all(map(len, known)) else None
 
 
 def mean_distances(
-    generated: Sequence[Structure], valid: Sequence[Validity], real: Sequence[Structure], seed: int = 0
+    generated: Sequence[Structure],
+    valid: Sequence[Validity],
+    real: Sequence[Structure],
+    seed: int = 0,
+    energies: Energies | None = None,
 ) -> dict[str, float | None]:
     """Return the means of :func:`distances_of_distributions` over several choices of the valid crystals.
 
     One choice of 1,000 moves the distances by a tenth and more, as much as models differ.
     """
-    found = [distances_of_distributions(generated, valid, real, seed=seed + choice) for choice in range(_CHOICES)]
+    found = [
+        distances_of_distributions(generated, valid, real, seed=seed + choice, energies=energies)
+        for choice in range(_CHOICES)
+    ]
     values = {f"{name}_mean": [each[name] for each in found] for name in found[0]}
     return {name: None if None in each else float(np.mean(each)) for name, each in values.items()}  # type: ignore[arg-type]
 
@@ -187,6 +263,7 @@ class GenerationReport:
         prints: Fingerprint of each crystal.
         repeated: What :func:`repeats` gave.
         figures: What goes into ``generation.json``.
+        energies: Predicted ones, where there was a network.
     """
 
     samples: int
@@ -194,6 +271,7 @@ class GenerationReport:
     prints: list[Fingerprint | None]
     repeated: np.ndarray
     figures: dict[str, Any]
+    energies: Energies | None = None
 
 
 def report(
@@ -205,6 +283,7 @@ def report(
     *,
     cutoffs: Cutoffs,
     training: Sequence[Structure] | None = None,
+    predictor: PropertyPredictor | None = None,
     jobs: int = -1,
     seed: int = 0,
 ) -> GenerationReport:
@@ -218,6 +297,7 @@ def report(
         real_prints: Fingerprint of each.
         cutoffs: Of coverage.
         training: Crystals the model learned from, for novelty.
+        predictor: Of the formation energy; without it distributions of the energy are not compared.
         jobs: Processes; -1 for one for each core.
         seed: Of the choice of valid crystals whose distributions are compared.
     """
@@ -226,6 +306,7 @@ def report(
     recall, precision = coverage([*prints, *missing], real_prints, cutoffs)
     repeated = repeats(generated, training or (), jobs)
     first = ~repeated[:, 0]
+    energies = None if predictor is None else predicted_energies(predictor, generated, valid, real)
     figures: dict[str, Any] = {
         "samples": samples,
         "decoded": len(generated) / samples,
@@ -234,9 +315,10 @@ def report(
         "compositional_validity_strict": sum(each.composition_strict for each in valid) / samples,
         "cov_recall": recall,
         "cov_precision": precision,
-        **distances_of_distributions(generated, valid, real, seed=seed),
-        **mean_distances(generated, valid, real, seed),
+        **distances_of_distributions(generated, valid, real, seed=seed, energies=energies),
+        **mean_distances(generated, valid, real, seed, energies),
+        **({} if energies is None else energies.figures()),
         "unique": float(first.sum()) / samples,
         "novel": None if training is None else float((first & ~repeated[:, 1]).sum()) / samples,
     }
-    return GenerationReport(samples, valid, list(prints), repeated, figures)
+    return GenerationReport(samples, valid, list(prints), repeated, figures, energies)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
+from icsg3d.crystals.structures import primitive_cell
+from icsg3d.errors import InputError
 from icsg3d.screening.validity import composition_valid
 
 if TYPE_CHECKING:
@@ -77,6 +79,14 @@ def compare(true: Structure, found: Structure | None) -> Comparison:
 
 def _mean_error(true: Sequence[float], found: Sequence[float]) -> float:
     return float(np.abs(np.subtract(true, found)).mean())
+
+
+def primitive_size(structure: Structure) -> int:
+    """Return the number of atoms in the primitive cell; of what has none, as a disordered crystal, of its sites."""
+    try:
+        return len(primitive_cell(structure)[0])
+    except InputError:
+        return len(structure)
 
 
 SIZES = (4, 8, 12, 20)

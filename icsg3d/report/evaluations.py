@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from pymatgen.core import Structure
 
     from icsg3d.evaluation.conditioning import BinResult
-    from icsg3d.evaluation.generation import GenerationReport
+    from icsg3d.evaluation.generation import Energies, GenerationReport
     from icsg3d.evaluation.property_search import SearchResult
 
 _ERRORS = {
@@ -54,13 +55,16 @@ def draw_reconstruction(rows: pd.DataFrame, path: Path) -> None:
 def generation_table(generated: Sequence[Structure], result: GenerationReport) -> pd.DataFrame:
     """Return one row for each generated crystal: what is valid, what repeats.
 
-    Whether it repeats a training crystal is empty where these were not given.
+    Whether it repeats a training crystal is empty where these were not given, as is the predicted energy of what is not
+    valid or no network took.
     """
     unknown = result.figures["novel"] is None
+    energies = result.energies
     return pd.DataFrame(
         {
             "formula": [structure.composition.reduced_formula for structure in generated],
             "density": [float(structure.density) for structure in generated],
+            "formation_energy_per_atom": None if energies is None else energies.generated,
             "structure_valid": [each.structure for each in result.valid],
             "composition_valid": [each.composition for each in result.valid],
             "composition_valid_strict": [each.composition_strict for each in result.valid],
@@ -71,10 +75,20 @@ def generation_table(generated: Sequence[Structure], result: GenerationReport) -
     )
 
 
-def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], path: Path) -> None:
-    """Draw densities, lattice parameters and numbers of elements of generated beside those of real crystals."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    density, lengths, counts = figure.subplots(1, 3)
+def draw_generation(
+    generated: Sequence[Structure], real: Sequence[Structure], path: Path, energies: Energies | None = None
+) -> None:
+    """Draw densities, lattice parameters and numbers of elements of generated beside those of real crystals.
+
+    Args:
+        generated: Crystals.
+        real: What they are compared with.
+        path: Of the PNG file.
+        energies: Of both, which are drawn too.
+    """
+    count = 3 if energies is None else 4
+    figure = Figure(figsize=(11 * count / 3, 3.6), layout="constrained")
+    density, lengths, counts, *others = figure.subplots(1, count)
     sets = {"real": (real, "tab:gray"), "generated": (generated, "tab:blue")}
     highest = float(np.quantile([s.density for s in [*real, *generated]], 0.999))
     longest = float(np.quantile([max(s.lattice.abc) for s in [*real, *generated]], 0.999))
@@ -90,8 +104,23 @@ def draw_generation(generated: Sequence[Structure], real: Sequence[Structure], p
     counts.set(xlabel="number of elements")
     # Fixed: finding the best place takes long for many points.
     density.legend(loc="upper right")
+    if energies is not None:
+        _draw_energies(others[0], energies)
     figure.suptitle(f"{len(generated)} generated and {len(real)} real crystals", fontsize=11)
     save_figure(figure, path)
+
+
+def _draw_energies(axes: Axes, energies: Energies) -> None:
+    sets = {"real": (energies.real, "tab:gray"), "generated": (energies.generated, "tab:blue")}
+    known = {name: values[np.isfinite(values)] for name, (values, _) in sets.items()}
+    everything = np.concatenate(list(known.values()))
+    if len(everything):
+        lowest, highest = np.quantile(everything, [0.001, 0.999])
+        bins = list(np.linspace(lowest, max(highest, lowest + 0.1), 50))
+        for name, values in known.items():
+            if len(values):
+                axes.hist(values, bins=bins, label=name, color=sets[name][1], alpha=0.6, density=True)
+    axes.set(xlabel="predicted formation energy (eV/atom), valid crystals")
 
 
 def condition_table(results: Sequence[BinResult]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from icsg3d.arguments import job_count, whole_number
-from icsg3d.crystals.structures import primitive_cell, structure_from_dict, to_arrays
+from icsg3d.crystals.structures import structure_from_dict, to_arrays
 from icsg3d.data import load_structures
 from icsg3d.data.sources import digest_of
 from icsg3d.defaults import GENERATOR
@@ -90,10 +90,13 @@ def evaluate_reconstruction(
     model: str = GENERATOR,
     device: str = "cpu",
     limit: int | None = None,
-    jobs: int = -1,
+    jobs: int = 1,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Encode crystals, decode them again, and compare; what cannot be encoded or decoded is a miss.
+
+    Entries of the data that hold no crystal, or none that can be read, have nothing to be compared with: the figures
+    tell their number (``unread``), and rates are over all others.
 
     Args:
         data: Crystals that the model was not trained on.
@@ -102,14 +105,15 @@ def evaluate_reconstruction(
         model: Shipped generator, or folder of a trained one.
         device: Where the networks run.
         limit: Take only so many crystals.
-        jobs: Processes; -1 for one for each core.
+        jobs: Processes that rebuild, as of :func:`icsg3d.runs.reconstruct`, and that compare; -1 for one on each
+            processor. The result is the same.
         resume: Take up what an interrupted run left.
 
     Returns:
         The figures of ``reconstruction.json``.
 
     Raises:
-        InputError: if an option or a source cannot be used.
+        InputError: if an option or a source cannot be used, or a process dies; rebuilt crystals are kept.
         Interrupted: on Ctrl-C; rebuilt crystals are kept.
     """
     jobs = job_count(jobs)
@@ -119,14 +123,18 @@ def evaluate_reconstruction(
     settings = {"data_sha256": crystals.digest(), "limit": limit, "rebuilt": None if rebuilt is None else str(rebuilt)}
     settings |= {} if generator is None else generator.as_dict()
     with measuring(out, "reconstruction", settings, resume=resume) as partial:
-        found = _matched(crystals, rebuilt, data) if generator is None else _rebuilt(generator, crystals, partial)
+        if generator is None:
+            found = _matched(crystals, rebuilt, data)
+        else:
+            found = _rebuilt(generator, crystals, partial, jobs, device)
         pairs = zip(crystals.structures, found, strict=True)
         compared = Parallel(n_jobs=jobs, return_as="generator")(
             delayed(reconstruction.compare)(true, made) for true, made in pairs
         )
         results = list(track(compared, "comparing", len(found)))
-        sizes = [len(primitive_cell(structure)[0]) for structure in crystals.structures]
+        sizes = [reconstruction.primitive_size(structure) for structure in crystals.structures]
         figures = reconstruction.summarise(results) | reconstruction.match_rates_by_size(results, sizes)
+        figures |= {"unread": len(crystals.skipped)}
         formulas = [structure.composition.reduced_formula for structure in crystals.structures]
         table = reconstruction.table(crystals.ids, formulas, results)
         write_results(out, "reconstruction", figures, table.to_csv(float_format="%.6g"))
@@ -134,9 +142,11 @@ def evaluate_reconstruction(
     return figures
 
 
-def _rebuilt(generator: CrystalGenerator, crystals: CrystalTable, partial: PartialRows) -> list[Structure | None]:
+def _rebuilt(
+    generator: CrystalGenerator, crystals: CrystalTable, partial: PartialRows, jobs: int, device: str
+) -> list[Structure | None]:
     """Return what the generator makes of crystals; what an earlier run has finished is taken from it."""
-    rebuild_missing(generator, crystals, partial)
+    rebuild_missing(generator, crystals, partial, jobs, device)
     rows = [partial.rows[row] for row in range(len(crystals))]
     log_refused(_log, {name: reason for name, made, reason in rows if made is None})
     return [None if made is None else structure_from_dict(made) for _, made, _ in rows]

@@ -18,10 +18,12 @@ from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.hull import ReferenceHull
 from icsg3d.models.decoding import BATCH
 from icsg3d.progress import task, track
+from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.properties.volume import VolumePredictor
 from icsg3d.refusals import log_refused
 from icsg3d.report import evaluations as pictures
 from icsg3d.runs.measuring import measuring, write_figures, write_results
+from icsg3d.screening.judging import ENERGY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +53,7 @@ def evaluate_generation(
     jobs: int = -1,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Judge generated crystals: validity, coverage, distributions of density and elements, uniqueness, novelty.
+    """Judge generated crystals: validity, coverage, distributions of density, elements and energy, uniqueness, novelty.
 
     Args:
         data: Real crystals to compare with, not those the model was trained on.
@@ -86,14 +88,15 @@ def evaluate_generation(
     # What the relaxations lack is to be known before hours of work.
     relaxations = _Relaxations.of(relax, phases) if relax else None
     generator = None if samples is not None else CrystalGenerator.from_pretrained(model, device)
+    predictor = PropertyPredictor.from_pretrained(ENERGY, device)
     given = {"samples": None if samples is None else str(samples), "n": n, "seed": seed}
     settings = {"data_sha256": real.digest()} | given | ({} if generator is None else generator.as_dict())
     with measuring(out, "generation", settings, resume=resume) as partial:
         made = _read(samples) if generator is None else _drawn(generator, n, seed, partial)
-        result = _judged(made, real, known, judging.CUTOFFS[cutoffs], jobs, seed)
+        result = _judged(made, real, known, judging.CUTOFFS[cutoffs], predictor, jobs, seed)
         rows = pictures.generation_table(made.crystals, result)
         write_results(out, "generation", result.figures, rows.to_csv(index=False, float_format="%.6g"))
-        pictures.draw_generation(made.crystals, real.structures, out / "generation.png")
+        pictures.draw_generation(made.crystals, real.structures, out / "generation.png", result.energies)
         if relaxations is None:
             return result.figures
         figures = result.figures | relaxations.figures(made, result, generator, out, compared=known is not None)
@@ -146,6 +149,7 @@ def _judged(
     real: CrystalTable,
     known: Sequence[Structure] | None,
     cutoffs: judging.Cutoffs,
+    predictor: PropertyPredictor,
     jobs: int,
     seed: int,
 ) -> judging.GenerationReport:
@@ -154,9 +158,29 @@ def _judged(
     prints = list(track(fingerprints(made.crystals, jobs), title, len(made.crystals)))
     kept = kept_fingerprints(real.structures, real.digest(), jobs, "fingerprints of real crystals")
     _log.info("looking for repeats")
-    return judging.report(
-        made.draws, made.crystals, prints, real.structures, kept, cutoffs=cutoffs, training=known, jobs=jobs, seed=seed
+    result = judging.report(
+        made.draws,
+        made.crystals,
+        prints,
+        real.structures,
+        kept,
+        cutoffs=cutoffs,
+        training=known,
+        predictor=predictor,
+        jobs=jobs,
+        seed=seed,
     )
+    _tell(result.figures)
+    return result
+
+
+def _tell(figures: dict[str, Any]) -> None:
+    """Warn of crystals whose energy is unknown."""
+    for name, which in (("energy_left_out", "valid generated"), ("energy_left_out_real", "real")):
+        if figures[name]:
+            _log.warning(
+                "%d %s crystals are left out of wdist_energy: the network cannot take them", figures[name], which
+            )
 
 
 @dataclass(frozen=True)

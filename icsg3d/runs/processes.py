@@ -1,4 +1,4 @@
-"""Batches drawn and judged by several processes of this machine, each with networks of its own."""
+"""Work of several processes of this machine, each with networks of its own: batches drawn and judged, and any items."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from icsg3d.arguments import whole_number
+from icsg3d.errors import InputError
 from icsg3d.processors import available_processors, settle_threads
 from icsg3d.screening.batches import ATTEMPTS, Batch, Finished, LostDraws, attempt, judge_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from ctypes import c_byte
     from multiprocessing.queues import SimpleQueue
 
     from icsg3d.generation.sources import Source
     from icsg3d.screening.pipeline import Judge
 
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
 _AHEAD = 2
 """Batches that wait for each process, so that none is idle."""
 
-_PATIENCE = 2.0
-"""Seconds after which a process notices that the one it works for has gone."""
+_PATIENCE = 0.25
+"""Seconds after which a process notices that the one it works for has gone, or wants no more of it."""
 
 
 DRAWS_PER_PROCESS = 256
@@ -72,12 +79,7 @@ class Processes:
         return self._devices[number % len(self._devices)]
 
     def _start(self, jobs: int | None = None) -> None:
-        jobs = jobs or self.jobs
-        context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
-        devices = context.SimpleQueue()
-        for number in range(jobs):
-            devices.put(self.device(number))
-        self._pool = ProcessPoolExecutor(jobs, context, _begin, (self._work, devices, os.getpid()))
+        self._pool, _ = _pool(self._work, [self.device(number) for number in range(jobs or self.jobs)])
 
     def _stop(self) -> None:
         if self._pool is not None:
@@ -168,27 +170,99 @@ def team_of(
     return nullcontext() if processes == 1 else Processes(work, processes, devices)
 
 
-_begun: tuple[Source, Judge] | None = None
-"""Source and judge of a process of a team."""
+class ItemWork(Protocol[T_contra, R_co]):
+    """What processes do with items; it is sent to each of them."""
+
+    def begin(self, device: str) -> Callable[[T_contra], R_co]:
+        """Return what works on an item, with networks on a device."""
 
 
-def _begin(work: Work, devices: SimpleQueue[str], parent: int) -> None:
+@contextmanager
+def shared(work: ItemWork[T, R], jobs: int, device: str = "cpu") -> Iterator[Callable[[Iterable[T]], Iterator[R]]]:
+    """Let several processes work on items within the ``with`` block.
+
+    When the block is left by an error or a signal, what they have at hand is given up.
+
+    Args:
+        work: What each of them does; what becomes of an item must not depend on the others.
+        jobs: How many processes; each is started when there is an item for it.
+        device: Where the networks run.
+
+    Yields:
+        What takes items and yields what became of them, in their order; no item is taken long before that.
+
+    Raises:
+        InputError: if a process dies.
+    """
+    pool, given_up = _pool(work, [device] * jobs)
+
+    def run(items: Iterable[T]) -> Iterator[R]:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(_work_on, item))
+            if len(waiting) > _AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield run
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process of --jobs died, perhaps for want of memory; what was finished is kept, repeat the command with "
+            f"--resume and fewer processes than {jobs}"
+        ) from error
+    except BaseException:
+        given_up.value = 1
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(work: Work | ItemWork[Any, Any], devices: Sequence[str]) -> tuple[ProcessPoolExecutor, c_byte]:
+    """Return processes that begin some work, one for each device, and a flag: once it is set, they give it up."""
+    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+    waiting = context.SimpleQueue()
+    for device in devices:
+        waiting.put(device)
+    given_up = context.RawValue("b", 0)
+    return ProcessPoolExecutor(len(devices), context, _begin, (work, waiting, os.getpid(), given_up)), given_up
+
+
+_begun: Any = None
+"""What :meth:`Work.begin` or :meth:`ItemWork.begin` returned in a process of a team."""
+
+_talking = threading.Lock()
+"""Held by a process that takes items and hands over results, free while it works and nobody waits for its answer."""
+
+
+def _begin(work: Work | ItemWork[Any, Any], devices: SimpleQueue[str], parent: int, given_up: c_byte) -> None:
     global _begun  # noqa: PLW0603 (an initializer of a process has no other way to leave something)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its team
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _talking.acquire()
+    threading.Thread(target=_end_with, args=(parent, given_up), daemon=True).start()
     settle_threads(1)
     _begun = work.begin(devices.get())
 
 
-def _end_with(parent: int) -> None:
-    """End this process once its parent has gone, however that ended."""
+def _end_with(parent: int, given_up: c_byte) -> None:
+    """End this process once its parent has gone, however that ended, or wants no more of what is being worked on."""
     while os.getppid() == parent:
+        if given_up.value:
+            _talking.acquire()  # half a result would leave the parent waiting for the other half
+            os._exit(1)
         time.sleep(_PATIENCE)
     os._exit(1)
 
 
 def _attempt(batch: Batch) -> Finished | LostDraws:
-    if _begun is None:
-        raise AssertionError("the process was not begun")
     source, judge = _begun
     return attempt(lambda each: judge_batch(source, judge, each), batch)
+
+
+def _work_on(item: Any) -> Any:
+    _talking.release()
+    try:
+        return _begun(item)
+    finally:
+        _talking.acquire()

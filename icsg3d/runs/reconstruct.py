@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icsg3d.arguments import whole_number
+from icsg3d.arguments import job_count, whole_number
 from icsg3d.data.sources import CHUNK
 from icsg3d.data.tables import CRYSTAL_ENDINGS, check_ending, read_crystals, write_crystals
 from icsg3d.defaults import GENERATOR
 from icsg3d.files import saving
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.models.decoding import SYMMETRY_TOLERANCE
-from icsg3d.processors import one_thread
+from icsg3d.processors import available_processors, one_thread
 from icsg3d.progress import task
 from icsg3d.refusals import Told, usable
 from icsg3d.runs.chunked import chunked_run
+from icsg3d.runs.processes import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import pandas as pd
+    from pymatgen.core import Structure
 
     from icsg3d.data import CrystalTable
     from icsg3d.run_folders import PartialRows
     from icsg3d.runs.chunked import ChunkedRun
 
 _CHUNK = 32
+"""Crystals that are rebuilt together."""
+
+_PER_PROCESS = 64
+"""Crystals for which it is worth while to start a process, which takes some seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +74,7 @@ def reconstruct(
     device: str = "cpu",
     symmetry: float = SYMMETRY_TOLERANCE,
     limit: int | None = None,
+    jobs: int = 1,
     resume: bool = False,
 ) -> Reconstructed:
     """Encode crystals and decode them again, into a table with ``material_id``, ``structure`` and ``reason``.
@@ -80,45 +90,54 @@ def reconstruct(
         device: Where the networks run.
         symmetry: Crystals are brought to the symmetry they have within this distance in angstrom; 0 for none.
         limit: Take only so many crystals, and read no further.
+        jobs: Processes that share the work, each with networks of its own; -1 for one on each processor (one in all on
+            another device than the CPU), but no more than one for 64 crystals. The result is the same.
         resume: Take up what an interrupted run left.
 
     Raises:
-        InputError: if an option or the source cannot be used.
+        InputError: if an option or the source cannot be used, or a process dies; finished rows are kept.
         Interrupted: on Ctrl-C; finished rows are kept.
     """
-    data, out = Path(data), Path(out)
+    data, out, jobs = Path(data), Path(out), job_count(jobs)
     limit = None if limit is None else whole_number(limit, "--limit", 1)
     check_ending(out, CRYSTAL_ENDINGS)
     generator = CrystalGenerator.from_pretrained(model, device, symmetry)
     key = {"data": str(data.resolve()), "limit": limit, "symmetry": symmetry, "batch": _CHUNK} | generator.as_dict()
     with chunked_run(data, out, key, size=CHUNK, resume=resume) as run:
-        good, count = _rebuild_all(generator, run, limit)
+        good, count = _rebuild_all(generator, run, limit, jobs, device)
         with saving(out):
             write_crystals(_in_order(run.rows), out, count)
     return Reconstructed(out, good, count)
 
 
-def _rebuild_all(generator: CrystalGenerator, run: ChunkedRun, limit: int | None) -> tuple[int, int]:
+def _rebuild_all(
+    generator: CrystalGenerator, run: ChunkedRun, limit: int | None, jobs: int, device: str
+) -> tuple[int, int]:
     """Rebuild what is missing; return how many crystals gave one, and how many entries there are."""
     good, count, done = 0, 0, 0
     unread, failed = Told(_log), Told(_log)
-    with task("rebuilding", total=limit or run.total) as running:
+    expected = min((each for each in (limit, run.total) if each is not None), default=None)
+    with (
+        task("rebuilding", total=limit or run.total) as running,
+        _rebuilding(generator, _processes(jobs, expected, device), device) as rebuild,
+    ):
         for number, whole in enumerate(run.tables):
             table = whole.head(None if limit is None else limit - done)
             unread.refused(table.skipped)
             run.rows.add((number, "skipped"), [[name, None, reason] for name, reason in table.skipped.items()])
-            for start in range(0, len(table), _CHUNK):
-                rows = range(start, min(start + _CHUNK, len(table)))
+            chunks = {rows[0]: rows for rows in _batched(range(len(table)))}
+            missing = [rows for start, rows in chunks.items() if (number, start) not in run.rows.rows]
+            made = rebuild(_taken(table, rows) for rows in missing)
+            for start, rows in chunks.items():
                 if (number, start) not in run.rows.rows:
-                    made = _rebuilt(generator, table, rows)
-                    run.rows.add((number, start), [made[row] for row in rows])
+                    run.rows.add((number, start), next(made))
                 found = run.rows.rows[number, start]
                 good += sum(structure is not None for _, structure, _ in found)
                 failed.refused({name: reason for name, structure, reason in found if structure is None})
                 running.advance(len(rows))
             done += len(table)
             count += len(table) + len(table.skipped)
-            del whole, table
+            del whole, table, made
             if done == limit:
                 break
     unread.end()
@@ -134,30 +153,83 @@ def _in_order(rows: PartialRows) -> Iterator[list[Any]]:
         yield from rows.rows[place]
 
 
-def rebuild_missing(generator: CrystalGenerator, table: CrystalTable, partial: PartialRows) -> None:
-    """Rebuild the crystals of a table that a partial file does not hold yet: name, crystal (or None) and reason."""
+def rebuild_missing(
+    generator: CrystalGenerator, table: CrystalTable, partial: PartialRows, jobs: int = 1, device: str = "cpu"
+) -> None:
+    """Rebuild the crystals of a table that a partial file does not hold yet: name, crystal (or None) and reason.
+
+    Args:
+        generator: Which rebuilds them.
+        table: The crystals.
+        partial: What is finished, by the row of the table.
+        jobs: As of :func:`reconstruct`.
+        device: Where the networks of other processes run.
+    """
     missing = [row for row in range(len(table)) if row not in partial.rows]
-    with task("rebuilding", total=len(table), done=len(table) - len(missing)) as running:
-        for chunk in _batched(missing):
-            for row, made in _rebuilt(generator, table, chunk).items():
-                partial.add(row, made)
-            running.advance(len(chunk))
+    chunks = _batched(missing)
+    with (
+        task("rebuilding", total=len(table), done=len(table) - len(missing)) as running,
+        _rebuilding(generator, _processes(jobs, len(missing), device), device) as rebuild,
+    ):
+        for rows, made in zip(chunks, rebuild(_taken(table, rows) for rows in chunks), strict=True):
+            for row, each in zip(rows, made, strict=True):
+                partial.add(row, each)
+            running.advance(len(rows))
 
 
 def _batched(rows: Sequence[int]) -> list[Sequence[int]]:
     return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
 
 
-def _rebuilt(generator: CrystalGenerator, table: CrystalTable, rows: Sequence[int]) -> dict[int, list[Any]]:
-    """Return name, dictionary of the rebuilt crystal (or None) and reason for some rows of a table."""
-    found = usable([table.structures[row] for row in rows], generator.prepare)
-    made: dict[int, list[Any]] = {
-        rows[place]: [table.ids[rows[place]], None, reason] for place, reason in found.refused.items()
-    }
-    good = [rows[place] for place in found.rows]
+def _taken(table: CrystalTable, rows: Sequence[int]) -> list[tuple[str, Structure]]:
+    return [(table.ids[row], table.structures[row]) for row in rows]
+
+
+def _processes(jobs: int, count: int | None, device: str) -> int:
+    """Return how many processes rebuild so many crystals (None for very many) on a device."""
+    if jobs == -1:
+        most = available_processors() if device == "cpu" else 1
+        return most if count is None else max(1, min(most, count // _PER_PROCESS))
+    return jobs if count is None else max(1, min(jobs, -(-count // _CHUNK)))
+
+
+_Chunk = list[tuple[str, "Structure"]]
+
+
+def _rebuilding(
+    generator: CrystalGenerator, processes: int, device: str
+) -> AbstractContextManager[Callable[[Iterable[_Chunk]], Iterator[list[list[Any]]]]]:
+    """Return what takes chunks of named crystals and yields what :func:`_rebuilt` makes of each."""
+    if processes == 1 or generator.folder is None:
+        return nullcontext(functools.partial(map, functools.partial(_rebuilt, generator)))
+    return shared(_Rebuilding(generator.folder, generator.symmetry_tolerance), processes, device)
+
+
+@dataclass(frozen=True)
+class _Rebuilding:
+    """What processes do; each loads a generator of its own.
+
+    Attributes:
+        folder: Of the model.
+        symmetry: Crystals are brought to the symmetry they have within this distance in angstrom.
+    """
+
+    folder: Path
+    symmetry: float
+
+    def begin(self, device: str) -> Callable[[_Chunk], list[list[Any]]]:
+        """Return what rebuilds a chunk."""
+        return functools.partial(_rebuilt, CrystalGenerator.from_pretrained(self.folder, device, self.symmetry))
+
+
+def _rebuilt(generator: CrystalGenerator, chunk: _Chunk) -> list[list[Any]]:
+    """Return name, dictionary of the rebuilt crystal (or None) and reason for each of some named crystals."""
+    names, structures = [name for name, _ in chunk], [structure for _, structure in chunk]
+    found = usable(structures, generator.prepare)
+    made: dict[int, list[Any]] = {place: [names[place], None, reason] for place, reason in found.refused.items()}
     with one_thread():
-        decoded = generator.reconstruct([table.structures[row] for row in good]) if good else []
-    for row, crystal in zip(good, decoded, strict=True):
+        decoded = generator.reconstruct([structures[place] for place in found.rows]) if found.rows else []
+    for place, crystal in zip(found.rows, decoded, strict=True):
         structure = None if crystal.structure is None else crystal.structure.as_dict()
-        made[row] = [table.ids[row], structure, crystal.reason]
-    return made
+        made[place] = [names[place], structure, crystal.reason]
+    return [made[place] for place in range(len(chunk))]

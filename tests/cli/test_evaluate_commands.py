@@ -26,6 +26,7 @@ from icsg3d.generation.prototypes import prototype_structure, prototype_structur
 from icsg3d.models.crystal_graph import CrystalGraphConfig
 from icsg3d.models.properties import PropertyModel, PropertyModelConfig, save_property_model
 from icsg3d.models.targets import PROPERTIES
+from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.properties.volume import VolumePredictor
 from icsg3d.run_folders import PartialRows
 from icsg3d.runs.reconstruct import rebuild_missing
@@ -130,8 +131,23 @@ def test_reconstruction_compares_what_was_rebuilt(run, tmp_path, rebuilt):
         "position_error_found": 0.05 / 3,
         "match_rate_1_to_4_atoms": 1 / 3,  # caesium chloride of three crystals of two atoms
         "match_rate_5_to_8_atoms": 1.0,  # the perovskite
+        "unread": 0,
     }
     assert figures == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_disordered_crystals_are_misses_and_what_is_unread_is_counted(run, tmp_path):
+    disordered = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    data = write(tmp_path / "true.json", [TRUE[0], None, disordered, None, TRUE[2]])
+    made = write(tmp_path / "made.json", [TRUE[0], None, None, None, TRUE[2]])
+    out = tmp_path / "out"
+    code, said = run("reconstruction", "--data", data, "--rebuilt", made, "--out", out, "--jobs", 1)
+    assert code == 0, said
+    figures, rows = written(out, "reconstruction")
+    assert (figures["crystals"], figures["unread"]) == (3, 2)
+    assert figures["match_rate"] == figures["decoded"] == pytest.approx(2 / 3)
+    assert (figures["match_rate_1_to_4_atoms"], figures["match_rate_5_to_8_atoms"]) == (0.5, 1.0)  # two sites
+    assert [row["matched"] for row in rows] == ["True", "False", "True"]
 
 
 def test_crystals_are_paired_by_name_and_not_by_place(run, tmp_path):
@@ -217,6 +233,8 @@ def test_many_crystals_are_rebuilt_in_batches_each_in_its_place(tmp_path):
 
 # Generation
 
+HEAT = "formation_energy_per_atom"
+
 
 def candidates(path, crystals):
     rows = [Candidate(n, c, "" if c is not None else "the decoded cell is flat") for n, c in enumerate(crystals)]
@@ -264,6 +282,15 @@ def test_generation_judges_given_candidates(run, tmp_path):
     valid = [GENERATED[n].density for n in (0, 1, 3, 6)]
     gaps = np.abs(np.sort(valid * 3) - np.sort([s.density for s in REAL] * 4))
     assert figures["wdist_density"] == pytest.approx(gaps.mean())
+    energies = [PropertyPredictor.from_pretrained(HEAT).predict(each).values for each in (GENERATED[:2], REAL)]
+    assert [float(row[HEAT]) for row in rows[:2]] == pytest.approx(energies[0], rel=1e-4)
+    assert [row[HEAT] == "" for row in rows] == [False, False, False, True, False, True]  # the invalid ones
+    made = [float(rows[n][HEAT]) for n in (0, 1, 2, 4)]
+    gaps = np.abs(np.sort(made * 3) - np.sort(list(energies[1]) * 4))
+    for name in ("wdist_energy", "wdist_energy_mean"):
+        assert figures[name] == pytest.approx(gaps.mean(), rel=1e-4)
+    assert (figures["energy_left_out"], figures["energy_left_out_real"]) == (0, 0)
+    assert len(figures["energy_model"]) == 64
     # Magnesium oxide is too far from all in composition.
     assert (figures["cov_recall"], figures["cov_precision"]) == pytest.approx((2 / 3, 3 / 8))
 
@@ -417,8 +444,6 @@ def test_where_no_crystal_is_valid_there_is_no_stability(run, tmp_path, stabilit
 
 
 # Property search
-
-HEAT = "formation_energy_per_atom"
 
 
 @pytest.fixture(scope="module")

@@ -77,3 +77,70 @@ def test_other_options_are_not_gone_on_with(run, tmp_path, interrupted, changes)
     code, said = run(*interrupted, tmp_path / "out.json", "--resume", *changes)
     assert code == 2
     assert "begun with other data, another model or other options" in said
+
+
+# Several processes
+
+SALTS = ("NaCl", "SrTiO3", "XeF", "BaTiO3", "MgO", "KMgF3", "KBr")
+
+
+@pytest.fixture
+def salts(tmp_path, monkeypatch):
+    """A file of seven crystals, one of them unknown to all models, which are rebuilt two by two."""
+    monkeypatch.setattr(importlib.import_module("icsg3d.runs.reconstruct"), "_CHUNK", 2)
+    structures = [prototype_structure(formula).as_dict() for formula in SALTS]
+    write_frame(pd.DataFrame({"material_id": SALTS, "structure": structures}), tmp_path / "salts.json")
+    return tmp_path / "salts.json"
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives(run, tmp_path, salts):
+    command = ("reconstruct", "--data", salts, "--model", "cubic", "--symmetry", 0.1, "--out")
+    for jobs in (1, 2):
+        code, said = run(*command, tmp_path / f"{jobs}.json", "--jobs", jobs)
+        assert code == 0, said
+        assert "6 of 7 crystals gave a crystal again" in said
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_go_on_with_what_one_has_left(run, tmp_path, tiny_model, salts, monkeypatch):
+    given = ("evaluate", "reconstruction", "--data", salts, "--model", tiny_model, "--out")
+    rebuild, calls = CrystalGenerator.reconstruct, []
+
+    def once(generator, structures):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rebuild(generator, structures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CrystalGenerator, "reconstruct", once)
+        assert run(*given, tmp_path / "two", "--jobs", 1)[0] == 130
+    code, said = run(*given, tmp_path / "two", "--jobs", 2, "--resume")
+    assert code == 0, said
+    assert run(*given, tmp_path / "one", "--jobs", 1)[0] == 0
+    for name in ("reconstruction.json", "reconstruction.csv", "reconstruction.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "count", "device", "expected"),
+    [
+        (1, 1000, "cpu", 1),
+        (2, 1000, "cpu", 2),
+        (2, 33, "cpu", 2),
+        (2, 32, "cpu", 1),  # nothing to share
+        (3, 0, "cpu", 1),
+        (3, None, "cuda", 3),
+        (-1, 1000, "cpu", 8),
+        (-1, 200, "cpu", 3),
+        (-1, 63, "cpu", 1),
+        (-1, None, "cpu", 8),
+        (-1, None, "cuda", 1),  # memory of a GPU holds few
+    ],
+)
+def test_processes_are_worth_their_while(monkeypatch, jobs, count, device, expected):
+    module = importlib.import_module("icsg3d.runs.reconstruct")
+    monkeypatch.setattr(module, "available_processors", lambda: 8)
+    assert module._processes(jobs, count, device) == expected

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -15,10 +16,12 @@ from icsg3d.evaluation.fingerprints import Fingerprint
 from icsg3d.evaluation.generation import (
     CUTOFFS,
     Cutoffs,
+    Energies,
     Validity,
     coverage,
     distances_of_distributions,
     mean_distances,
+    predicted_energies,
     repeats,
     report,
     validity,
@@ -225,6 +228,58 @@ def test_so_many_are_taken_at_random_by_the_seed():
     assert everything == pytest.approx(np.mean(list(single)))
 
 
+class Network:
+    """A network whose energy is minus the edge of the cubic cell; it does not take cells beyond 8 angstrom."""
+
+    digest = "abc"
+
+    def __init__(self):
+        self.asked = []
+
+    def predict_possible(self, crystals):
+        edges = [round((crystal.volume * 4) ** (1 / 3), 6) for crystal in crystals]
+        self.asked.append(edges)
+        return SimpleNamespace(values=np.array([-edge if edge < 8 else np.nan for edge in edges]))
+
+
+def test_energies_are_of_valid_and_of_real_crystals_that_the_network_takes(monkeypatch, watched):
+    monkeypatch.setattr(generation, "_CHUNK", 2)
+    made = [rock_salt(edge=edge) for edge in (5.0, 9.0, 6.0, 7.0, 5.5)]
+    network = Network()
+    found = predicted_energies(network, made, [GOOD, GOOD, BAD, GOOD, GOOD], [rock_salt(edge=8.5), rock_salt(edge=6.5)])
+    assert network.asked == [[5.0, 9.0], [7.0, 5.5], [8.5, 6.5]]
+    np.testing.assert_array_equal(found.generated, [-5.0, np.nan, np.nan, -7.0, -5.5])
+    np.testing.assert_array_equal(found.real, [np.nan, -6.5])
+    assert found.figures() == {"energy_left_out": 1, "energy_left_out_real": 1, "energy_model": "abc"}
+    assert watched["energies of generated crystals"] == [(0, 4), (2, 4), (4, 4)]
+    assert watched["energies of real crystals"][-1] == (2, 2)
+
+
+def test_distances_of_energies_by_hand():
+    made, real = [rock_salt(edge=5 + number) for number in range(4)], [rock_salt()] * 3
+    energies = Energies(np.array([-1.0, -2.0, np.nan, -4.0]), np.array([-1.5, np.nan, -2.5]), 1)
+    valid = [GOOD, GOOD, GOOD, BAD]  # so that -1 and -2 are against -1.5 and -2.5
+    found = distances_of_distributions(made, valid, real, energies=energies)
+    assert found["wdist_energy"] == pytest.approx(0.5)
+    assert found["wdist_density"] == distances_of_distributions(made, valid, real)["wdist_density"]
+    assert mean_distances(made, valid, real, energies=energies)["wdist_energy_mean"] == pytest.approx(0.5)
+    one = Energies(np.array([-1.0, -1.0, -3.0, -9.0]), np.array([-2.0, -2.0, -2.0]), 0)
+    # The same are chosen as for the density: here one of three.
+    for seed in range(6):
+        found = distances_of_distributions(made, valid, real[:1], n=1, seed=seed, energies=one)
+        row = min(range(3), key=lambda row: abs(abs(made[row].density - real[0].density) - found["wdist_density"]))
+        assert found["wdist_energy"] == pytest.approx(abs(one.generated[row] + 2))
+
+
+@pytest.mark.parametrize(
+    "energies",
+    [Energies(np.array([np.nan]), np.array([-1.0]), 1), Energies(np.array([-1.0]), np.array([np.nan]), 0)],
+)
+def test_without_a_known_energy_there_is_no_distance(energies):
+    found = distances_of_distributions([rock_salt()], [GOOD], [rock_salt()], energies=energies)
+    assert (found["wdist_energy"], found["wdist_density"]) == (None, 0.0)
+
+
 # All together
 
 
@@ -285,6 +340,26 @@ def test_shares_are_of_all_draws(no_smact):
         [False, False],
         [True, False],
     ]
+
+
+def test_energies_are_compared_where_there_is_a_network(no_smact, tmp_path):
+    found = judged(predictor=Network())
+    # Valid are edges of 5.64, 5.7, 4 and 6.6 angstrom; real ones have 5.64 and 4.2.
+    distance = mean_gap([5.64, 5.7, 4.0, 6.6], [5.64, 4.2, 5.64, 4.2])
+    expected = judged().figures | {
+        "wdist_energy": pytest.approx(distance),
+        "wdist_energy_mean": pytest.approx(distance),
+    }
+    assert found.figures == expected | {"energy_left_out": 0, "energy_left_out_real": 0, "energy_model": "abc"}
+    energies = generation_table(GENERATED, found)["formation_energy_per_atom"]
+    assert energies.tolist() == pytest.approx([-5.64, -5.7, -4.0, np.nan, np.nan, -6.6], nan_ok=True)
+    assert judged().energies is None
+    assert generation_table(GENERATED, judged())["formation_energy_per_atom"].isna().all()
+    for name, given in (("three", None), ("four", found.energies)):
+        draw_generation(GENERATED, REAL, tmp_path / f"{name}.png", given)
+    shapes = [matplotlib.image.imread(tmp_path / f"{name}.png").shape for name in ("three", "four")]
+    assert shapes[0][0] == shapes[1][0]
+    assert shapes[0][1] < shapes[1][1]
 
 
 def test_novelty_needs_training_crystals(no_smact):

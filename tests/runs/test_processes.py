@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
-from icsg3d.runs.processes import Processes
+from icsg3d.runs.processes import Processes, shared
 from icsg3d.screening.batches import Batch, LostDraws
 
 
@@ -153,7 +153,7 @@ def test_batches_are_not_begun_long_before_they_are_wanted():
 PROGRAM = """
 import time
 from tests.runs.test_processes import Cubes, Draws, batches
-from icsg3d.runs.processes import Processes
+from icsg3d.runs.processes import Processes, shared
 
 if __name__ == "__main__":
     with Processes(Cubes(Draws()), 2) as team:
@@ -194,3 +194,72 @@ def alive(process):
 def test_devices_are_given_to_processes_in_turn():
     team = Processes(Cubes(Draws()), 3, ("cuda:0", "cuda:1"))
     assert [team.device(number) for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+@dataclass(frozen=True)
+class Tens:
+    """Work on numbers: some are refused, some kill the process, some take long and leave a file."""
+
+    fatal: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+    slow: tuple[int, ...] = ()
+    file: str = ""
+
+    def begin(self, device):
+        return lambda number: self.work(number, device)
+
+    def work(self, number, device):
+        if number in self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number in self.refused:
+            raise InputError("there is no such number")
+        if number in self.slow:
+            Path(self.file).touch()
+            time.sleep(30)
+            Path(self.file).write_text("done")
+        return 10 * number, os.getpid(), device
+
+
+@pytest.mark.slow
+def test_items_are_worked_on_by_others_and_come_in_their_order():
+    asked = []
+    with shared(Tens(), 2) as work:
+        results = work(asked.append(number) or number for number in range(20))
+        found = [next(results)]
+        assert len(asked) == 5  # none is taken long before it is wanted
+        found += [*results, *work(iter([7]))]
+        assert list(work([])) == []
+    assert [number for number, _, _ in found] == [*range(0, 200, 10), 70]
+    assert os.getpid() not in {process for _, process, _ in found}
+    assert {device for _, _, device in found} == {"cpu"}
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_at_an_item_ends_the_work_with_a_sentence():
+    with (
+        pytest.raises(InputError, match="a process of --jobs died, perhaps for want of memory"),
+        shared(Tens(fatal=(4,)), 2) as work,
+    ):
+        list(work(range(12)))
+
+
+@pytest.mark.slow
+def test_what_cannot_be_had_of_an_item_ends_the_work():
+    with pytest.raises(InputError, match="there is no such number"), shared(Tens(refused=(4,)), 2) as work:
+        list(work(range(12)))
+
+
+@pytest.mark.slow
+def test_an_interruption_waits_for_nobody(tmp_path):
+    file = tmp_path / "begun"
+
+    def interrupted():
+        with shared(Tens(slow=(1,), file=str(file)), 1) as work:
+            assert next(work(range(3)))[0] == 0
+            while not file.exists():
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert file.read_text() == ""

@@ -45,6 +45,8 @@ _NUMBERS = {
     "wdist_density_mean": ("– mean over choices of 1,000", "g/cm³"),
     "wdist_num_elements": ("Wasserstein distance of numbers of elements", ""),
     "wdist_num_elements_mean": ("– mean over choices of 1,000", ""),
+    "wdist_energy": ("Wasserstein distance of predicted formation energies", "eV/atom"),
+    "wdist_energy_mean": ("– mean over choices of 1,000", "eV/atom"),
     "rank_correlation": ("rank correlation of bin and energy", ""),
     "median_above_hull": ("median energy above the hull", "eV/atom"),
 }

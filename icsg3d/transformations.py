@@ -23,6 +23,7 @@ from icsg3d.generation.search import different, different_around, optimize_prope
 from icsg3d.generation.sources import LatentDraws
 from icsg3d.models.density import SCALE
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.properties.volume import VolumePredictor
 from icsg3d.screening.constraints import Constraints
 from icsg3d.screening.pipeline import Judge
 from icsg3d.screening.screen import Screening
@@ -65,7 +66,7 @@ class LatentTransformation(AbstractTransformation):
 
 
 class LatentSamplingTransformation(LatentTransformation):
-    """New crystals around the given one in latent space, ranked by a predicted property.
+    """New crystals around the given one in latent space, at their equilibrium volumes, ranked by a predicted property.
 
     Args:
         n_structures: Different crystals to return.
@@ -126,16 +127,18 @@ class LatentSamplingTransformation(LatentTransformation):
         base, draws = self.generator.place([structure])[0], self.n_structures * _DRAWS_PER_STRUCTURE
         found = different_around(self.generator, base, self.n_structures, draws, self.scale, self.seed)
         distances = self.generator.latent_distance([d.latent for _, d in found], base.latent)
+        drawn = [decoded.structure for _, decoded in found if decoded.structure is not None]
+        settled = VolumePredictor.from_pretrained(device=self.device).settle(drawn)
         entries = [
             {
-                "structure": decoded.structure,
+                "structure": crystal if at_volume is None else at_volume,
                 "latent_distance": float(distance),
                 "draw": draw,
                 "seed": self.seed,
                 "scale": self.scale,
                 **self._origin(),
             }
-            for (draw, decoded), distance in zip(found, distances, strict=True)
+            for (draw, _), distance, crystal, at_volume in zip(found, distances, drawn, settled, strict=True)
         ]
         return ranked_list(self._ranked(entries), wanted)
 
@@ -163,6 +166,7 @@ class CandidateTransformation(LatentTransformation):
         seed: The same seed gives the same candidates.
         scale: Noise level, above 0 and up to 1; more is further away. From the 500th draw on it rises by 0.1 every 250.
         device: Where the networks run.
+        relax: Whether what passes is brought to the minimum of the predicted energy, and judged there.
     """
 
     def __init__(
@@ -175,6 +179,8 @@ class CandidateTransformation(LatentTransformation):
         seed: int = 0,
         scale: float = SCALE,
         device: str = "cpu",
+        *,
+        relax: bool = True,
     ) -> None:
         self.n_structures = n_structures
         self.constraints = Constraints.from_dict(constraints) if isinstance(constraints, dict) else constraints
@@ -184,6 +190,7 @@ class CandidateTransformation(LatentTransformation):
         self.seed = seed
         self.scale = scale
         self.device = device
+        self.relax = relax
 
     def apply_transformation(self, structure: Crystal, return_ranked_list: bool | int = False) -> Any:  # noqa: FBT001, FBT002
         """Return candidates, the one nearest to the hull first.
@@ -202,7 +209,7 @@ class CandidateTransformation(LatentTransformation):
         whole_number(self.n_structures, "n_structures", 1)
         base = as_structure(structure)
         screening = Screening(constraints=self.constraints or Constraints(), above_hull=self.above_hull)
-        judge = Judge.load(screening, base=base, device=self.device)
+        judge = Judge.load(screening, base=base, device=self.device, relax=self.relax)
         source = LatentDraws(self.generator, base, self.draws, scale=self.scale, seed=self.seed, widening=True)
         entries = [
             {

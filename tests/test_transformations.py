@@ -13,6 +13,7 @@ from icsg3d.errors import InputError
 from icsg3d.generation.generator import CrystalGenerator
 from icsg3d.generation.prototypes import prototype_structure
 from icsg3d.properties.predictor import PropertyPredictor
+from icsg3d.properties.volume import VolumePredictor
 from icsg3d.screening.constraints import Constraints
 from icsg3d.testing import check_round_trip, check_untouched
 from icsg3d.transformations import (
@@ -45,9 +46,14 @@ def test_samples_are_ranked_different_and_say_where_they_come_from(sampled):
         assert entry[f"{ENERGY}_std"] == pytest.approx(found.stds[0], abs=1e-4)
     generator = CrystalGenerator.from_pretrained("cubic")
     draws = generator.sample_around(START, 8, seed=3)
-    origin = generator.encode([START])
+    origin, volumes = generator.encode([START]), VolumePredictor.from_pretrained()
     for entry in sampled:
-        assert draws[entry["draw"]].structure == entry["structure"]
+        drawn, crystal = draws[entry["draw"]].structure, entry["structure"]
+        assert crystal.species == drawn.species
+        assert crystal.frac_coords == pytest.approx(drawn.frac_coords)
+        assert crystal.lattice.angles == pytest.approx(drawn.lattice.angles)
+        assert np.ptp(np.divide(crystal.lattice.abc, drawn.lattice.abc)) == pytest.approx(0, abs=1e-6)
+        assert crystal.volume / len(crystal) == pytest.approx(volumes.predict([drawn]).values[0], rel=1e-5)
         distance = generator.latent_distance(draws[entry["draw"]].latent[None], origin)[0]
         assert entry["latent_distance"] == pytest.approx(distance, rel=1e-5)
         assert (entry["seed"], entry["model"], entry["model_sha256"]) == (3, "cubic", generator.digest)

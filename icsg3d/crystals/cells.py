@@ -1,11 +1,11 @@
-"""The cell in which latent-grid networks see a crystal."""
+"""The cell in which latent-grid networks see a crystal, and how well atoms fill it."""
 
 from __future__ import annotations
 
 import numpy as np
 import spglib
 
-from icsg3d.crystals.arrays import CrystalArrays, wrapped
+from icsg3d.crystals.arrays import CrystalArrays, periodic_distances, wrapped
 from icsg3d.errors import InputError
 
 _EDGES = (1e-5, 1e-4, 1e-3)
@@ -14,6 +14,9 @@ _EDGES = (1e-5, 1e-4, 1e-3)
 
 _LEAST_VOLUME = 1e-3
 """Cubic angstrom; a cell of less is none."""
+
+_STEP = 2.0
+"""Angstrom between the places that gaps are looked for at."""
 
 
 def reduced_cell(crystal: CrystalArrays) -> CrystalArrays:
@@ -36,3 +39,19 @@ def reduced_cell(crystal: CrystalArrays) -> CrystalArrays:
     lattice = lattice * np.sign(np.linalg.det(lattice))  # all three turned round: angles stay, the handedness does not
     frac = crystal.frac_coords @ crystal.lattice @ np.linalg.inv(lattice)
     return CrystalArrays(crystal.numbers, wrapped(frac), lattice)
+
+
+def widest_gap(crystal: CrystalArrays) -> float:
+    """Return how far from every atom a place of the cell can be, in angstrom, to within about an angstrom and never more.
+
+    In crystals that is up to some 5 angstrom, in layered ones with wide gaps 6; around molecules in boxes and above slabs
+    it is what vacuum there is.
+    """
+    points = [
+        np.arange(count) / count for count in np.ceil(np.linalg.norm(crystal.lattice, axis=1) / _STEP).astype(int)
+    ]
+    places = np.stack(np.meshgrid(*points, indexing="ij"), -1).reshape(-1, 3)
+    nearest = np.full(len(places), np.inf)
+    for site in crystal.frac_coords:
+        nearest = np.minimum(nearest, periodic_distances(places, site[None], crystal.lattice)[:, 0])
+    return float(nearest.max())

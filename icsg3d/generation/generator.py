@@ -9,6 +9,7 @@ import torch
 
 from icsg3d import pretrained
 from icsg3d.arguments import noise_level, real_number, several, whole_number
+from icsg3d.crystals.cells import widest_gap
 from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import CellSetting, Crystal, as_structure, from_arrays
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from icsg3d.crystals.arrays import CrystalArrays
     from icsg3d.generation.spaces import DecodedMap, Latents, LatentSpace, SpaceConfig
+
+_WIDEST_GAP = 6.0
+"""Angstrom from every atom; crystals of the Materials Project with such a place are separated layers and molecules."""
 
 _SPACES: Mapping[str, Callable[[Path, str | torch.device], tuple[LatentSpace, str]]] = {
     GENERATOR_FORMAT: VectorSpace.load,
@@ -123,7 +127,7 @@ class CrystalGenerator:
 
         Raises:
             InputError: if the crystal is none, is disordered, has an element that the model does not know, or a cell
-                larger than the model takes.
+                larger than the model takes or with vacuum in it.
         """
         structure = as_structure(crystal)
         arrays, setting = self.space.cell(structure)
@@ -131,13 +135,23 @@ class CrystalGenerator:
         unknown = sorted(set(arrays.numbers.tolist()) - set(self.config.elements))
         if unknown:
             names = ", ".join(symbols()[number] for number in unknown)
-            msg = f"{name} has {names}, which the model {self.name} was not trained on; it knows {self._elements()}"
+            msg = (
+                f"{name} has {names}, which the model {self.name} was not trained on; exchange it or name another "
+                f"--model, as this one knows {self._elements()}"
+            )
             raise InputError(msg)
         refusal = self.space.refusal(arrays)
         if refusal:
             msg = (
                 f"the cell of {name} that the networks of the model {self.name} see {refusal}; "
                 "use a smaller crystal or another --model"
+            )
+            raise InputError(msg)
+        gap = widest_gap(arrays)
+        if gap > _WIDEST_GAP:
+            msg = (
+                f"{name} is a molecule in a box or a slab, as a place of its cell is {gap:.1f} angstrom from every atom; "
+                "give a crystal that fills its cell"
             )
             raise InputError(msg)
         return arrays, setting

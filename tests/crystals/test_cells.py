@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icsg3d.crystals.arrays import CrystalArrays, periodic_distances
-from icsg3d.crystals.cells import reduced_cell
+from icsg3d.crystals.cells import reduced_cell, widest_gap
 from icsg3d.errors import InputError
 
 
@@ -38,3 +38,13 @@ def test_flat_cells_are_refused():
     flat = CrystalArrays(np.array([6]), np.zeros((1, 3)), np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]]))
     with pytest.raises(InputError, match="enclose no volume"):
         reduced_cell(flat)
+
+
+def test_the_widest_gap_is_the_place_farthest_from_all_atoms():
+    """Of one atom in a cube it is the middle, in a flat cell half way to the next layer."""
+    cube = CrystalArrays(np.array([8]), np.full((1, 3), 0.25), 8.0 * np.eye(3))
+    assert widest_gap(cube) == pytest.approx(8 * np.sqrt(3) / 2, abs=0.01)  # one of the places is the middle
+    layers = CrystalArrays(np.array([8]), np.zeros((1, 3)), np.diag([2.0, 2.0, 16.0]))
+    assert 8.0 <= widest_gap(layers) <= np.sqrt(8.0**2 + 2)
+    moved = CrystalArrays(np.array([8]), np.array([[0.1, 0.2, 0.3]]), np.diag([2.0, 2.0, 16.0]))
+    assert abs(widest_gap(moved) - widest_gap(layers)) < 1.0

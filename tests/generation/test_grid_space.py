@@ -417,8 +417,18 @@ def test_crystals_beyond_the_model_are_refused_in_one_sentence(generator):
     long = Structure(Lattice.orthorhombic(3, 3, 60), ["O", "Ti"], [[0, 0, 0], [0.5, 0, 0]])
     with pytest.raises(InputError, match=r"is 60\.0 angstrom long, and it takes cells up to"):
         generator.prepare(long)
-    with pytest.raises(InputError, match="has Au, which the model grids was not trained on"):
+    with pytest.raises(
+        InputError, match="has Au, which the model grids was not trained on; exchange it or name another"
+    ):
         generator.prepare(Structure(Lattice.cubic(4.0), ["Au"], [[0, 0, 0]]))
+    # the middle of a box of 11 angstrom is 11 * sqrt(3) / 2 from an atom at its corner
+    molecule = Structure(Lattice.cubic(11.0), ["O", "Ti"], [[0, 0, 0], [0.01, 0.12, 0]])
+    with pytest.raises(InputError, match=r"TiO is a molecule in a box or a slab, as a place of its cell is [89]\.\d"):
+        generator.prepare(molecule)
+    slab = Structure(Lattice.orthorhombic(4.2, 4.2, 20.0), ["O", "Ti"], [[0, 0, 0], [0.5, 0.5, 0]])
+    with pytest.raises(InputError, match=r"a slab, as a place of its cell is 10\.\d angstrom from every atom; give"):
+        generator.prepare(slab)
+    generator.prepare(Structure(Lattice.orthorhombic(4.2, 4.2, 10.0), ["O", "Ti"], [[0, 0, 0], [0.5, 0.5, 0]]))
 
 
 def test_latents_of_another_kind_are_refused(generator):

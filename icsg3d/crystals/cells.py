@@ -42,10 +42,10 @@ def reduced_cell(crystal: CrystalArrays) -> CrystalArrays:
 
 
 def widest_gap(crystal: CrystalArrays) -> float:
-    """Return how far from every atom a place of the cell can be, in angstrom, to within about an angstrom and never more.
+    """Return how far a place of the cell can be from every atom, in angstrom; it may be an angstrom too small.
 
-    In crystals that is up to some 5 angstrom, in layered ones with wide gaps 6; around molecules in boxes and above slabs
-    it is what vacuum there is.
+    In crystals that is up to some 5 angstrom, between layers 6; around molecules in boxes and above slabs it is half of
+    the vacuum.
     """
     points = [
         np.arange(count) / count for count in np.ceil(np.linalg.norm(crystal.lattice, axis=1) / _STEP).astype(int)

@@ -150,8 +150,8 @@ class CrystalGenerator:
         gap = widest_gap(arrays)
         if gap > _WIDEST_GAP:
             msg = (
-                f"{name} is a molecule in a box or a slab, as a place of its cell is {gap:.1f} angstrom from every atom; "
-                "give a crystal that fills its cell"
+                f"{name} is a molecule in a box or a slab, as a place of its cell is {gap:.1f} angstrom from every "
+                "atom; give a crystal that fills its cell"
             )
             raise InputError(msg)
         return arrays, setting

@@ -1,7 +1,7 @@
 from .crystals import candidates, density_slice, species_slice, structure
 from .elements import periodic_table
 from .labels import label_points
-from .results import atom_counts, hull_distances, parity, property_path
+from .results import atom_counts, hull_distances, learning_curve, parity, property_path
 from .spaces import latent_map, principal_plane
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "hull_distances",
     "label_points",
     "latent_map",
+    "learning_curve",
     "parity",
     "periodic_table",
     "principal_plane",

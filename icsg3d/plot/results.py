@@ -164,3 +164,35 @@ def atom_counts(
     axes.set(ylabel=f"share of {total} crystals (%)")
     axes.set_xlim(min(-reach, *differences) - 0.7, max(reach, *differences) + 0.7)
     return axes
+
+
+def learning_curve(curve: Mapping[str, Sequence[float] | np.ndarray], axes: Axes | None = None) -> Axes:
+    """Draw the loss of a training by step, and where it is known, the loss or the share rebuilt of validation crystals.
+
+    Args:
+        curve: Columns ``step`` and ``loss``, and if there are any ``validation_loss`` or ``validation_rebuilt``, NaN in
+            rows without one; such as a ``curve.csv`` of ``icsg3d train materials``.
+        axes: Where; new ones if None.
+
+    Raises:
+        InputError: if a column is missing or there is no row.
+    """
+    if not {"step", "loss"} <= set(curve) or not len(curve["step"]):
+        msg = "a learning curve has the columns step and loss and at least one row"
+        raise InputError(msg)
+    axes = given_or_new(axes)
+    steps = np.asarray(curve["step"], dtype=float)
+    axes.plot(steps, np.asarray(curve["loss"], dtype=float), color="C0", lw=1, alpha=0.6, label="training loss")
+    axes.set(xlabel="step", ylabel="loss")
+    for name, label in (("validation_loss", "validation loss"), ("validation_rebuilt", "validation crystals rebuilt")):
+        values = np.asarray(curve[name], dtype=float) if name in curve else np.empty(0)
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        other = axes if name == "validation_loss" else axes.twinx()
+        other.plot(steps[known], values[known], "o-", color="C1", ms=4, label=label)
+        if other is not axes:
+            other.set(ylabel=label, ylim=(0, 1))
+            other.yaxis.label.set_color("C1")
+    axes.legend(fontsize="small")
+    return axes

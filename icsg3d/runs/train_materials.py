@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from icsg3d import pretrained
@@ -30,7 +31,7 @@ from icsg3d.runs.config import RunConfig
 from icsg3d.training.grid_data import GridSet, balanced_weights
 from icsg3d.training.grid_flow import GridFlowOptions
 from icsg3d.training.grid_vae import GridTrainingOptions
-from icsg3d.training.long_runs import STATE_FILE
+from icsg3d.training.long_runs import CURVE_FILE, STATE_FILE
 from icsg3d.training.materials import MaterialsData, continued, fit_autoencoder, fit_density, untrained
 from icsg3d.training.resuming import begin_training
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ENERGY = "formation_energy_per_atom"
+
+CURVE_PICTURE = "curve.png"
 
 _RAMP = 0.2
 """Share of the steps over which the divergence's weight rises; a model to start from has learned under all of it."""
@@ -84,8 +87,8 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
 
     Args:
         config: What to train on, and how.
-        out: Folder of ``autoencoder/`` and ``density/``, each with its state and learning curve, ``config.yaml`` and,
-            in ``model/``, the trained model.
+        out: Folder of ``autoencoder/`` and ``density/``, each with its state and its learning curve, as a table and
+            drawn, ``config.yaml`` and, in ``model/``, the trained model.
         resume: Continue from the states; more steps than before may be asked for.
 
     Returns:
@@ -119,11 +122,11 @@ def train_materials(config: MaterialsTrainingConfig, out: Path, *, resume: bool 
                 ramp=_RAMP if config.start is None else 0.0,
                 **shared,
             )
-            with _interruptible(out):
+            with _interruptible(out), _curve_drawn(out / "autoencoder"):
                 fit_autoencoder(networks, data, steps, out / "autoencoder", _told("autoencoder", steps.steps))
         if config.density_steps:
             density = GridFlowOptions(config.density_steps, **shared)
-            with _interruptible(out):
+            with _interruptible(out), _curve_drawn(out / "density"):
                 fit_density(networks, data, density, out / "density", _told("density", density.steps))
         save_grid_networks(networks, out / "model")
         formulas = [from_arrays(each).composition.reduced_formula for each in data.training.crystals]
@@ -142,6 +145,30 @@ def _interruptible(out: Path) -> Iterator[None]:
         raise Interrupted(
             f"interrupted; {out} keeps the state of the last minutes, repeat the command with --resume to continue"
         ) from stop
+
+
+@contextmanager
+def _curve_drawn(folder: Path) -> Iterator[None]:
+    """Draw the learning curve of a folder as ``curve.png`` when the ``with`` block ends, however it does."""
+    try:
+        yield
+    finally:
+        curve = folder / CURVE_FILE
+        if curve.is_file():
+            _draw_curve(pd.read_csv(curve), folder / CURVE_PICTURE)
+
+
+def _draw_curve(curve: pd.DataFrame, path: Path) -> None:
+    if curve.empty:
+        return
+    from matplotlib.figure import Figure
+
+    from icsg3d.plot import learning_curve
+    from icsg3d.report.figures import save_figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    learning_curve({str(name): curve[name].to_numpy() for name in curve}, figure.subplots())
+    save_figure(figure, path)
 
 
 def _learned(model: str) -> dict[str, str]:

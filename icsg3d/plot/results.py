@@ -194,5 +194,5 @@ def learning_curve(curve: Mapping[str, Sequence[float] | np.ndarray], axes: Axes
         if other is not axes:
             other.set(ylabel=label, ylim=(0, 1))
             other.yaxis.label.set_color("C1")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="lower left")
     return axes

@@ -194,8 +194,8 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
     table = read_compact(validation)
     judged, kept = reduced_table(table.crystals, fields, config.most_points)
     judged_energies = _column(table.columns, _ENERGY, np.nan, kept)
-    apart = {composition_key(crystal.numbers) for crystal in judged}
-    crystals, ids = [], list[str]()
+    apart = {composition_key(crystal.numbers) for crystal in table.crystals}
+    crystals, ids, given = [], list[str](), 0
     energies, groups, experimental = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for path in tables:
         table = read_compact(path)
@@ -203,6 +203,7 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
         own = np.array([composition_key(crystal.numbers) not in apart for crystal in found], dtype=bool)
         kept = kept[own]
         crystals += [crystal for crystal, used in zip(found, own, strict=True) if used]
+        given += len(table)
         ids += [table.ids[row] for row in kept]
         energies.append(_column(table.columns, _ENERGY, np.nan, kept))
         groups.append(_column(table.columns, "space_group", 0, kept))
@@ -216,7 +217,10 @@ def read_crystals(tables: tuple[Path, ...], validation: Path) -> tuple[Materials
         )
     weights = balanced_weights(crystals, np.concatenate(groups))
     training = GridSet.make(crystals, fields, weights)
-    _log.info("%d crystals to learn from, %d to judge by", len(training), len(judged))
+    _log.info(
+        "%d crystals to learn from, %d to judge by; %d are too large or have a formula of those to judge by",
+        *(len(training), len(judged), given - len(training)),
+    )
     shown = GridSet.make(judged, fields)
     return MaterialsData(training, shown, np.concatenate(energies), judged_energies, np.concatenate(experimental)), ids
 

@@ -73,6 +73,22 @@ def test_parity_states_the_mean_difference(axes):
         plot.parity([np.nan], [1.0])
 
 
+def test_a_learning_curve_shows_the_loss_and_what_validation_crystals_say(axes):
+    curve = {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "validation_loss": [np.nan, 2.5, 2.0]}
+    plot.learning_curve(curve, axes)
+    training, validation = axes.lines
+    assert training.get_ydata().tolist() == [3.0, 2.0, 1.5]
+    assert validation.get_xdata().tolist() == [2, 3]
+    assert validation.get_ydata().tolist() == [2.5, 2.0]
+    other = Figure().add_subplot()
+    plot.learning_curve({"step": [1, 2], "loss": [3.0, 2.0], "validation_rebuilt": [0.4, 0.8]}, other)
+    share = other.figure.axes[1]
+    assert share.lines[0].get_ydata().tolist() == [0.4, 0.8]
+    assert share.get_ylim() == (0, 1)
+    with pytest.raises(InputError, match="has the columns step and loss and at least one row"):
+        plot.learning_curve({"step": [], "loss": []})
+
+
 def test_property_path_leaves_gaps(axes):
     plot.property_path([-1.0, None, -2.0], axes, uncertainties=[0.1, 0.1, 0.1], formulas=["NaCl", "", "MgO"])
     assert np.isnan(axes.lines[0].get_ydata()).tolist() == [False, True, False]

@@ -12,7 +12,7 @@ is placed against the shipped hull. Stable is a draw at most 0.1 (or 0) eV/atom 
 pymatgen's StructureMatcher takes for no earlier draw, novel one whose formula neither a training crystal of the model
 nor the hull has. Where a model holds its training crystals, a draw of a known formula is new in structure if
 StructureMatcher takes it for none of them; one of a formula that only the hull has is not. A draw that does not decode
-or whose relaxation fails is a miss. Displacements are root mean squares over the atoms, of the crystal that CHGNet has
+or whose relaxation fails is a miss; one that has not converged after 200 steps counts with the energy it has. Displacements are root mean squares over the atoms, of the crystal that CHGNet has
 relaxed against the one it began with.
 """
 

@@ -51,7 +51,7 @@ _MIXING = math.log(0.05)
 """What two states of one element add to the score; an assumption that prefers one state where it will do."""
 
 LEAST_SCORE = -6.0
-"""Salts of a lower score are unusual. Of known ones that balance 3 % are, of made-up ones 15 % (docs/hull.md)."""
+"""Salts of a lower score are unusual: few of the known ones are, and several times as many of those made up."""
 
 _MULTIPLES = (1, 2, 3)
 """Formula units that are tried, so that Bi in BaBiO3 may be 3+ and 5+."""

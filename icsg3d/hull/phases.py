@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SYMBOL = re.compile("[A-Z][a-z]?")
 
 TABLE = "materials_project.csv.gz"
-"""Phases on the hulls of the Materials Project, shipped beside this module (docs/hull.md says how it is made)."""
+"""Phases on the hulls of the Materials Project, shipped beside this module (docs/screening.md says how it is made)."""
 
 ENERGY_COLUMN = "formation_energy_per_atom"
 

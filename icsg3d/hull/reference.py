@@ -95,7 +95,7 @@ class ReferenceHull:
 
     @classmethod
     def shipped(cls) -> ReferenceHull:
-        """Return the hull of the Materials Project that comes with the package (docs/hull.md), read once."""
+        """Return the hull of the Materials Project that comes with the package (docs/screening.md), read once."""
         return _shipped()
 
     def with_phases(self, phases: Iterable[Phase], source: str = "") -> ReferenceHull:

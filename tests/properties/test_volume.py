@@ -63,7 +63,7 @@ def test_scale_does_not_matter_and_elements_do(predictor):
 
 def test_atoms_may_be_nearer_than_in_a_material_since_the_scale_is_not_the_crystal_s(predictor):
     close = rock_salt(2.6)  # atoms at 0.485 of the sum of their radii
-    with pytest.raises(InputError, match="1.3 angstrom apart, and 1.34 is the least"):
+    with pytest.raises(InputError, match=r"1\.3 angstrom apart, and 1.34 is the least"):
         to_arrays(close)
     assert predictor.predict([close]).values == pytest.approx(predictor.predict([rock_salt(5.64)]).values, rel=1e-5)
 

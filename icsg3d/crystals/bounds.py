@@ -32,6 +32,9 @@ MIN_DISTANCE_RATIO = 0.5
 """Least distance between two atoms as a share of the sum of their covalent radii, where that is more. Of 98,774
 crystals in public tables six are below (``python -m benchmarks.bounds``)."""
 
+LOOSE_DISTANCE_RATIO = 0.4
+"""The same where crystals are not at their own volume, or candidates are yet to be screened for their distances."""
+
 MAX_COORDINATE = 1000.0
 """Largest fractional coordinate, up or down; sites of a trajectory may have left their cell, but not by this much."""
 

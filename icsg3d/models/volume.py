@@ -26,10 +26,6 @@ VOLUME_FORMAT = "icsg3d-volume-1"
 REFERENCE_VOLUME = 20.0
 """Cubic angstrom per atom, about the median of known crystals; what networks see is at this volume."""
 
-CLOSEST = 0.4
-"""Least distance between two atoms as a share of the sum of their covalent radii, as given and at the reference volume:
-less than a material has, since the scale is not its own (a molecule in a wide cell is shrunk)."""
-
 VOLUME = Property("volume_per_atom", "angstrom^3", "volume per atom at zero pressure (PBE)", 2, 300, "log10")
 """What is learned: the decadic logarithm, so that errors are relative."""
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
-from icsg3d.models.volume import CLOSEST, VOLUME_FORMAT, load_volume_model, without_scale
+from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
 from icsg3d.pretrained import find
 from icsg3d.properties.predictor import PropertyPredictor
 from icsg3d.refusals import usable
@@ -87,7 +88,8 @@ class VolumePredictor:
         config = self.model.config.network.graph
 
         def described(crystal: Crystal) -> Description:
-            return describe(without_scale(to_arrays(as_structure(crystal), CLOSEST)), config, CLOSEST)
+            cell = without_scale(to_arrays(as_structure(crystal), LOOSE_DISTANCE_RATIO))
+            return describe(cell, config, LOOSE_DISTANCE_RATIO)
 
         taken = usable(crystals, described)
         found = self._networks.predict_graphs(taken.results)

@@ -11,6 +11,7 @@ import numpy as np
 
 from icsg3d.crystals import symmetry
 from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.structures import from_arrays, to_arrays
@@ -91,7 +92,7 @@ def usable(candidate: Candidate) -> Candidate:
     if candidate.structure is None:
         return candidate
     try:
-        to_arrays(candidate.structure)
+        to_arrays(candidate.structure, LOOSE_DISTANCE_RATIO)
     except InputError as error:
         return dataclasses.replace(candidate, structure=None, reason=str(error))
     return candidate
@@ -108,7 +109,7 @@ def with_symmetry(candidate: Candidate, tolerance: float) -> Candidate:
         raise InputError(msg)
     if candidate.structure is None or tolerance == 0:
         return candidate
-    structure = from_arrays(symmetrised(to_arrays(candidate.structure), tolerance))
+    structure = from_arrays(symmetrised(to_arrays(candidate.structure, LOOSE_DISTANCE_RATIO), tolerance))
     return dataclasses.replace(candidate, structure=structure)
 
 

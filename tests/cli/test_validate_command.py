@@ -26,7 +26,7 @@ def counting(monkeypatch, tmp_path):
 def crystals(tmp_path):
     folder = tmp_path / "crystals"
     folder.mkdir()
-    for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 1.5)):
+    for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 1.65)):
         structure = Structure(Lattice.cubic(edge), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]])
         structure.to(str(folder / f"{first}{second}.cif"))
     return folder
@@ -41,7 +41,7 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     screening = pd.read_csv(out / "screening.csv")
     assert len(table) == screening["validated"].sum()
     assert len(screening) == 3
-    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.3 angstrom apart
+    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.43 angstrom apart
     assert "distances" in close["failed_on"]
     assert "distances" in said
     assert (table["engine"] == ENGINE[1]).all()

@@ -8,7 +8,8 @@ from pymatgen.core import Lattice, Structure
 from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
-from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, with_symmetry
+from icsg3d.screening.constraints import Constraints
+from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, usable, with_symmetry
 
 
 def rock_salt(cation="Na", anion="Cl", edge=5.66):
@@ -165,3 +166,14 @@ def test_candidates_are_refined_and_the_given_ones_left_alone():
 def test_criteria_that_mean_nothing_are_refused(wrong):
     with pytest.raises(InputError):
         Screening(**wrong)
+
+
+def test_atoms_too_close_for_a_prediction_are_screened_all_the_same():
+    close = Candidate(0, rock_salt(edge=2.6))  # at 0.485 of the sum of the covalent radii
+    assert usable(close).structure is not None
+    assert with_symmetry(close, 0.1).structure is not None
+    found = screen([close], Screening(constraints=Constraints(crystal_system="cubic")))[0]
+    assert "distances" in found.screening["failed_on"]
+    closer = usable(Candidate(0, rock_salt(edge=2.1)))  # at 0.39
+    assert closer.structure is None
+    assert "angstrom apart, and 1.07 is the least" in closer.reason

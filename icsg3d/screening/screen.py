@@ -141,9 +141,9 @@ def checked(candidate: Candidate, screening: Screening) -> Candidate:
         name
         for name, bad in (
             ("single element", len(structure.composition.elements) == 1),
+            ("distances", ratio is not None and ratio < screening.distance_ratio),
             ("no prediction", screening.predictable and candidate.screening.get("predicted") is False),
             ("no energy minimum", screening.predictable and candidate.screening.get("scaled_by", 1.0) is None),
-            ("distances", ratio is not None and ratio < screening.distance_ratio),
             ("charges", neutral is False),
             ("known composition", screening.novel and novel is False),
             ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),

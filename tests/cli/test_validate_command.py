@@ -26,7 +26,7 @@ def counting(monkeypatch, tmp_path):
 def crystals(tmp_path):
     folder = tmp_path / "crystals"
     folder.mkdir()
-    for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 1.65)):
+    for first, second, edge in (("Cu", "Au", 3.05), ("Ni", "Al", 2.9), ("Pd", "Ag", 1.5)):
         structure = Structure(Lattice.cubic(edge), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]])
         structure.to(str(folder / f"{first}{second}.cif"))
     return folder
@@ -41,7 +41,7 @@ def test_tables_and_crystals_are_written(run, crystals, tmp_path):
     screening = pd.read_csv(out / "screening.csv")
     assert len(table) == screening["validated"].sum()
     assert len(screening) == 3
-    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.43 angstrom apart
+    close = screening[screening["formula"] == "AgPd"].iloc[0]  # 1.3 angstrom apart
     assert "distances" in close["failed_on"]
     assert "distances" in said
     assert (table["engine"] == ENGINE[1]).all()
@@ -87,7 +87,7 @@ def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):
     assert "1 candidates were not validated: 1 for distances (screening.csv)" in said
     assert "no candidate is left to validate; draw more" in said
     screening = pd.read_csv(tmp_path / "out" / "screening.csv")
-    assert screening["failed_on"].iloc[0] == "['distances', 'uncertain energy']"
+    assert screening["failed_on"].iloc[0] == "['distances', 'no prediction']"
 
 
 def test_several_sources_are_numbered_anew(run, crystals, tmp_path):

@@ -6,6 +6,7 @@ python -m benchmarks.calibration --data DIR --models DIR --property band_gap
 Crystals are those that ``benchmarks.reach`` judges by: of ``mp20_val.npz``, and of the formulas that are held out of
 ``mp_structures.npz`` and the older sets. A prototype is an anonymous formula with a space group and a number of atoms;
 it is known where a crystal that may be learned has it. A pair of elements is new where no such crystal has both.
+Uncertainties of crystals that the model's were fitted to are cross-fitted, as there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.reach import ENERGY, Judged, judged_sets
+from benchmarks.reach import ENERGY, Judged, cross_fitted, judged_sets
 from icsg3d.crystals.structures import from_arrays
 from icsg3d.data.compact_arrays import CompactCrystals, read_compact, reduced_formula
 from icsg3d.data.targets import is_held_out
@@ -81,6 +82,8 @@ def rows_of(predictor: PropertyPredictor, sets: list[Judged], data: CompactCryst
     crystals = [crystal for each in sets for crystal in each.crystals]
     true = np.concatenate([each.values for each in sets])
     found = predictor.predict_possible([from_arrays(crystal) for crystal in crystals])
+    factors = cross_fitted(predictor, sets)
+    stds = found.stds * np.concatenate([factors.get(each.name, np.ones(len(each.values))) for each in sets])
     prototypes, known = learned(data, predictor.property.name)
     old = np.array([prototype(c, g) in prototypes for c, g in zip(crystals, space_groups(crystals), strict=True)])
     met = np.array([pairs(crystal) <= known for crystal in crystals])
@@ -99,9 +102,9 @@ def rows_of(predictor: PropertyPredictor, sets: list[Judged], data: CompactCryst
             "crystals that are": label,
             "number": int(part.sum()),
             "mae": float(errors[part].mean()),
-            "mean sigma": float(found.stds[part].mean()),
-            "one_sigma": float((errors <= found.stds)[part].mean()),
-            "two_sigma": float((errors <= 2 * found.stds)[part].mean()),
+            "mean sigma": float(stds[part].mean()),
+            "one_sigma": float((errors <= stds)[part].mean()),
+            "two_sigma": float((errors <= 2 * stds)[part].mean()),
         }
         for label, part in ((label, part & good) for label, part in groups.items())
         if part.any()

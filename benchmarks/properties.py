@@ -1,6 +1,7 @@
 """Measure graphs and property models against the plain CGCNN of :mod:`benchmarks.cgcnn`.
 
 python -m benchmarks.properties speed --data perov5_train.json.gz
+python -m benchmarks.properties predictions --data perov5_train.json.gz
 python -m benchmarks.properties perov5 --data perov5_train.json.gz
 python -m benchmarks.properties accuracy --data DIR --cgcnn DIR
 """
@@ -132,10 +133,18 @@ def speed(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
         for preset in ("paper", "cgcnn", "gated"):
             _, ours = one_epoch(crystals, parts, preset, 4, batch_size=256)
             rows.append((f"epoch of Perov-5, {preset}", f"{ours:.2f} s", f"{plain:.2f} s", f"{plain / ours:.1f}"))
-    torch.set_num_threads(2)
-    predictor = PropertyPredictor.from_pretrained("formation_energy_per_atom")
-    seconds = timed(lambda: predictor.predict(structures[:1000]))
-    rows.append(("predict 1,000 crystals of 5 atoms, 2 threads", f"{seconds:.2f} s", "", ""))
+    return rows
+
+
+def predictions(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
+    """Measure predictions of each shipped property for 1,000 crystals of five atoms, structures to numbers."""
+    structures = load_structures(arguments.data).structures[:1000]
+    torch.set_num_threads(arguments.threads)
+    rows = []
+    for name in PROPERTIES:
+        predictor = PropertyPredictor.from_pretrained(arguments.models / name if arguments.models else name)
+        seconds = timed(lambda predictor=predictor: predictor.predict(structures))
+        rows.append((f"{name} of {len(structures)} crystals", f"{seconds:.2f} s (goal 4)", "", ""))
     return rows
 
 
@@ -201,7 +210,7 @@ def accuracy(arguments: argparse.Namespace) -> list[tuple[str, str, str, str]]:
 def main() -> None:
     """Run one of the measurements and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "perov5", "accuracy"])
+    parser.add_argument("what", choices=["speed", "predictions", "perov5", "accuracy"])
     parser.add_argument("--data", type=Path, required=True, help="perov5_train.json.gz; for accuracy the folder of all")
     parser.add_argument("--cgcnn", type=Path, help="folder of the official weights and atom_init.json")
     parser.add_argument("--models", type=Path, help="folder of models, instead of the shipped ones")
@@ -210,9 +219,11 @@ def main() -> None:
     parser.add_argument("--start", help="property model whose networks perov5 starts from")
     parser.add_argument("--members", type=int, default=1, help="networks of an ensemble for perov5")
     parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--threads", type=int, default=2, help="threads of predictions")
     parser.add_argument("--out", type=Path, help="JSON file of the table")
     arguments = parser.parse_args()
-    rows = {"speed": speed, "perov5": perov5, "accuracy": accuracy}[arguments.what](arguments)
+    measured = {"speed": speed, "predictions": predictions, "perov5": perov5, "accuracy": accuracy}
+    rows = measured[arguments.what](arguments)
     last = "within 1 / 2 sigma" if arguments.what == "accuracy" else "ratio"
     table = Table("figure", "icsg3d", "reference", last, title=f"python -m benchmarks.properties {arguments.what}")
     for row in rows:

@@ -4,8 +4,9 @@
 #     examples/train_property_models.sh DATA RUNS [PROPERTY ...]
 #
 # DATA is the folder of the data sets, RUNS gets one folder per training. Without names all are trained: the formation
-# energy first, from whose networks the others start, the gap before the dielectric properties, which start from its
-# networks. JOBS (2) networks are trained at the same time. What CHGNet labels (half an hour on two cores; pip install
+# energy first, the gap before the dielectric properties, which start from its networks. The others start from those of the
+# energy after its first step, with moments up to degree 3 (RUNS/formation_energy_per_atom-of-degree-3), as the shipped ones
+# did. JOBS (2) networks are trained at the same time. What CHGNet labels (half an hour on two cores; pip install
 # chgnet) is made once. Run it where the folder examples is.
 set -euo pipefail
 
@@ -15,7 +16,7 @@ if [ $# -eq 0 ]; then
     set -- formation_energy_per_atom bulk_modulus shear_modulus band_gap refractive_index dielectric_electronic eij_max poisson_ratio
 fi
 mkdir -p "$runs"
-jobs=${JOBS:-2} structures=$data/mp_structures.npz energy=formation_energy_per_atom
+jobs=${JOBS:-2} structures=$data/mp_structures.npz energy=formation_energy_per_atom-of-degree-3
 
 label() { # NAME SCRIPT OPTION ...: a file that is there only when it is whole
     local out=$runs/$1 script=$2

@@ -15,7 +15,7 @@ from ase import Atoms
 from pymatgen.core import Element, IStructure, Lattice, Structure
 
 from icsg3d.crystals.arrays import CrystalArrays, wrapped
-from icsg3d.crystals.bounds import check_bounds
+from icsg3d.crystals.bounds import MIN_DISTANCE_RATIO, check_bounds
 from icsg3d.crystals.elements import MAX_NUMBER, symbols
 from icsg3d.crystals.reading import (
     crystal_of_cif,
@@ -96,8 +96,12 @@ def structure_from_text(text: str) -> Structure:
     raise InputError(f"the text {beginning!r}... is neither CIF nor JSON of a crystal; give one, or the path of a file")
 
 
-def to_arrays(structure: Structure) -> CrystalArrays:
+def to_arrays(structure: Structure, closest: float = MIN_DISTANCE_RATIO) -> CrystalArrays:
     """Return atomic numbers, fractional coordinates and lattice of an ordered structure.
+
+    Args:
+        structure: As it was given.
+        closest: Least distance between two atoms as a share of the sum of their covalent radii.
 
     Raises:
         InputError: if sites are disordered or partly occupied, an element is beyond plutonium or no element at all, or
@@ -120,7 +124,7 @@ def to_arrays(structure: Structure) -> CrystalArrays:
         msg = f"{name} has {odd}, which is not among the elements H to {symbols()[MAX_NUMBER]}; replace it"
         raise InputError(msg)
     arrays = CrystalArrays(numbers, np.array(structure.frac_coords), np.array(structure.lattice.matrix))
-    check_bounds(arrays, name)
+    check_bounds(arrays, name, closest)
     return arrays
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME_FORMAT, load_volume_model, without_scale
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from icsg3d.crystals.structures import Crystal
     from icsg3d.models.properties import PropertyModel
+    from icsg3d.representation.description import Description
 
 MODEL = "volume"
 """Name of the shipped model."""
@@ -84,7 +86,12 @@ class VolumePredictor:
             crystals: Structures, ase.Atoms or paths of files, at any scale.
         """
         config = self.model.config.network.graph
-        taken = usable(crystals, lambda crystal: describe(without_scale(to_arrays(as_structure(crystal))), config))
+
+        def described(crystal: Crystal) -> Description:
+            cell = without_scale(to_arrays(as_structure(crystal), LOOSE_DISTANCE_RATIO))
+            return describe(cell, config, LOOSE_DISTANCE_RATIO)
+
+        taken = usable(crystals, described)
         found = self._networks.predict_graphs(taken.results)
         values, stds = np.full((2, len(crystals)), np.nan)
         values[taken.rows], stds[taken.rows] = found.values, found.stds

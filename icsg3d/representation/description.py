@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from icsg3d.crystals.bounds import check_bounds
+from icsg3d.crystals.bounds import MIN_DISTANCE_RATIO, check_bounds
 from icsg3d.representation.environments import Environments, EnvironmentSet, environments
 from icsg3d.representation.graphs import CrystalGraph, GraphConfig, GraphSet, crystal_graph
 from icsg3d.representation.moments import EnvironmentConfig
@@ -22,13 +22,18 @@ DescriptionConfig = GraphConfig | EnvironmentConfig
 Description = CrystalGraph | Environments
 
 
-def describe(crystal: CrystalArrays, config: DescriptionConfig) -> Description:
+def describe(crystal: CrystalArrays, config: DescriptionConfig, closest: float = MIN_DISTANCE_RATIO) -> Description:
     """Return what a network takes of a crystal.
+
+    Args:
+        crystal: A cell.
+        config: What the network takes.
+        closest: Least distance between two atoms as a share of the sum of their covalent radii.
 
     Raises:
         InputError: if no material can be such a crystal, or it does not fit the settings.
     """
-    check_bounds(crystal, "the crystal")
+    check_bounds(crystal, "the crystal", closest)
     return environments(crystal, config) if isinstance(config, EnvironmentConfig) else crystal_graph(crystal, config)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from monty.json import MSONable
 from pymatgen.core import Composition
 
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.elements import symbols
 from icsg3d.crystals.structures import to_arrays
 from icsg3d.crystals.symmetry import space_group
@@ -258,7 +259,7 @@ class Constraints(MSONable):
             count = len(structure.get_primitive_structure())
             checks["atoms"] = self.min_atoms <= count <= (count if self.max_atoms is None else self.max_atoms)
         if self.space_group is not None or self.crystal_system is not None:
-            number = space_group(to_arrays(structure), _SYMPREC)[0] or 1
+            number = space_group(to_arrays(structure, LOOSE_DISTANCE_RATIO), _SYMPREC)[0] or 1
             checks["space group"] = self.space_group in (None, number)
             checks["crystal system"] = self.crystal_system in (None, crystal_system(number))
         return [name for name, met in checks.items() if not met]

@@ -11,6 +11,7 @@ import numpy as np
 
 from icsg3d.crystals import symmetry
 from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.charges import charge_balance
 from icsg3d.crystals.display import CrystalList
 from icsg3d.crystals.structures import from_arrays, to_arrays
@@ -102,7 +103,7 @@ def usable(candidate: Candidate) -> Candidate:
     if candidate.structure is None:
         return candidate
     try:
-        to_arrays(candidate.structure)
+        to_arrays(candidate.structure, LOOSE_DISTANCE_RATIO)
     except InputError as error:
         return dataclasses.replace(candidate, structure=None, reason=str(error))
     return candidate
@@ -119,7 +120,7 @@ def with_symmetry(candidate: Candidate, tolerance: float) -> Candidate:
         raise InputError(msg)
     if candidate.structure is None or tolerance == 0:
         return candidate
-    structure = from_arrays(symmetrised(to_arrays(candidate.structure), tolerance))
+    structure = from_arrays(symmetrised(to_arrays(candidate.structure, LOOSE_DISTANCE_RATIO), tolerance))
     return dataclasses.replace(candidate, structure=structure)
 
 
@@ -151,9 +152,9 @@ def checked(candidate: Candidate, screening: Screening) -> Candidate:
         name
         for name, bad in (
             ("single element", len(structure.composition.elements) == 1),
+            ("distances", ratio is not None and ratio < screening.distance_ratio),
             ("no prediction", screening.predictable and candidate.screening.get("predicted") is False),
             ("no energy minimum", screening.predictable and candidate.screening.get("scaled_by", 1.0) is None),
-            ("distances", ratio is not None and ratio < screening.distance_ratio),
             ("charges", neutral is False),
             ("known composition", screening.novel and novel is False),
             ("uncertain energy", screening.energy_std is not None and not _std(candidate) <= screening.energy_std),

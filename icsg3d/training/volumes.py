@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icsg3d.crystals.arrays import CrystalArrays
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.errors import InputError
 from icsg3d.models.volume import VOLUME, volume_per_atom, without_scale
 from icsg3d.representation.description import describe, described
@@ -70,7 +71,7 @@ def volume_set(
         value = volume_per_atom(crystal)
         moved = crystal if shake is None else shaken(crystal, np.random.default_rng((shake, row)))
         try:
-            graph = describe(without_scale(moved), config)
+            graph = describe(without_scale(moved), config, LOOSE_DISTANCE_RATIO)
         except InputError:
             continue
         if VOLUME.low <= value <= VOLUME.high:

@@ -148,6 +148,32 @@ def test_a_bad_crystal_among_good_ones_is_left_out(run, tmp_path, models):
     assert "left out lonely: Xe: atom 0" in said
 
 
+def test_what_no_material_can_be_is_named_and_left_out(run, tmp_path, models):
+    far, spoilt, close = rock_salt("Li", "F", 4.0), rock_salt("K", "Br", 6.6), rock_salt("Rb", "I", 3.2)
+    far.lattice = np.diag([1e6, 4, 4])
+    spoilt[1].frac_coords[0] = np.nan
+    given = [rock_salt("Na", "Cl", 5.64), far, spoilt, close, perovskite("Sr", "Ti", 3.9)]
+    source = write(tmp_path / "in.json.gz", given, x=range(5))
+    out = tmp_path / "o.csv"
+    code, said = run("predict", "--data", source, "--property", models / "band_gap", "--out", out)
+    assert code == 0, said
+    assert [row["material_id"] for row in rows(out)] == ["mp-0", "mp-4"]
+    assert "left out mp-1: LiF: Li1 F1 has a lattice parameter of 1e+06 angstrom" in said
+    assert "left out mp-2: KBr: K1 Br1 has a coordinate or lattice vector that is not a number" in said
+    assert "left out mp-3: RbI: Rb1 I1 has atoms Rb (0) and I (1) 1.6 angstrom apart, and 1.79 is the least" in said
+
+
+def test_a_property_s_name_need_not_be_quite_right(run, tmp_path):
+    source = write(tmp_path / "in.json.gz", CRYSTALS[:1], x=[1])
+    out = tmp_path / "o.csv"
+    code, said = run("predict", "--data", source, "--property", "formation_energy", "--out", out)
+    assert code == 0, said
+    assert "taking formation_energy_per_atom for 'formation_energy'" in said
+    assert "formation_energy_per_atom" in rows(out)[0]
+    result = run("predict", "--data", source, "--property", "formaton_enrgy", "--out", tmp_path / "p.csv")
+    refused(result, "there is no model 'formaton_enrgy'; did you mean formation_energy_per_atom?")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

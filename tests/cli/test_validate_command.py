@@ -171,7 +171,7 @@ def test_where_nothing_passes_the_screening_it_says_so(run, crystals, tmp_path):
     assert "1 candidates were not validated: 1 for distances (screening.csv)" in said
     assert "no candidate is left to validate; draw more" in said
     screening = pd.read_csv(tmp_path / "out" / "screening.csv")
-    assert screening["failed_on"].iloc[0] == "['distances', 'uncertain energy']"
+    assert screening["failed_on"].iloc[0] == "['distances', 'no prediction']"
 
 
 def test_several_sources_are_numbered_anew(run, crystals, tmp_path):

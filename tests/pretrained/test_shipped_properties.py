@@ -123,6 +123,44 @@ def test_energies_of_validation_crystals_and_elements(data_folder):
     assert values[2] > values[1]
 
 
+def energies(*crystals):
+    return PropertyPredictor.from_pretrained("formation_energy_per_atom").predict(crystals).values
+
+
+def test_graphite_is_below_diamond():
+    graphite = Structure.from_spacegroup(
+        "P6_3/mmc", Lattice.hexagonal(2.464, 6.711), ["C", "C"], [[0, 0, 0.25], [1 / 3, 2 / 3, 0.25]]
+    )
+    diamond = Structure.from_spacegroup("Fd-3m", Lattice.cubic(3.567), ["C"], [[0, 0, 0]])
+    values = energies(graphite, diamond)
+    assert len(graphite) == 4
+    assert values[0] < 0.06
+    assert values[0] + 0.05 < values[1] < 0.2
+
+
+def test_grey_tin_is_below_white_tin():
+    grey = Structure.from_spacegroup("Fd-3m", Lattice.cubic(6.65), ["Sn"], [[0, 0, 0]])
+    white = Structure.from_spacegroup("I4_1/amd", Lattice.tetragonal(5.94, 3.22), ["Sn"], [[0, 0, 0]])
+    values = energies(grey, white)
+    assert len(white) == 4
+    assert abs(values[0]) < 0.02
+    assert values[0] + 0.01 < values[1] < 0.1
+
+
+def test_iron_comes_body_centred_then_hexagonal_then_face_centred():
+    body = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.83), ["Fe"], [[0, 0, 0]])
+    close = Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(2.47, 3.90), ["Fe"], [[1 / 3, 2 / 3, 0.25]])
+    face = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.46), ["Fe"], [[0, 0, 0]])
+    values = energies(body, close, face)
+    assert abs(values[0]) < 0.03
+    assert values[0] < values[1] < values[2]
+
+
+def test_the_weights_of_all_properties_are_small():
+    sizes = [path.stat().st_size for name in PROPERTIES for path in find(name).iterdir()]
+    assert 10e6 < sum(sizes) <= 20e6
+
+
 def test_what_no_training_crystal_is_like_is_named():
     alone = Structure(9 * np.eye(3), ["Ti"], [[0, 0, 0]])
     found = PropertyPredictor.from_pretrained("formation_energy_per_atom").predict([alone])

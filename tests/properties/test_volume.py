@@ -61,6 +61,13 @@ def test_scale_does_not_matter_and_elements_do(predictor):
     assert (found.stds >= 0.0099 * math.log(10) * found.values).all()
 
 
+def test_atoms_may_be_nearer_than_in_a_material_since_the_scale_is_not_the_crystal_s(predictor):
+    close = rock_salt(2.6)  # atoms at 0.485 of the sum of their radii
+    with pytest.raises(InputError, match=r"1\.3 angstrom apart, and 1.34 is the least"):
+        to_arrays(close)
+    assert predictor.predict([close]).values == pytest.approx(predictor.predict([rock_salt(5.64)]).values, rel=1e-5)
+
+
 def test_settled_crystals_have_the_predicted_volume(predictor):
     given = rock_salt(4.0)
     settled = predictor.settle([given])[0]

@@ -9,7 +9,7 @@ from icsg3d.crystals.matching import Duplicates
 from icsg3d.errors import InputError
 from icsg3d.generation.candidates import Candidate
 from icsg3d.screening.constraints import Constraints
-from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, with_symmetry
+from icsg3d.screening.screen import Screening, screen, smallest_distance_ratio, space_group, usable, with_symmetry
 
 
 def rock_salt(cation="Na", anion="Cl", edge=5.66):
@@ -179,3 +179,14 @@ def test_a_hull_below_the_range_asked_of_it_is_refused():
     for both_can_be in (0.5, 2.0, None):
         assert Screening(above_hull=both_can_be, constraints=asked).constraints == asked
     assert Screening(above_hull=-5, constraints=Constraints(ranges={"band_gap": (0.5, 1.0)})).above_hull == -5
+
+
+def test_atoms_too_close_for_a_prediction_are_screened_all_the_same():
+    close = Candidate(0, rock_salt(edge=2.6))  # at 0.485 of the sum of the covalent radii
+    assert usable(close).structure is not None
+    assert with_symmetry(close, 0.1).structure is not None
+    found = screen([close], Screening(constraints=Constraints(crystal_system="cubic")))[0]
+    assert "distances" in found.screening["failed_on"]
+    closer = usable(Candidate(0, rock_salt(edge=2.1)))  # at 0.39
+    assert closer.structure is None
+    assert "angstrom apart, and 1.07 is the least" in closer.reason

@@ -152,7 +152,7 @@ def test_all_may_be_screened_out(flow_maker, crystal, store, tmp_path):
     too_close = CandidateDoc.from_candidate(Candidate(0, crystal("Cu", "Au", 1.3)))
     found = outcome(flow_maker, store, tmp_path, candidates=[too_close])
     assert (found.finished, found.rows, found.mean_delta_e_form) == (0, [], None)
-    assert found.screened_out[0].screening["failed_on"] == ["distances"]
+    assert found.screened_out[0].screening["failed_on"] == ["distances", "no prediction"]
 
 
 @pytest.mark.slow

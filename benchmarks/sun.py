@@ -12,8 +12,9 @@ is placed against the shipped hull. Stable is a draw at most 0.1 (or 0) eV/atom 
 pymatgen's StructureMatcher takes for no earlier draw, novel one whose formula neither a training crystal of the model
 nor the hull has. Where a model holds its training crystals, a draw of a known formula is new in structure if
 StructureMatcher takes it for none of them; one of a formula that only the hull has is not. A draw that does not decode
-or whose relaxation fails is a miss; one that has not converged after 200 steps counts with the energy it has. Displacements are root mean squares over the atoms, of the crystal that CHGNet has
-relaxed against the one it began with.
+or whose relaxation fails is a miss; one that has not converged after 200 steps counts with the energy it has.
+Displacements are root mean squares over the atoms, of the crystal that CHGNet has relaxed against the one it began
+with. Attempts are how often a draw was made until its atoms were what they should be.
 """
 
 from __future__ import annotations
@@ -109,8 +110,11 @@ def main() -> None:
     torch.set_num_threads(1)
     generator = CrystalGenerator.from_pretrained(given.model)
     started = time.perf_counter()
+    attempts: list[int] = []
     if given.candidates is None:
-        draws = [each.structure for each in generator.sample(given.n, seed=given.seed)]
+        decoded = generator.sample(given.n, seed=given.seed)
+        draws = [each.structure for each in decoded]
+        attempts = [getattr(each.latent, "attempts", 1) for each in decoded]
     else:
         ranked = read_candidates(given.candidates)
         draws = [each.structure for each in ranked if each.screening.get("passed")][: given.first]
@@ -138,11 +142,11 @@ def main() -> None:
             found["displacement"] = displacement(structure, after)
         rows.append(found)
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({"rows": rows, "figures": figures(rows, n, seconds)}, indent=1))
-    print(json.dumps(figures(rows, n, seconds), indent=1))
+        given.out.write_text(json.dumps({"rows": rows, "figures": figures(rows, n, seconds, attempts)}, indent=1))
+    print(json.dumps(figures(rows, n, seconds, attempts), indent=1))
 
 
-def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, float]:
+def figures(rows: list[dict[str, Any]], n: int, seconds: float, attempts: list[int]) -> dict[str, float]:
     """Return shares of all draws."""
     above = np.array([row.get("above_hull", np.nan) for row in rows])
     new = np.array([row["novel"] and row["unique"] for row in rows])
@@ -162,6 +166,7 @@ def figures(rows: list[dict[str, Any]], n: int, seconds: float) -> dict[str, flo
     found |= {"mean_displacement": float(np.nanmean(moved)), "median_displacement": float(np.nanmedian(moved))}
     found["median_volume_change"] = float(np.nanmedian(changed))
     found["formulas"] = len({row["formula"] for row in rows})
+    found |= {"attempts": float(np.mean(attempts))} if attempts else {}
     return found | {"draws_a_second": n / seconds}
 
 

@@ -90,8 +90,8 @@ class Steps:
 
     fixed_cells = False
 
-    def look_around(self, origin, cell, n, scale, seed, step):
-        return origin + scale * np.random.default_rng((seed, step)).standard_normal((n, 1))
+    def around(self, origin, cell, n, scale, seed, first=0):
+        return origin + scale * np.random.default_rng((seed, first)).standard_normal((n, 1))
 
     def coordinates(self, latents):
         return np.asarray(latents)

@@ -20,8 +20,8 @@ class Cloud:
     root = np.diag([1.0, 2.0, 0.5, 1.0])
     fixed_cells = False
 
-    def look_around(self, origin, cell, n, scale, seed, step):
-        return origin + scale * np.random.default_rng((seed, step)).standard_normal((n, 4)) @ self.root.T
+    def around(self, origin, cell, n, scale, seed, first=0):
+        return origin + scale * np.random.default_rng((seed, first)).standard_normal((n, 4)) @ self.root.T
 
     def coordinates(self, latents):
         return np.asarray(latents) @ np.linalg.inv(self.root).T

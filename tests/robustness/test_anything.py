@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from icsg3d.arguments import real_number, whole_number
+from icsg3d.crystals.bounds import LOOSE_DISTANCE_RATIO
 from icsg3d.crystals.structures import as_structure, to_arrays
 from icsg3d.data import load_structures
 from icsg3d.errors import InputError
@@ -51,6 +52,14 @@ def predictor():
     return PropertyPredictor.from_pretrained("formation_energy_per_atom")
 
 
+def refused(structure, distance_ratio):
+    try:
+        to_arrays(structure, distance_ratio)
+    except InputError:
+        return True
+    return False
+
+
 def sentence(error):
     assert str(error)
     assert str(error).isprintable()
@@ -65,7 +74,8 @@ def test_a_crystal_is_predicted_or_refused(predictor, structure):
         sentence(error)
         with pytest.raises(InputError):
             predictor.predict(structure)
-        assert usable(Candidate(0, structure)).structure is None
+        # A candidate is taken with atoms somewhat closer, so that screening can say what is wrong with it.
+        assert (usable(Candidate(0, structure)).structure is None) == refused(structure, LOOSE_DISTANCE_RATIO)
         return
     assert not fuzz.forbidden(arrays)
     try:

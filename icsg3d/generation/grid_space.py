@@ -48,10 +48,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 6
 """Times that a draw is made, at most, until its atoms are what they should be."""
 
-_LEFT, _BLURRED = 1.0, 0.2
-"""Distance in angstrom beyond which an atom of a draw has left its site, and beyond which the site is not read well: of
-200 free draws the 164 whose atoms were all nearer moved by 0.057 angstrom on relaxing, the others by 0.18."""
-
 _STEPS = 4
 """Of the flow on its whole way; draws, which begin in its last half, end within 2.5 % of a latent vector's spread of
 where ten times as many take them."""
@@ -69,7 +65,6 @@ class _Drawing:
         conditions: Of the flow.
         start: Time of the flow from which it carries, 1 less the share of the noise.
         good: Says of the sorted atomic numbers of a draw, None where atoms have left their sites, whether it will do.
-        farthest: Distance in angstrom from the sites of ``begin`` within which atoms are at them.
         temperature: Standard deviation of the noise.
         guidance: Of the flow.
     """
@@ -78,7 +73,6 @@ class _Drawing:
     conditions: GridConditions
     start: float
     good: Callable[[np.ndarray | None], bool]
-    farthest: float = _LEFT
     temperature: float = 1.0
     guidance: float = 1.0
 
@@ -171,10 +165,10 @@ class GridSpace:
             self._read[latent] = read_grid(self.vae, latent, self.config.reading, self.device)
         return self._read[latent]
 
-    def _elements(self, latent: LatentGrid, farthest: float) -> np.ndarray | None:
-        """Return the atomic numbers of a draw, sorted; None if an atom is too far from the sites of its base."""
+    def _elements(self, latent: LatentGrid) -> np.ndarray | None:
+        """Return the atomic numbers of a draw, sorted; None if its atoms have left the sites of its base."""
         sites = self._sites(latent)
-        if latent.orbits is None or latent.orbits.places(sites.frac_coords, latent.lattice, farthest) is None:
+        if latent.orbits is None or latent.orbits.places(sites.frac_coords, latent.lattice) is None:
             return None
         return np.sort(as_symmetric(sites, latent.orbits, latent.lattice, moved=False).numbers)
 
@@ -242,9 +236,9 @@ class GridSpace:
         """Return draws: each a neighbour of a training crystal taken at random, at the model's ``free_scale``.
 
         Where no bin is asked for, each draw stays in that of its training crystal: more of them are near the hull so.
-        What decodes to the composition at which it began is drawn again, as is what has an atom more than 0.2 angstrom
-        from its site or charges that do not balance, from another training crystal, up to six times in all. With
-        ``within`` draws begin at compounds of no other elements, and each atom is read as the most probable of these.
+        What decodes to the composition at which it began is drawn again, as is what leaves its sites or has charges
+        that do not balance, from another training crystal, up to six times in all. With ``within`` draws begin at
+        compounds of no other elements, and each atom is read as the most probable of these.
 
         Raises:
             InputError: if the seed is negative, or no training crystal has an energy in the bin, or only elements that
@@ -266,7 +260,7 @@ class GridSpace:
             def new(numbers: np.ndarray | None) -> bool:
                 return numbers is not None and _differs(begun, numbers) and _balanced(numbers)
 
-            return _Drawing(begin, conditions, start, new, _BLURRED, self.config.temperature, guidance)
+            return _Drawing(begin, conditions, start, new, self.config.temperature, guidance)
 
         return [self._drawn(drawing, random) for random in _randoms(n, seed, first)]
 
@@ -279,7 +273,7 @@ class GridSpace:
             mixed = self.flow.between(begin, noise, torch.tensor([drawing.start]))
             grid = self._carry(mixed, drawing.conditions, drawing.start, _STEPS, drawing.guidance)[0]
             drawn = replace(drawing.begin, grid=grid, attempts=attempt)
-            if drawing.good(self._elements(drawn, drawing.farthest)):
+            if drawing.good(self._elements(drawn)):
                 break
         return drawn
 

@@ -43,19 +43,13 @@ class Orbits:
         """Number of each site's orbit, shape (N,)."""
         return self.operations.partners.min(axis=0)
 
-    def places(self, frac_coords: np.ndarray, lattice: np.ndarray, farthest: float = _SAME_SITE) -> np.ndarray | None:
-        """Return at which of the base's sites each atom is, shape (N,); None unless they are one to one at them.
-
-        Args:
-            frac_coords: Of the atoms, shape (N, 3).
-            lattice: Lattice vectors as rows, shape (3, 3), in angstrom.
-            farthest: Distance from a site in angstrom up to which an atom is at it.
-        """
+    def places(self, frac_coords: np.ndarray, lattice: np.ndarray) -> np.ndarray | None:
+        """Return at which of the base's sites each atom is, shape (N,); None unless they are one to one at them."""
         distances = periodic_distances(frac_coords, self.frac_coords, lattice)
         if distances.shape[0] != distances.shape[1]:
             return None
         places = distances.argmin(axis=1)
-        moved = len(np.unique(places)) < len(places) or distances.min(axis=1).max() > farthest
+        moved = len(np.unique(places)) < len(places) or distances.min(axis=1).max() > _SAME_SITE
         return None if moved else places
 
 

@@ -277,12 +277,10 @@ def test_draws_that_come_back_as_their_crystal_are_drawn_again(generator, monkey
     np.testing.assert_array_equal(both[0].grid, drawn.grid)
 
 
-# of first cell vectors of 3 to 6 angstrom: 0.1 to 0.2, 0.3 to 0.5, and half a cell
-@pytest.mark.parametrize(("moved", "made"), [(0.03, 1), (0.09, 6), (0.5, 6)])
-def test_free_draws_that_leave_their_sites_are_drawn_again(generator, monkeypatch, moved, made):
-    read = read_as(monkeypatch, lambda _, latent: boron(latent), moved)
+def test_free_draws_that_leave_their_sites_are_drawn_again(generator, monkeypatch):
+    read = read_as(monkeypatch, lambda _, latent: boron(latent), moved=0.5)
     generator.latent_sample(1, seed=7)
-    assert len(read) == made
+    assert len(read) == 6
 
 
 def test_neighbours_of_another_anonymous_formula_are_drawn_again(generator, monkeypatch):
@@ -292,7 +290,6 @@ def test_neighbours_of_another_anonymous_formula_are_drawn_again(generator, monk
     like = {22: 50, 8: 16}
     cases = (
         ([like[int(z)] for z in base.numbers], 0.0, 1),  # SnS2
-        ([like[int(z)] for z in base.numbers], 0.09, 1),  # other elements have other distances
         (base.numbers, 0.0, 6),  # itself
         ([8] * len(base), 0.0, 6),  # O3
         (base.numbers, 0.5, 6),  # an atom has gone

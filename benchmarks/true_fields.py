@@ -47,9 +47,8 @@ def main() -> None:
                 errors.append(distances)
     size = np.array(points)
     print(f"{right} of {len(crystals)} with the right atoms, sites off by {np.concatenate(errors).mean():.2g} angstrom")
-    print(
-        f"{size.mean():.0f} points on average, {(size <= 3000).mean():.1%} up to 3,000, {(size <= 6000).mean():.1%} up to 6,000"
-    )
+    shares = f"{(size <= 3000).mean():.1%} up to 3,000, {(size <= 6000).mean():.1%} up to 6,000"
+    print(f"{size.mean():.0f} points on average, {shares}")
 
 
 if __name__ == "__main__":

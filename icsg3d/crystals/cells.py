@@ -44,14 +44,12 @@ def reduced_cell(crystal: CrystalArrays) -> CrystalArrays:
 def widest_gap(crystal: CrystalArrays) -> float:
     """Return how far a place of the cell can be from every atom, in angstrom; it may be an angstrom too small.
 
-    In crystals that is up to some 5 angstrom, between layers 6; around molecules in boxes and above slabs it is half of
-    the vacuum.
+    In crystals that is up to some 5 angstrom, between separated layers 8; around molecules in boxes and above slabs it
+    is half of the vacuum.
     """
-    points = [
-        np.arange(count) / count for count in np.ceil(np.linalg.norm(crystal.lattice, axis=1) / _STEP).astype(int)
-    ]
-    places = np.stack(np.meshgrid(*points, indexing="ij"), -1).reshape(-1, 3)
+    counts = np.ceil(np.linalg.norm(crystal.lattice, axis=1) / _STEP).astype(int)
+    places = np.stack(np.meshgrid(*(np.arange(count) / count for count in counts), indexing="ij"), -1).reshape(-1, 3)
     nearest = np.full(len(places), np.inf)
-    for site in crystal.frac_coords:
+    for site in crystal.frac_coords:  # one after the other, as all pairs and their images together can be many
         nearest = np.minimum(nearest, periodic_distances(places, site[None], crystal.lattice)[:, 0])
     return float(nearest.max())

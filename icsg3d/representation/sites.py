@@ -108,9 +108,8 @@ def read_sites(
         nearer = _basins(height, votes, species, lattice, config.surest, min(config.same, _NEARER))
         basins = nearer if len(nearer) >= atoms else basins
     if atoms is not None and len(basins) > atoms:
-        lightest_first = sorted(range(len(basins)), key=lambda number: basins[number].weight)
-        left_out = set(lightest_first[: len(basins) - atoms])
-        basins = [basin for number, basin in enumerate(basins) if number not in left_out]
+        heaviest = sorted(range(len(basins)), key=lambda number: basins[number].weight)[len(basins) - atoms :]
+        basins = [basins[number] for number in sorted(heaviest)]
     shares = np.array([basin.share for basin in basins]).reshape(-1, species.shape[1])
     sites = np.array([basin.site for basin in basins]).reshape(-1, 3)
     return Sites(shares.argmax(1) + 1, wrapped(sites), shares)

@@ -65,7 +65,7 @@ def predict(
     """
     out = Path(out)
     check_ending(out, NUMBER_ENDINGS)
-    hull = ReferenceHull.shipped().with_files(phases)
+    hull = ReferenceHull.shipped().with_files(phases) if phases else None
     predictors = _predictors(None if properties and "all" in properties else properties, device)
     if phases and all(predictor.property.name != ENERGY for predictor in predictors):
         raise InputError(
@@ -76,7 +76,7 @@ def predict(
         frame, skipped = predict_table(table.structures, predictors, table.ids)
         return with_hull(frame, hull), skipped
 
-    key = {"models": [predictor.digest for predictor in predictors]} | ({"hull": hull.digest} if phases else {})
+    key = {"models": [predictor.digest for predictor in predictors]} | ({} if hull is None else {"hull": hull.digest})
     written = write_rows_of(data, out, key, work, "predicting", "predicted", resume=resume)
     guessed = written.told.get("unseen_elements", 0)
     if guessed:
